@@ -1,0 +1,175 @@
+"""Typed messages over the canonical codec: frozen dataclasses whose fields are checked on the way in.
+
+A field is an `int`, `bool`, `bytes`, `str`, `X | None`, `tuple[X, ...]`, `dict[str, X]`, `Value` or another
+message. A decoder refuses an unknown field, a missing one and a wrong type; fields with the value None are
+encoded as null, never left out, so that one message has one encoding. Trusts nothing; leaks nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, TypeVar, dataclass_transform
+
+from fondaco.core import codec
+from fondaco.core.codec import Value
+from fondaco.errors import CodecError
+
+T = TypeVar("T")
+_Reader = Callable[[Any, str], Any]
+_READERS: dict[type, dict[str, _Reader]] = {}
+_KINDS: dict[type, str] = {}
+_REMEDY = "send every field of this message, each of its declared type, and no others"
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def message(kind: str) -> Callable[[type[T]], type[T]]:
+    """Make a class a message of this kind, for example `@message("points.transfer/1")`."""
+
+    def wrap(cls: type[T]) -> type[T]:
+        made = dataclasses.dataclass(frozen=True, slots=True, kw_only=True)(cls)
+        _KINDS[made] = kind
+        return made
+
+    return wrap
+
+
+def kind_of(cls: type) -> str:
+    """The kind that a message class was declared with."""
+    return _KINDS[cls]
+
+
+def is_message(cls: object) -> bool:
+    """Whether `cls` is a message class."""
+    return isinstance(cls, type) and cls in _KINDS
+
+
+def _refuse(where: str, why: str) -> CodecError:
+    return CodecError(f"{where}: {why}", remedy=_REMEDY)
+
+
+def _exact(expected: type) -> _Reader:
+    def read(value: Any, where: str) -> Any:
+        if type(value) is not expected:
+            raise _refuse(where, f"expected {expected.__name__}, found {type(value).__name__}")
+        return value
+
+    return read
+
+
+def _optional(inner: _Reader) -> _Reader:
+    return lambda value, where: None if value is None else inner(value, where)
+
+
+def _sequence(inner: _Reader) -> _Reader:
+    def read(value: Any, where: str) -> Any:
+        if type(value) is not list:
+            raise _refuse(where, f"expected a list, found {type(value).__name__}")
+        return tuple(inner(item, f"{where}[{index}]") for index, item in enumerate(value))
+
+    return read
+
+
+def _mapping(inner: _Reader) -> _Reader:
+    def read(value: Any, where: str) -> Any:
+        if type(value) is not dict:
+            raise _refuse(where, f"expected a map, found {type(value).__name__}")
+        return {key: inner(item, f"{where}.{key}") for key, item in value.items()}
+
+    return read
+
+
+def _reader(annotation: Any) -> _Reader:
+    if annotation in (int, bool, bytes, str):
+        return _exact(annotation)
+    if is_message(annotation):
+        return lambda value, where: _from_map(annotation, value, where)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        if annotation == _VALUE:
+            return lambda value, _where: value
+        inner = [a for a in arguments if a is not type(None)]
+        if len(inner) == 1 and len(arguments) == 2:
+            return _optional(_reader(inner[0]))
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
+        return _sequence(_reader(arguments[0]))
+    if origin is dict and arguments[0] is str:
+        return _mapping(_reader(arguments[1]))
+    raise TypeError(f"{annotation!r} cannot be a field of a message")
+
+
+_VALUE: Any = None | bool | int | bytes | str | list["Value"] | dict[str, "Value"]
+
+
+def _readers(cls: type) -> dict[str, _Reader]:
+    found = _READERS.get(cls)
+    if found is None:
+        hints = typing.get_type_hints(cls)
+        found = {}
+        for field in dataclasses.fields(cls):
+            raw = field.type
+            open_value = raw in ("Value", "codec.Value") or hints[field.name] == typing.get_type_hints(_Open)["field"]
+            found[field.name] = (lambda value, _where: value) if open_value else _reader(hints[field.name])
+        _READERS[cls] = found
+    return found
+
+
+class _Open:
+    field: Value
+
+
+def _from_map(cls: type[T], value: object, where: str) -> T:
+    if type(value) is not dict:
+        raise _refuse(where, f"expected a map, found {type(value).__name__}")
+    readers = _readers(cls)
+    if value.keys() != readers.keys():
+        unknown = sorted(value.keys() - readers.keys())
+        missing = sorted(readers.keys() - value.keys())
+        raise _refuse(where, f"unknown fields {unknown[:5]}, missing fields {missing[:5]}")
+    return cls(**{name: read(value[name], f"{where}.{name}") for name, read in readers.items()})
+
+
+def from_value(cls: type[T], value: Value) -> T:
+    """The message of class `cls` in a decoded value.
+
+    Raises:
+        CodecError: an unknown, missing or ill-typed field, named by its path.
+    """
+    return _from_map(cls, value, kind_of(cls))
+
+
+def _to_plain(value: Any) -> Any:
+    cls = type(value)
+    if cls in _KINDS:
+        return {name: _to_plain(getattr(value, name)) for name in _readers(cls)}
+    if cls is tuple or cls is list:
+        return [_to_plain(item) for item in value]
+    if cls is dict:
+        return {key: _to_plain(item) for key, item in value.items()}
+    return value
+
+
+def to_value(msg: object) -> dict[str, Value]:
+    """The plain map of a message, ready for the codec."""
+    plain: dict[str, Value] = _to_plain(msg)
+    return plain
+
+
+def to_bytes(msg: object) -> bytes:
+    """The canonical bytes of a message.
+
+    Raises:
+        CodecError: a field holds something without a canonical form.
+    """
+    return codec.encode(to_value(msg))
+
+
+def from_bytes(cls: type[T], data: bytes, *, limit: int = codec.DEFAULT_LIMIT) -> T:
+    """The message of class `cls` in canonical bytes.
+
+    Raises:
+        CodecError: not canonical, over the limit, or fields that do not fit.
+    """
+    return from_value(cls, codec.decode(data, limit=limit))
