@@ -1,0 +1,220 @@
+"""The coordinator: drives each task that names it from accepted to settled, by what the ledger says.
+
+It keeps no state of its own that matters: on every new height, and after a restart, it looks at the ledger and
+does what is due (run, order the steps, finish, settle, or name who failed). It holds no data and learns no
+result. When a party fails, all others are told the same named cause, and the ledger keeps it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+
+from fondaco.core.messages import to_bytes
+from fondaco.errors import (
+    ContractError,
+    DeadlineExceeded,
+    FondacoError,
+    PartyFailed,
+    PeerLost,
+    RemoteError,
+    TransportError,
+)
+from fondaco.flow import wire
+from fondaco.flow.chain import Chain, TaskView
+from fondaco.flow.journal import Journal
+from fondaco.flow.model import Step
+from fondaco.flow.party import Party
+from fondaco.transport.peering import Peering
+
+_log = logging.getLogger(__name__)
+_GRACE_SECONDS = 6.0
+_CANCEL_SECONDS = 3.0
+
+
+def _named(fault: FondacoError, org: str, step: str) -> PartyFailed:
+    """The failure that `org` answered with, as one that names a party."""
+    if isinstance(fault, PartyFailed):
+        return fault
+    if isinstance(fault, RemoteError):
+        party = fault.details.get("party")
+        named = party if isinstance(party, str) and fault.remote_code == PartyFailed.code else org
+        cause = f"{fault.cause} [{fault.remote_code}]" if named == org else fault.cause
+        return PartyFailed(cause, party=named, step=step, remedy=fault.remedy)
+    if isinstance(fault, PeerLost | TransportError):
+        return PartyFailed(f"{org} went away: {fault.cause}", party=org, step=step, remedy=fault.remedy)
+    return PartyFailed(f"{fault.cause} [{fault.code}]", party=org, step=step, remedy=fault.remedy)
+
+
+class Coordinator:
+    """Reconciles the tasks that name this institution as their coordinator."""
+
+    def __init__(
+        self, *, org: str, chain: Chain, peering: Peering, party: Party, journal: Journal, step_seconds: int
+    ) -> None:
+        self.org = org
+        self._chain = chain
+        self._peering = peering
+        self._party = party
+        self._journal = journal
+        self._step_seconds = step_seconds
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look at the ledger again soon; cheap, from the event loop."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Reconcile until cancelled."""
+        self._woken.set()
+        try:
+            while True:
+                await self._woken.wait()
+                self._woken.clear()
+                self._look()
+        finally:
+            for task in self._running.values():
+                task.cancel()
+            await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    def _look(self) -> None:
+        for view in self._chain.open_tasks():
+            if view.workflow.coordinator != self.org or view.id in self._running:
+                continue
+            due = self._due(view)
+            if due is None:
+                continue
+            task = asyncio.create_task(self._guarded(view, due))
+            self._running[view.id] = task
+            task.add_done_callback(lambda _done, task_id=view.id: self._over(task_id))
+
+    def _over(self, task_id: str) -> None:
+        self._running.pop(task_id, None)
+        self.wake()
+
+    def _due(self, view: TaskView) -> Callable[[TaskView], Awaitable[None]] | None:
+        everyone = all(party in view.accepted for party in view.workflow.parties)
+        if view.status in ("proposed", "accepted") and everyone:
+            return self._drive
+        if view.status == "running":
+            return self._finish if not view.missing_reports() else self._interrupted
+        if view.status == "finished":
+            return self._settle
+        return None
+
+    async def _guarded(self, view: TaskView, due: Callable[[TaskView], Awaitable[None]]) -> None:
+        try:
+            await due(view)
+        except FondacoError as fault:
+            _log.warning("task %s: %s", view.id, fault.diagnostics())
+            self._journal.record(view.id, view.attempt, "", "coordinator stopped", party=self.org, cause=fault.cause)
+
+    async def _interrupted(self, view: TaskView) -> None:
+        """Running on the ledger, but not here: this coordinator went away in the middle and is back."""
+        step = view.missing_reports()[0][0]
+        cause = f"{self.org}, the coordinator, went away in the middle of the attempt and is back"
+        await self._chain.fail(view.id, view.attempt, step, self.org, PartyFailed.code, cause)
+        self._party.forget(view.id)
+
+    async def _drive(self, view: TaskView) -> None:
+        try:
+            await self._chain.run(view.id)
+        except ContractError as refusal:
+            # The ledger refused the run itself (a grant revoked since, no uses left): it stays refused.
+            self._journal.record(view.id, view.attempt, "", "refused", party=self.org, cause=refusal.cause)
+            step = view.workflow.steps[0].id
+            await self._chain.fail(view.id, view.attempt, step, self.org, refusal.code, refusal.cause)
+            return
+        running = self._chain.task(view.id)
+        for step in view.workflow.steps:
+            failure = await self._step(running, step)
+            if failure is not None:
+                await self._chain.fail(
+                    view.id, running.attempt, step.id, failure.party, failure.code, failure.cause[:400]
+                )
+                self._party.forget(view.id)
+                return
+        await self._finish(self._chain.task(view.id))
+
+    async def _finish(self, view: TaskView) -> None:
+        digest = hashlib.sha256(b"fondaco/result\x00" + view.id.encode() + view.workflow.bytes).digest()
+        await self._chain.finish(view.id, digest)
+        self._party.forget(view.id)
+        await self._settle(view)
+
+    async def _settle(self, view: TaskView) -> None:
+        await self._chain.settle(view.id)
+
+    async def _order(self, view: TaskView, step: Step, org: str) -> None:
+        order = wire.Order(
+            task=view.id, attempt=view.attempt, step=step.id, height=view.height, seconds=self._step_seconds
+        )
+        if org == self.org:
+            await self._party.execute(view, order)
+            return
+        peer = self._chain.node_of(org)
+        try:
+            await self._peering.call(peer, wire.STEP, to_bytes(order), deadline=self._step_seconds + _GRACE_SECONDS)
+        except DeadlineExceeded as fault:
+            raise PartyFailed(
+                f"{org} did not answer within {self._step_seconds} s",
+                party=org,
+                step=step.id,
+                remedy="ask the party for its log; start the task again when it answers",
+            ) from fault
+
+    async def _step(self, view: TaskView, step: Step) -> PartyFailed | None:
+        """Order the step at all its members; None, or the failure with the party named."""
+        orders = {asyncio.create_task(self._order(view, step, org)): org for org in step.members}
+        done, pending = await asyncio.wait(orders, return_when=asyncio.FIRST_EXCEPTION)
+        failures = self._failures(orders, done, step)
+        if not failures:
+            return None
+        if pending:
+            # The first word is often of the one who noticed, not of the one who failed: hear the others out.
+            late, pending = await asyncio.wait(pending, timeout=_GRACE_SECONDS)
+            failures += self._failures(orders, late, step)
+        worst = self._worst(failures)
+        await self._cancel(view, step, worst)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+        return worst
+
+    def _failures(
+        self, orders: dict[asyncio.Task[None], str], done: set[asyncio.Task[None]], step: Step
+    ) -> list[tuple[str, PartyFailed]]:
+        found: list[tuple[str, PartyFailed]] = []
+        for task in done:
+            fault = task.exception()
+            if isinstance(fault, FondacoError):
+                found.append((orders[task], _named(fault, orders[task], step.id)))
+            elif fault is not None:
+                raise fault
+        return found
+
+    def _worst(self, failures: list[tuple[str, PartyFailed]]) -> PartyFailed:
+        """The failure that says most: a party of itself or as seen from here, else what most others say."""
+        of_itself = [fault for org, fault in failures if fault.party == org]
+        if of_itself:
+            return of_itself[0]
+        named = [fault.party for _org, fault in failures]
+        return max((fault for _org, fault in failures), key=lambda fault: named.count(fault.party))
+
+    async def _cancel(self, view: TaskView, step: Step, failure: PartyFailed) -> None:
+        cancel = to_bytes(
+            wire.Cancel(
+                task=view.id, attempt=view.attempt, step=step.id, party=failure.party, cause=failure.cause[:400]
+            )
+        )
+
+        async def tell(org: str) -> None:
+            try:
+                await self._peering.call(self._chain.node_of(org), wire.CANCEL, cancel, deadline=_CANCEL_SECONDS)
+            except (TransportError, RemoteError, DeadlineExceeded) as fault:
+                _log.info("%s could not be told of the cancellation: %s", org, fault.cause)
+
+        await asyncio.gather(*(tell(org) for org in step.members if org not in (self.org, failure.party)))
