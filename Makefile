@@ -1,0 +1,69 @@
+# Each target sets itself up from nothing: Python 3.11, make, a C compiler and cargo are all that is needed.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMPS := .stamps
+UV_VERSION := 0.13.9
+RUST := $(shell find crates Cargo.toml Cargo.lock -name target -prune -o -type f -print)
+
+.PHONY: help setup system demo test lint bench lock format
+
+help:
+	@echo "make demo    four institutions on this machine, from import to audit"
+	@echo "make test    every test"
+	@echo "make lint    every check of style, types and imports"
+	@echo "make bench   every benchmark; results in bench/results"
+	@echo "make lock    renew requirements.lock from pyproject.toml"
+
+$(STAMPS)/venv: requirements.lock
+	@mkdir -p $(STAMPS)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+	@touch $@
+
+$(STAMPS)/built: $(STAMPS)/venv pyproject.toml $(RUST)
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@touch $@
+
+setup: $(STAMPS)/built
+
+# What only the tests need of the system: a PostgreSQL server to import from, tcpdump to look at the wire.
+system: $(STAMPS)/system
+$(STAMPS)/system:
+	@mkdir -p $(STAMPS)
+	@if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || ! command -v tcpdump >/dev/null 2>&1; then \
+	  command -v apt-get >/dev/null || { echo "the tests need PostgreSQL and tcpdump: install them and run again" >&2; exit 1; }; \
+	  sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get update -q; DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -qy postgresql tcpdump; fi
+	@touch $@
+
+demo: setup
+	$(BIN)/fondaco demo
+
+test: setup system
+	cargo test --quiet --workspace --exclude fondaco-binding
+	$(BIN)/pytest --junitxml=$(STAMPS)/tests.xml
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+
+format:
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	cargo fmt --all
+
+bench: setup
+	@mkdir -p bench/results
+	@for one in bench/bench_*.py; do echo "== $$one"; $(BIN)/python $$one; done
+
+lock:
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 \
+	  --all-extras --group dev pyproject.toml -o requirements.lock
