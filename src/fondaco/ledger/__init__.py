@@ -1,0 +1,1 @@
+"""The ledger: one deterministic application, its drivers, and the verifier that needs neither."""

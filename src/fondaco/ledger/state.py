@@ -1,0 +1,270 @@
+"""The authenticated key-value state: a compact sparse Merkle tree, updated once a block.
+
+A key's path is SHA-256(key). A subtree with no key is 32 zero bytes; one with a single key is that key's leaf,
+however high; any other is an inner node (the shape of the Jellyfish Merkle Tree, Gao et al., 2021). So equal
+content has one root, whatever the history. Leaf: H(0x02 | path | H(value)); inner: H(0x03 | left | right).
+
+A proof shows that a key has a value, or that it has none: the path ends in an empty place or at another leaf.
+Trusts the node store to give back what was put. Leaks, in a proof, the hashes beside the path and, for an
+absence, one other path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Protocol
+
+from fondaco.core.messages import message
+from fondaco.errors import ProofError
+
+EMPTY = bytes(32)
+DEPTH = 256
+_LEAF = 2
+_INNER = 3
+
+
+class ReadStore(Protocol):
+    """Read access to keys and values."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value, or None."""
+
+    def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """All pairs whose key starts with `prefix`, in order of key."""
+
+
+class Store(ReadStore, Protocol):
+    """Read and write access, as contracts have it."""
+
+    def set(self, key: bytes, value: bytes) -> None:
+        """Put a value."""
+
+    def delete(self, key: bytes) -> None:
+        """Remove a key; nothing happens when it is not there."""
+
+
+class Overlay:
+    """Changes on top of a store, kept apart until they are merged; itself a store."""
+
+    __slots__ = ("_base", "changes")
+
+    def __init__(self, base: ReadStore) -> None:
+        self._base = base
+        self.changes: dict[bytes, bytes | None] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value with the changes applied."""
+        if key in self.changes:
+            return self.changes[key]
+        return self._base.get(key)
+
+    def set(self, key: bytes, value: bytes) -> None:
+        """Change a value here alone."""
+        self.changes[key] = value
+
+    def delete(self, key: bytes) -> None:
+        """Remove a key here alone."""
+        self.changes[key] = None
+
+    def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """All pairs under `prefix` with the changes applied, in order of key."""
+        mine = sorted(key for key in self.changes if key.startswith(prefix))
+        at = 0
+        for key, value in self._base.items(prefix):
+            while at < len(mine) and mine[at] < key:
+                changed = self.changes[mine[at]]
+                if changed is not None:
+                    yield mine[at], changed
+                at += 1
+            if at < len(mine) and mine[at] == key:
+                changed = self.changes[key]
+                at += 1
+                if changed is not None:
+                    yield key, changed
+            else:
+                yield key, value
+        for key in mine[at:]:
+            changed = self.changes[key]
+            if changed is not None:
+                yield key, changed
+
+    def merge_into(self, store: Store) -> None:
+        """Apply the changes to `store`."""
+        for key, value in self.changes.items():
+            if value is None:
+                store.delete(key)
+            else:
+                store.set(key, value)
+
+
+class NodeStore(Protocol):
+    """Where tree nodes are kept: 33-byte-or-shorter place -> 65 bytes."""
+
+    def get_node(self, place: bytes) -> bytes | None:
+        """The node at a place, or None."""
+
+
+def path_of(key: bytes) -> bytes:
+    """Where in the tree a key is: its SHA-256."""
+    return hashlib.sha256(key).digest()
+
+
+def leaf_hash(path: bytes, value_hash: bytes) -> bytes:
+    """The hash of a leaf."""
+    return hashlib.sha256(b"\x02" + path + value_hash).digest()
+
+
+def inner_hash(left: bytes, right: bytes) -> bytes:
+    """The hash of an inner node."""
+    return hashlib.sha256(b"\x03" + left + right).digest()
+
+
+def _bit(path: bytes, depth: int) -> int:
+    return path[depth >> 3] >> (7 - (depth & 7)) & 1
+
+
+def _place(depth: int, prefix: int) -> bytes:
+    return depth.to_bytes(2, "big") + prefix.to_bytes((depth + 7) // 8, "big")
+
+
+_Change = tuple[bytes, bytes | None]
+
+
+class Tree:
+    """The tree over a node store: computes a new root and the nodes to write, and makes proofs."""
+
+    def __init__(self, nodes: NodeStore) -> None:
+        self._nodes = nodes
+        self.pending: dict[bytes, bytes | None] = {}
+
+    def _load(self, depth: int, prefix: int) -> bytes | None:
+        place = _place(depth, prefix)
+        if place in self.pending:
+            return self.pending[place]
+        return self._nodes.get_node(place)
+
+    @staticmethod
+    def _hash(node: bytes | None) -> bytes:
+        return EMPTY if node is None else hashlib.sha256(node).digest()
+
+    def root(self) -> bytes:
+        """The root hash, pending changes included."""
+        return self._hash(self._load(0, 0))
+
+    def update(self, changes: dict[bytes, bytes | None]) -> bytes:
+        """Apply changed values (None: removed) to the pending nodes; the new root."""
+        moves: list[_Change] = sorted(
+            (path_of(key), None if value is None else hashlib.sha256(value).digest())
+            for key, value in changes.items()
+        )
+        if moves:
+            node = self._apply(0, 0, moves)
+            self._put(0, 0, node)
+        return self.root()
+
+    def _put(self, depth: int, prefix: int, node: bytes | None) -> None:
+        self.pending[_place(depth, prefix)] = node
+
+    def _apply(self, depth: int, prefix: int, moves: list[_Change]) -> bytes | None:
+        """The node that belongs at this place after `moves`; places below are written, this one is not."""
+        node = self._load(depth, prefix)
+        if node is not None and node[0] == _INNER:
+            return self._descend(depth, prefix, moves)
+        kept = [move for move in moves if move[1] is not None]
+        if node is not None and all(path != node[1:33] for path, _value in moves):
+            kept.append((node[1:33], node[33:]))
+            kept.sort()
+        return self._build(depth, prefix, kept)
+
+    def _descend(self, depth: int, prefix: int, moves: list[_Change]) -> bytes | None:
+        cut = next((i for i, (path, _value) in enumerate(moves) if _bit(path, depth)), len(moves))
+        sides: list[bytes | None] = []
+        for side, part in ((0, moves[:cut]), (1, moves[cut:])):
+            below = prefix << 1 | side
+            if part:
+                node = self._apply(depth + 1, below, part)
+                self._put(depth + 1, below, node)
+            else:
+                node = self._load(depth + 1, below)
+            sides.append(node)
+        return self._join(depth, prefix, sides[0], sides[1])
+
+    def _join(self, depth: int, prefix: int, left: bytes | None, right: bytes | None) -> bytes | None:
+        """An inner node of two sides, or the only leaf of both moved up."""
+        if left is None and right is None:
+            return None
+        for side, one, other in ((0, left, right), (1, right, left)):
+            if other is None and one is not None and one[0] == _LEAF:
+                self._put(depth + 1, prefix << 1 | side, None)
+                return one
+        return bytes((_INNER,)) + self._hash(left) + self._hash(right)
+
+    def _build(self, depth: int, prefix: int, leaves: list[_Change]) -> bytes | None:
+        if not leaves:
+            return None
+        if len(leaves) == 1:
+            path, value_hash = leaves[0]
+            assert value_hash is not None
+            return bytes((_LEAF,)) + path + value_hash
+        cut = next((i for i, (path, _value) in enumerate(leaves) if _bit(path, depth)), len(leaves))
+        left = self._build(depth + 1, prefix << 1, leaves[:cut])
+        right = self._build(depth + 1, prefix << 1 | 1, leaves[cut:])
+        self._put(depth + 1, prefix << 1, left)
+        self._put(depth + 1, prefix << 1 | 1, right)
+        return bytes((_INNER,)) + self._hash(left) + self._hash(right)
+
+    def prove(self, key: bytes, value: bytes | None) -> StateProof:
+        """The proof that `key` has `value` (None: has none)."""
+        path = path_of(key)
+        siblings: list[bytes] = []
+        depth, prefix = 0, 0
+        node = self._load(0, 0)
+        while node is not None and node[0] == _INNER:
+            side = _bit(path, depth)
+            siblings.append(node[1:33] if side else node[33:])
+            depth, prefix = depth + 1, prefix << 1 | side
+            node = self._load(depth, prefix)
+        other = node[1:] if node is not None and node[1:33] != path else None
+        return StateProof(key=key, value=value, siblings=tuple(siblings), other=other)
+
+
+@message("ledger.state-proof/1")
+class StateProof:
+    """That `key` has `value`, or has none. `siblings` from the root down; `other` is the leaf found instead."""
+
+    key: bytes
+    value: bytes | None
+    siblings: tuple[bytes, ...]
+    other: bytes | None
+
+
+def verify_state(proof: StateProof, root: bytes) -> None:
+    """Raise ProofError unless the proof holds under `root`."""
+
+    def refuse(cause: str) -> ProofError:
+        return ProofError(
+            cause, check="state-proof", remedy="ask for the proof again, from a node you trust to be up to date"
+        )
+
+    if len(proof.siblings) > DEPTH or any(len(s) != len(EMPTY) for s in proof.siblings):
+        raise refuse("the state proof has not the form of one")
+    path, depth = path_of(proof.key), len(proof.siblings)
+    if proof.value is not None:
+        if proof.other is not None:
+            raise refuse("a proof of presence names another leaf")
+        node = leaf_hash(path, hashlib.sha256(proof.value).digest())
+    elif proof.other is None:
+        node = EMPTY
+    else:
+        if len(proof.other) != 2 * len(EMPTY):
+            raise refuse("the state proof has not the form of one")
+        theirs = proof.other[:32]
+        if theirs == path or any(_bit(theirs, d) != _bit(path, d) for d in range(depth)):
+            raise refuse("the other leaf of a proof of absence is not in the key's place")
+        node = leaf_hash(theirs, proof.other[32:])
+    for above in range(depth - 1, -1, -1):
+        sibling = proof.siblings[above]
+        node = inner_hash(sibling, node) if _bit(path, above) else inner_hash(node, sibling)
+    if node != root:
+        raise refuse("the state proof does not lead to the state root")
