@@ -1,0 +1,294 @@
+"""What grants transactions do."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from fondaco.ledger.contracts.catalog import handlers as catalog
+from fondaco.ledger.contracts.catalog.messages import Dataset, Rule
+from fondaco.ledger.contracts.grants import keys
+from fondaco.ledger.contracts.grants import messages as m
+from fondaco.ledger.contracts.grants.errors import Denied, Invalid, Unknown, WrongStatus
+from fondaco.ledger.contracts.identity import authority
+from fondaco.ledger.contracts.kit import Context, derive, distinct, is_amount, is_text, is_word, load, save
+from fondaco.ledger.contracts.points import accounts
+from fondaco.ledger.state import ReadStore
+
+CONTRACT = "grants"
+MAX_ITEMS = 16
+MAX_USES = 1_000_000
+MAX_REASON = 200
+
+
+def grant(store: ReadStore, grant_id: bytes) -> m.Grant:
+    """The record of a grant.
+
+    Raises:
+        Unknown: there is none.
+    """
+    found = load(store, m.Grant, keys.grant(grant_id))
+    if found is None:
+        raise Unknown("no such grant")
+    return found
+
+
+def _request(store: ReadStore, request_id: bytes) -> m.Request:
+    found = load(store, m.Request, keys.request(request_id))
+    if found is None:
+        raise Unknown("no such request")
+    return found
+
+
+def grant_id(request_id: bytes, item: int) -> bytes:
+    """The id of the grant that answers an item; also of its escrow."""
+    return derive("grant", request_id, item.to_bytes(4, "big"))
+
+
+def _check_request(ctx: Context, msg: m.RequestUse, organisation: str) -> None:
+    if not 1 <= len(msg.items) <= MAX_ITEMS or not distinct(tuple((i.path, i.version) for i in msg.items)):
+        raise Invalid(f"a request names 1 to {MAX_ITEMS} datasets, each once")
+    if not msg.operations or not distinct(msg.operations) or not all(is_word(o) for o in msg.operations):
+        raise Invalid("a request names its operations, each once")
+    if catalog.ANY in msg.operations or not is_word(msg.purpose) or msg.purpose == catalog.ANY:
+        raise Invalid("a request names its operations and one purpose, not any")
+    if not distinct(msg.parties) or organisation not in msg.parties or len(msg.parties) > MAX_ITEMS:
+        raise Invalid("the parties are named each once, the asker among them")
+    if not msg.receivers or not distinct(msg.receivers) or any(r not in msg.parties for r in msg.receivers):
+        raise Invalid("the receivers are one or more of the parties")
+    for name in msg.parties:
+        if authority.organisation(ctx.store, name) is None:
+            raise Unknown(f"{name} is not an active organisation")
+    if not 1 <= msg.uses <= MAX_USES or not is_amount(msg.max_price):
+        raise Invalid("uses are 1 to a million, a price is not negative")
+    if msg.expires <= ctx.time:
+        raise Invalid("the request asks for a grant that has expired")
+
+
+def _check_terms(dataset: Dataset, item: m.Item, msg: m.RequestUse) -> None:
+    where = f"{item.path}@{item.version}"
+    terms = dataset.terms
+    if dataset.status != "published":
+        raise WrongStatus(f"{where} is withdrawn")
+    known = [c.name for c in dataset.schema.columns]
+    if not item.columns or not distinct(item.columns) or any(c not in known for c in item.columns):
+        raise Invalid(f"name one or more columns of {where}, each once")
+    if catalog.ANY not in terms.operations and any(o not in terms.operations for o in msg.operations):
+        raise Denied(f"{where} allows no such operation")
+    if catalog.ANY not in terms.purposes and msg.purpose not in terms.purposes:
+        raise Denied(f"{where} may not be used for {msg.purpose}")
+    if dataset.owner not in msg.parties:
+        raise Invalid(f"{dataset.owner}, who holds {where}, is not among the parties")
+    if terms.price > msg.max_price:
+        raise Denied(f"one use of {where} costs {terms.price} points")
+
+
+def _named(words: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
+    return catalog.ANY in words or all(w in words for w in wanted)
+
+
+def _matches(rule: Rule, request: m.Request, item: m.Item, now: int) -> bool:
+    return (
+        _named(rule.organisations, (request.organisation,))
+        and _named(rule.operations, request.operations)
+        and _named(rule.purposes, (request.purpose,))
+        and (not rule.columns or all(c in rule.columns for c in item.columns))
+        and request.uses <= rule.uses
+        and request.expires <= rule.until
+        and now < rule.until
+    )
+
+
+def request(ctx: Context, msg: m.RequestUse) -> None:
+    """Ask: escrow the price, and grant at once what default permissions grant."""
+    author = authority.user(ctx, "analyst")
+    _check_request(ctx, msg, author.organisation)
+    request_id = derive("request", ctx.tx)
+    datasets = [catalog.dataset(ctx.store, item.path, item.version) for item in msg.items]
+    for item, dataset in zip(msg.items, datasets, strict=True):
+        _check_terms(dataset, item, msg)
+        if dataset.owner == author.organisation:
+            raise Invalid(f"{item.path} is the asker's own; its use needs no grant")
+    record = m.Request(
+        id=request_id,
+        organisation=author.organisation,
+        key=author.key,
+        items=msg.items,
+        providers=tuple(d.owner for d in datasets),
+        prices=tuple(d.terms.price for d in datasets),
+        answers=("pending",) * len(msg.items),
+        operations=msg.operations,
+        purpose=msg.purpose,
+        parties=msg.parties,
+        receivers=msg.receivers,
+        uses=msg.uses,
+        expires=msg.expires,
+        since=ctx.height,
+    )
+    ctx.emit(CONTRACT, "requested", request=request_id, organisation=author.organisation, holder=author.key)
+    for index, dataset in enumerate(datasets):
+        accounts.lock(ctx, grant_id(request_id, index), author.organisation, dataset.terms.price * msg.uses)
+    save(ctx.store, keys.request(request_id), record)
+    for index, dataset in enumerate(datasets):
+        for number, rule in enumerate(dataset.terms.rules):
+            if _matches(rule, record, msg.items[index], ctx.time):
+                record = _issue(ctx, record, index, msg.uses, msg.expires, f"rule {number + 1}")
+                break
+
+
+def _answered(record: m.Request, item: int, answer: str) -> m.Request:
+    answers = (*record.answers[:item], answer, *record.answers[item + 1 :])
+    return dataclasses.replace(record, answers=answers)
+
+
+def _issue(ctx: Context, record: m.Request, item: int, uses: int, expires: int, basis: str) -> m.Request:
+    asked = record.items[item]
+    dataset = catalog.dataset(ctx.store, asked.path, asked.version)
+    made = m.Grant(
+        id=grant_id(record.id, item),
+        request=record.id,
+        provider=record.providers[item],
+        holder=record.organisation,
+        holder_key=record.key,
+        path=asked.path,
+        version=asked.version,
+        commitment=dataset.commitment,
+        columns=asked.columns,
+        operations=record.operations,
+        purpose=record.purpose,
+        parties=record.parties,
+        receivers=record.receivers,
+        uses_total=uses,
+        uses_left=uses,
+        price=record.prices[item],
+        expires=expires,
+        status="active",
+        basis=basis,
+        since=ctx.height,
+    )
+    save(ctx.store, keys.grant(made.id), made)
+    changed = _answered(record, item, "granted")
+    save(ctx.store, keys.request(record.id), changed)
+    ctx.emit(
+        CONTRACT,
+        "granted",
+        grant=made.id,
+        request=record.id,
+        provider=made.provider,
+        holder=made.holder,
+        path=made.path,
+        version=made.version,
+        purpose=made.purpose,
+        uses=uses,
+        expires=expires,
+        basis=basis,
+    )
+    return changed
+
+
+def review(ctx: Context, msg: m.Review) -> None:
+    """Answer one item of a request."""
+    author = authority.user(ctx, "reviewer")
+    record = _request(ctx.store, msg.request)
+    if not 0 <= msg.item < len(record.items):
+        raise Unknown("the request has no such item")
+    asked = record.items[msg.item]
+    dataset = catalog.dataset(ctx.store, asked.path, asked.version)
+    if author.organisation != record.providers[msg.item] or dataset.owner != author.organisation:
+        raise Denied(f"{asked.path} is not {author.organisation}'s")
+    if record.answers[msg.item] != "pending":
+        raise WrongStatus(f"this item is {record.answers[msg.item]}")
+    if not is_text(msg.reason, MAX_REASON):
+        raise Invalid("a reason is one short line")
+    escrow = grant_id(record.id, msg.item)
+    ctx.emit(
+        CONTRACT,
+        "reviewed",
+        request=record.id,
+        item=msg.item,
+        provider=author.organisation,
+        reviewer=author.key,
+        approve=int(msg.approve),
+        reason=msg.reason,
+    )
+    if not msg.approve:
+        save(ctx.store, keys.request(record.id), _answered(record, msg.item, "denied"))
+        accounts.refund(ctx, escrow, accounts.held(ctx.store, escrow))
+        return
+    if dataset.status != "published":
+        raise WrongStatus("the dataset is withdrawn")
+    if not 1 <= msg.uses <= record.uses or not ctx.time < msg.expires <= record.expires:
+        raise Invalid("a review grants what was asked for or less, for a time that is not over")
+    accounts.refund(ctx, escrow, record.prices[msg.item] * (record.uses - msg.uses))
+    _issue(ctx, record, msg.item, msg.uses, msg.expires, "review")
+
+
+def _end(ctx: Context, found: m.Grant, status: str, reason: str) -> None:
+    save(ctx.store, keys.grant(found.id), dataclasses.replace(found, status=status))
+    accounts.refund(ctx, found.id, found.price * found.uses_left)
+    ctx.emit(CONTRACT, status, grant=found.id, provider=found.provider, holder=found.holder, reason=reason)
+
+
+def revoke(ctx: Context, msg: m.RevokeGrant) -> None:
+    """Void a grant; uses in escrow that no task has taken go back."""
+    found = grant(ctx.store, msg.grant)
+    if authority.user(ctx, "reviewer").organisation != found.provider:
+        raise Denied("the grant is another provider's")
+    if found.status not in ("active", "exhausted"):
+        raise WrongStatus(f"the grant is {found.status}")
+    if not is_text(msg.reason, MAX_REASON):
+        raise Invalid("a reason is one short line")
+    _end(ctx, found, "revoked", msg.reason)
+
+
+def expire(ctx: Context, msg: m.Expire) -> None:
+    """End a grant whose time is over."""
+    found = grant(ctx.store, msg.grant)
+    if found.status != "active" or ctx.time < found.expires:
+        raise WrongStatus("the grant has not expired, or has ended otherwise")
+    _end(ctx, found, "expired", "its time is over")
+
+
+def withdraw_request(ctx: Context, msg: m.WithdrawRequest) -> None:
+    """Take back what was not answered."""
+    author = authority.user(ctx, "analyst")
+    record = _request(ctx.store, msg.request)
+    if author.key != record.key:
+        raise Denied("another analyst asked")
+    if "pending" not in record.answers:
+        raise WrongStatus("every item was answered")
+    for index, answer in enumerate(record.answers):
+        if answer == "pending":
+            record = _answered(record, index, "withdrawn")
+            escrow = grant_id(record.id, index)
+            accounts.refund(ctx, escrow, accounts.held(ctx.store, escrow))
+    save(ctx.store, keys.request(record.id), record)
+    ctx.emit(CONTRACT, "request-withdrawn", request=record.id, organisation=record.organisation)
+
+
+def take_use(ctx: Context, found: m.Grant, task: bytes) -> None:
+    """Consume one use for a task; the tasks contract alone calls this, after its checks."""
+    if found.status != "active" or found.uses_left < 1:
+        raise WrongStatus(f"the grant is {found.status} with {found.uses_left} uses left")
+    left = found.uses_left - 1
+    status = "active" if left else "exhausted"
+    save(ctx.store, keys.grant(found.id), dataclasses.replace(found, uses_left=left, status=status))
+    ctx.emit(CONTRACT, "used", grant=found.id, task=task, provider=found.provider, uses_left=left)
+
+
+def return_use(ctx: Context, found: m.Grant, task: bytes) -> None:
+    """Give a use back that a task took and never started to compute with."""
+    if found.status in ("active", "exhausted"):
+        back = dataclasses.replace(found, uses_left=found.uses_left + 1, status="active")
+        save(ctx.store, keys.grant(found.id), back)
+    else:
+        accounts.refund(ctx, found.id, found.price)
+    ctx.emit(CONTRACT, "use-returned", grant=found.id, task=task, provider=found.provider)
+
+
+HANDLERS = (
+    (m.RequestUse, request),
+    (m.Review, review),
+    (m.RevokeGrant, revoke),
+    (m.Expire, expire),
+    (m.WithdrawRequest, withdraw_request),
+)

@@ -1,0 +1,112 @@
+"""Messages and records of the grants contract."""
+
+from __future__ import annotations
+
+from fondaco.core.messages import message
+
+
+@message("grants.item/1")
+class Item:
+    """One dataset that is asked for, and which of its columns."""
+
+    path: str
+    version: int
+    columns: tuple[str, ...]
+
+
+@message("grants.request/1")
+class RequestUse:
+    """Signed by an analyst, whose key becomes the holder of the grants.
+
+    `operations` are names such as `psi.intersection`, or program hashes in hex; `parties` all organisations that
+    take part; `max_price` the most that one use of one dataset may cost; `expires` unix seconds.
+    """
+
+    items: tuple[Item, ...]
+    operations: tuple[str, ...]
+    purpose: str
+    parties: tuple[str, ...]
+    receivers: tuple[str, ...]
+    uses: int
+    expires: int
+    max_price: int
+
+
+@message("grants.review/1")
+class Review:
+    """Signed by a reviewer of the provider: the answer to one item of a request, perhaps for less."""
+
+    request: bytes
+    item: int
+    approve: bool
+    reason: str
+    uses: int
+    expires: int
+
+
+@message("grants.revoke/1")
+class RevokeGrant:
+    """Signed by a reviewer of the provider: void from now on."""
+
+    grant: bytes
+    reason: str
+
+
+@message("grants.expire/1")
+class Expire:
+    """Signed by anyone: the grant's time is over; what is left goes back."""
+
+    grant: bytes
+
+
+@message("grants.withdraw-request/1")
+class WithdrawRequest:
+    """Signed by the analyst who asked: items that were not answered are taken back."""
+
+    request: bytes
+
+
+@message("grants.request-record/1")
+class Request:
+    """Record of a request; each item is pending, granted, denied or withdrawn."""
+
+    id: bytes
+    organisation: str
+    key: bytes
+    items: tuple[Item, ...]
+    providers: tuple[str, ...]
+    prices: tuple[int, ...]
+    answers: tuple[str, ...]
+    operations: tuple[str, ...]
+    purpose: str
+    parties: tuple[str, ...]
+    receivers: tuple[str, ...]
+    uses: int
+    expires: int
+    since: int
+
+
+@message("grants.grant/1")
+class Grant:
+    """Record of a grant; status active, exhausted, revoked or expired. `basis` tells what granted it."""
+
+    id: bytes
+    request: bytes
+    provider: str
+    holder: str
+    holder_key: bytes
+    path: str
+    version: int
+    commitment: bytes
+    columns: tuple[str, ...]
+    operations: tuple[str, ...]
+    purpose: str
+    parties: tuple[str, ...]
+    receivers: tuple[str, ...]
+    uses_total: int
+    uses_left: int
+    price: int
+    expires: int
+    status: str
+    basis: str
+    since: int

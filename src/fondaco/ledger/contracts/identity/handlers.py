@@ -1,0 +1,218 @@
+"""What identity transactions do."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from fondaco.ledger.contracts.identity import authority, keys
+from fondaco.ledger.contracts.identity import messages as m
+from fondaco.ledger.contracts.identity.errors import Conflict, Denied, Invalid, Unknown, WrongStatus
+from fondaco.ledger.contracts.kit import Context, distinct, is_name, is_text, load, save
+
+CONTRACT = "identity"
+MAX_CERTIFICATE = 2048
+MAX_ADMINS = 16
+MAX_USERS = 64
+MAX_INVITATION_SECONDS = 90 * 86400
+
+
+def _bind(ctx: Context, key: bytes, use: str, organisation: str) -> None:
+    if len(key) != 32:
+        raise Invalid("a key is 32 bytes")
+    if ctx.store.get(keys.binding(key)) is not None:
+        raise Conflict("this key was registered before; a key serves one thing, once")
+    save(ctx.store, keys.binding(key), m.Binding(use=use, organisation=organisation))
+
+
+def _check_node(node: m.NodeSpec) -> None:
+    if not 1 <= len(node.certificate) <= MAX_CERTIFICATE or len(node.seal_key) != 32:
+        raise Invalid("a node has a certificate of at most 2 KiB and a 32-byte seal key")
+    _check_address(node.address)
+
+
+def _check_address(address: str) -> None:
+    host, colon, port = address.rpartition(":")
+    number = int(port) if port.isascii() and port.isdigit() and len(port) <= 5 else 0
+    if not colon or not host or not is_text(address, 256) or not 1 <= number <= 65535:
+        raise Invalid("an address is host:port")
+
+
+def _check_user(user: m.UserSpec) -> None:
+    known = user.roles and distinct(user.roles) and all(role in m.ROLES for role in user.roles)
+    if not known or len(user.seal_key) != 32:
+        raise Invalid("a user has a 32-byte seal key and one or more known roles, each once")
+
+
+def _put_node(ctx: Context, organisation: str, node: m.NodeSpec) -> None:
+    _check_node(node)
+    _bind(ctx, node.key, "node", organisation)
+    record = m.Node(
+        organisation=organisation,
+        key=node.key,
+        certificate=node.certificate,
+        address=node.address,
+        seal_key=node.seal_key,
+        status=authority.ACTIVE,
+        since=ctx.height,
+    )
+    save(ctx.store, keys.node(node.key), record)
+
+
+def _put_user(ctx: Context, organisation: str, user: m.UserSpec) -> None:
+    _check_user(user)
+    _bind(ctx, user.key, "user", organisation)
+    record = m.User(
+        organisation=organisation,
+        key=user.key,
+        roles=user.roles,
+        seal_key=user.seal_key,
+        status=authority.ACTIVE,
+        since=ctx.height,
+    )
+    save(ctx.store, keys.user(user.key), record)
+
+
+def _check_admins(admins: tuple[bytes, ...], threshold: int) -> None:
+    if not 1 <= len(admins) <= MAX_ADMINS or not distinct(admins) or not 1 <= threshold <= len(admins):
+        raise Invalid("an organisation has 1 to 16 different administrators and a threshold within their number")
+
+
+def create(ctx: Context, spec: m.OrganisationSpec) -> None:
+    """Make an organisation with its first node and users; used by genesis and by joining."""
+    if not is_name(spec.name) or not is_text(spec.title, 200) or spec.kind not in m.KINDS:
+        raise Invalid("an organisation has a name in lower-case letters, a short title and a known kind")
+    if ctx.store.get(keys.organisation(spec.name)) is not None:
+        raise Conflict(f"{spec.name} is there already")
+    _check_admins(spec.admins, spec.threshold)
+    if len(spec.users) > MAX_USERS:
+        raise Invalid("too many users at once")
+    for key in spec.admins:
+        _bind(ctx, key, "admin", spec.name)
+    record = m.Organisation(
+        name=spec.name,
+        title=spec.title,
+        kind=spec.kind,
+        admins=spec.admins,
+        threshold=spec.threshold,
+        status=authority.ACTIVE,
+        since=ctx.height,
+    )
+    save(ctx.store, keys.organisation(spec.name), record)
+    _put_node(ctx, spec.name, spec.node)
+    for user in spec.users:
+        _put_user(ctx, spec.name, user)
+    ctx.emit(CONTRACT, "joined", organisation=spec.name, organisation_kind=spec.kind, node=spec.node.key)
+
+
+def invite(ctx: Context, msg: m.Invite) -> None:
+    """Open an invitation."""
+    authority.admins(ctx, msg.by)
+    if not is_name(msg.organisation) or msg.kind not in m.KINDS:
+        raise Invalid("an invitation names an organisation and a known kind")
+    if not 1 <= len(msg.certificate) <= MAX_CERTIFICATE:
+        raise Invalid("an invitation has a certificate of at most 2 KiB")
+    if not ctx.time < msg.expires <= ctx.time + MAX_INVITATION_SECONDS:
+        raise Invalid("an invitation ends within 90 days")
+    if ctx.store.get(keys.organisation(msg.organisation)) is not None:
+        raise Conflict(f"{msg.organisation} is there already")
+    _bind(ctx, msg.key, "invitation", msg.organisation)
+    record = m.Invitation(
+        by=msg.by,
+        key=msg.key,
+        certificate=msg.certificate,
+        organisation=msg.organisation,
+        kind=msg.kind,
+        expires=msg.expires,
+        status="open",
+    )
+    save(ctx.store, keys.invitation(msg.key), record)
+    ctx.emit(CONTRACT, "invited", organisation=msg.organisation, by=msg.by, invitation=msg.key)
+
+
+def join(ctx: Context, msg: m.Join) -> None:
+    """Use an invitation, once."""
+    found = load(ctx.store, m.Invitation, keys.invitation(msg.invitation))
+    spec = msg.organisation
+    if found is None or msg.invitation not in ctx.signers:
+        raise Denied("the holder of the invitation did not sign")
+    if found.status != "open" or ctx.time >= found.expires:
+        raise WrongStatus("the invitation was used or has expired", remedy="ask for a new invitation")
+    if (found.organisation, found.kind) != (spec.name, spec.kind):
+        raise Denied("the invitation is for another organisation")
+    if sum(1 for key in spec.admins if key in ctx.signers) < max(spec.threshold, 1):
+        raise Denied("too few of the new administrators signed")
+    save(ctx.store, keys.invitation(msg.invitation), dataclasses.replace(found, status="used"))
+    create(ctx, spec)
+
+
+def _retire(ctx: Context, organisation: str, key: bytes, status: str) -> str:
+    for record, where in (
+        (load(ctx.store, m.Node, keys.node(key)), keys.node(key)),
+        (load(ctx.store, m.User, keys.user(key)), keys.user(key)),
+    ):
+        if record is not None:
+            if record.organisation != organisation:
+                raise Denied("the key is another organisation's")
+            if record.status != authority.ACTIVE:
+                raise WrongStatus("the key is retired already")
+            save(ctx.store, where, dataclasses.replace(record, status=status))
+            return "node" if isinstance(record, m.Node) else "user"
+    raise Unknown("no node or user has this key")
+
+
+def put_node(ctx: Context, msg: m.PutNode) -> None:
+    """Add or rotate a node."""
+    authority.admins(ctx, msg.organisation)
+    if msg.replaces is not None and _retire(ctx, msg.organisation, msg.replaces, "rotated") != "node":
+        raise Invalid("a node replaces a node")
+    _put_node(ctx, msg.organisation, msg.node)
+    ctx.emit(CONTRACT, "node", organisation=msg.organisation, key=msg.node.key, replaces=msg.replaces or b"")
+
+
+def put_user(ctx: Context, msg: m.PutUser) -> None:
+    """Add or rotate a user."""
+    authority.admins(ctx, msg.organisation)
+    if msg.replaces is not None and _retire(ctx, msg.organisation, msg.replaces, "rotated") != "user":
+        raise Invalid("a user replaces a user")
+    _put_user(ctx, msg.organisation, msg.user)
+    ctx.emit(CONTRACT, "user", organisation=msg.organisation, key=msg.user.key, replaces=msg.replaces or b"")
+
+
+def revoke(ctx: Context, msg: m.Revoke) -> None:
+    """Void a key."""
+    authority.admins(ctx, msg.organisation)
+    use = _retire(ctx, msg.organisation, msg.key, "revoked")
+    ctx.emit(CONTRACT, "revoked", organisation=msg.organisation, key=msg.key, use=use)
+
+
+def rotate_admins(ctx: Context, msg: m.RotateAdmins) -> None:
+    """Change the administrators; keys that stay are kept, the others never come back."""
+    found = authority.admins(ctx, msg.organisation)
+    _check_admins(msg.admins, msg.threshold)
+    for key in msg.admins:
+        if key not in ctx.signers:
+            raise Denied("every new administrator signs too")
+        if key not in found.admins:
+            _bind(ctx, key, "admin", msg.organisation)
+    changed = dataclasses.replace(found, admins=msg.admins, threshold=msg.threshold)
+    save(ctx.store, keys.organisation(msg.organisation), changed)
+    ctx.emit(CONTRACT, "admins", organisation=msg.organisation, count=len(msg.admins), threshold=msg.threshold)
+
+
+def move(ctx: Context, msg: m.Move) -> None:
+    """A node listens somewhere else."""
+    found = authority.node(ctx)
+    _check_address(msg.address)
+    save(ctx.store, keys.node(found.key), dataclasses.replace(found, address=msg.address))
+    ctx.emit(CONTRACT, "moved", organisation=found.organisation, node=found.key)
+
+
+HANDLERS = (
+    (m.Invite, invite),
+    (m.Join, join),
+    (m.PutNode, put_node),
+    (m.PutUser, put_user),
+    (m.Revoke, revoke),
+    (m.RotateAdmins, rotate_admins),
+    (m.Move, move),
+)

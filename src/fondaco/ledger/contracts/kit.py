@@ -1,0 +1,109 @@
+"""What every contract stands on: the context of a transaction, typed records, checks of text and numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import TypeVar
+
+from fondaco.core.messages import from_bytes, to_bytes
+from fondaco.errors import ContractError
+from fondaco.ledger.state import ReadStore, Store
+
+T = TypeVar("T")
+Attribute = int | str | bytes
+MAX_AMOUNT = (1 << 62) - 1
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_WORD = re.compile(r"[a-z0-9][a-z0-9._:/*-]{0,127}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened: contract and kind, and what it happened to."""
+
+    contract: str
+    kind: str
+    attributes: dict[str, Attribute]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """One transaction being executed.
+
+    `time` is the block's, in unix seconds; `signers` are raw Ed25519 keys whose signatures were verified, the
+    author first; `tx` is the transaction's hash.
+    """
+
+    store: Store
+    chain: str
+    height: int
+    time: int
+    signers: tuple[bytes, ...]
+    tx: bytes
+    events: list[Event]
+
+    def emit(self, contract: str, kind: str, **attributes: Attribute) -> None:
+        """Add an event to the log, in order."""
+        self.events.append(Event(contract, kind, attributes))
+
+
+class Refused(ContractError):
+    """A contract's refusal; each contract has its own subclasses with its codespace."""
+
+    remedy_text = "see docs/reference/contracts.md for what this transaction needs"
+
+    def __init__(self, cause: str, *, remedy: str = "") -> None:
+        super().__init__(f"{self.codespace}: {cause}", remedy=remedy or self.remedy_text)
+
+
+def load(store: ReadStore, cls: type[T], key: bytes) -> T | None:
+    """The record at a key, or None."""
+    data = store.get(key)
+    return None if data is None else from_bytes(cls, data)
+
+
+def save(store: Store, key: bytes, record: object) -> None:
+    """Put a record at a key."""
+    store.set(key, to_bytes(record))
+
+
+def records(store: ReadStore, cls: type[T], prefix: bytes) -> Iterator[T]:
+    """All records under a prefix, in order of key."""
+    for _key, data in store.items(prefix):
+        yield from_bytes(cls, data)
+
+
+def derive(kind: str, *parts: bytes) -> bytes:
+    """A 32-byte id from a kind and parts, each with its length, so that no two lists run together."""
+    state = hashlib.sha256(b"fondaco/id\x00" + kind.encode() + b"\x00")
+    for part in parts:
+        state.update(len(part).to_bytes(4, "big"))
+        state.update(part)
+    return state.digest()
+
+
+def is_name(text: str) -> bool:
+    """Whether text can name an organisation or a part of a path."""
+    return _NAME.fullmatch(text) is not None
+
+
+def is_word(text: str) -> bool:
+    """Whether text can be an operation or a purpose: a short lower-case identifier."""
+    return _WORD.fullmatch(text) is not None
+
+
+def is_text(text: str, limit: int) -> bool:
+    """Whether text is of bounded length and holds no control characters."""
+    return len(text.encode("utf-8")) <= limit and all(c >= " " for c in text)
+
+
+def distinct(items: tuple[object, ...]) -> bool:
+    """Whether no item stands twice."""
+    return len(dict.fromkeys(items)) == len(items)
+
+
+def is_amount(amount: int) -> bool:
+    """Whether a number can be an amount of points or a count."""
+    return 0 <= amount <= MAX_AMOUNT
