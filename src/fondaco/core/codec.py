@@ -4,12 +4,16 @@ The form is DAG-CBOR (IPLD, "DAG-CBOR Specification") less floats and tags: null
 bytes, text, lists, and maps with text keys. A decoder of bytes from outside trusts nothing: size and depth
 are bounded before anything is built, and the decoded value must encode to the very bytes that came in, so
 hashes and signatures are never malleable. It leaks nothing.
+
+Two libraries check each other: libipld reads, cbor2 writes. libipld cannot write here: it turns bytes that happen to
+parse as a CID into a link (ADR 0004).
 """
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
+import cbor2
 import libipld
 
 from fondaco.errors import CodecError
@@ -52,8 +56,8 @@ def encode(value: Value) -> bytes:
     """
     _check(value, 0)
     try:
-        return libipld.encode_dag_cbor(value)
-    except (ValueError, TypeError) as fault:
+        return cbor2.dumps(value, canonical=True)
+    except (ValueError, cbor2.CBOREncodeError) as fault:
         raise CodecError(f"value has no canonical form ({fault})", remedy=_REMEDY) from fault
 
 

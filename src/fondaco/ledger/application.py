@@ -1,0 +1,301 @@
+"""The deterministic application: ABCI's methods, in ABCI's order, over any storage.
+
+Invariants: nothing is written before `commit`; the same blocks give the same app hash on every machine; a refused
+transaction leaves no change and no event; an empty block does not change the app hash.
+AppHash = SHA-256("fondaco/app" 0x00 | state root | log root | log size as 8 bytes).
+No clock, float or randomness: time comes with the block.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import sqlite3
+from collections.abc import Callable
+from typing import Protocol
+
+from fondaco.core.codec import Value, encode
+from fondaco.errors import ContractError, FondacoError, LedgerError
+from fondaco.ledger.contracts.kit import Context, Event
+from fondaco.ledger.log import Log
+from fondaco.ledger.state import Overlay, ReadStore, Tree
+from fondaco.ledger.storage import Storage
+from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Transaction, open_transaction
+
+APP_VERSION = 1
+MAX_TXS_BYTES = 2 << 20
+_REPLAY = b"replay/nonce/"
+_PRUNED = b"replay/pruned"
+_VERIFIED = 20_000
+_NANOS = 1_000_000_000
+BAD_CODE = 1
+
+
+class Registry(Protocol):
+    """The contracts, as the application needs them."""
+
+    def execute(self, ctx: Context, kind: str, payload: Value) -> None:
+        """Run a message; ContractError refuses it."""
+
+    def init_genesis(self, ctx: Context, document: Value) -> None:
+        """Make the founding state."""
+
+    def query(self, store: ReadStore, path: str, data: dict[str, Value]) -> Value:
+        """Answer a read."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TxResult:
+    """What became of a transaction: code 0, or a refusal with codespace, cause and remedy."""
+
+    code: int
+    codespace: str
+    error: str
+    cause: str
+    remedy: str
+    events: tuple[int, ...]
+
+
+def app_hash(state_root: bytes, log_root: bytes, log_size: int) -> bytes:
+    """What the header of the next block carries."""
+    return hashlib.sha256(b"fondaco/app\x00" + state_root + log_root + log_size.to_bytes(8, "big")).digest()
+
+
+class _Phase(enum.Enum):
+    IDLE = "idle"
+    FINALIZED = "finalized"
+
+
+class Application:
+    """One ledger's rules and state; a driver calls it block by block."""
+
+    def __init__(self, storage: Storage, registry: Registry) -> None:
+        self._storage = storage
+        self._registry = registry
+        self._phase = _Phase.IDLE
+        self._verified: dict[bytes, Transaction] = {}
+        self._load()
+
+    def _load(self) -> None:
+        self.height = int.from_bytes(self._storage.meta("height") or b"", "big")
+        self.chain = (self._storage.meta("chain") or b"").decode()
+        size = int.from_bytes(self._storage.meta("log_size") or b"", "big")
+        self._log = Log(self._storage, size)
+        self._tree = Tree(self._storage)
+        self._changes = Overlay(self._storage)
+        self._leaves: list[tuple[int, bytes]] = []
+        self._at = self.height
+        self.app_hash = app_hash(self._tree.root(), self._log.root(), size)
+
+    # -- ABCI, in its order ---------------------------------------------------------------------------------
+
+    def info(self) -> tuple[int, bytes]:
+        """Last committed height and app hash."""
+        return self.height, self.app_hash
+
+    def init_chain(self, chain: str, time: int, document: Value) -> bytes:
+        """Make the founding state (unix nanoseconds `time`); the first app hash. Persisted at once, as height 0.
+
+        Raises:
+            LedgerError: there is a chain already.
+        """
+        if self.chain:
+            raise LedgerError("this ledger has a genesis already", remedy="use an empty folder")
+        self.chain = chain
+        events: list[Event] = []
+        ctx = self._context(self._changes, 0, time, (), hashlib.sha256(encode(document)).digest(), events)
+        self._registry.init_genesis(ctx, document)
+        self._record(0, 0, ctx.tx, events)
+        self._seal()
+        self.commit(None)
+        return self.app_hash
+
+    def check_tx(self, data: bytes) -> Transaction:
+        """Whether a transaction may be proposed for the next block.
+
+        Raises:
+            BadTransaction, KeyMaterialError: it may not.
+        """
+        tx = self._open(data)
+        self._check_replay(tx, self._storage, self.height + 1)
+        return tx
+
+    def prepare_proposal(self, txs: list[bytes], limit: int = MAX_TXS_BYTES) -> list[bytes]:
+        """The transactions, in order, that a block can hold; bad and doubled ones are left out."""
+        kept: list[bytes] = []
+        size, seen = 0, dict[bytes, None]()
+        for data in txs:
+            if size + len(data) > limit:
+                break
+            try:
+                tx = self.check_tx(data)
+            except FondacoError:
+                continue
+            key = self._replay_key(tx)
+            if key not in seen:
+                seen[key] = None
+                kept.append(data)
+                size += len(data)
+        return kept
+
+    def process_proposal(self, txs: list[bytes]) -> None:
+        """Raise LedgerError unless a proposed block is one that prepare_proposal could have made."""
+        if sum(map(len, txs)) > MAX_TXS_BYTES:
+            raise BadTransaction("the block is too large", remedy="propose a smaller block")
+        if self.prepare_proposal(txs) != txs:
+            raise BadTransaction("the block holds a bad or doubled transaction", remedy="propose sound blocks")
+
+    def finalize_block(self, height: int, time: int, txs: list[bytes]) -> tuple[list[TxResult], bytes]:
+        """Execute a block (unix nanoseconds `time`); results and the new app hash. Nothing is written yet.
+
+        Raises:
+            LedgerError: out of order.
+        """
+        if self._phase is not _Phase.IDLE or height != self.height + 1 or not self.chain:
+            raise LedgerError(
+                f"block {height} does not follow {self.height}", remedy="apply blocks in order, each once"
+            )
+        results = [self._deliver(height, time, index, data) for index, data in enumerate(txs)]
+        if txs:
+            self._forget_old(height)
+        self._at = height
+        self._seal()
+        return results, self.app_hash
+
+    def commit(self, also: Callable[[sqlite3.Connection], None] | None) -> None:
+        """Persist the finalised block in one transaction, with what the driver adds to it.
+
+        Raises:
+            LedgerError: nothing was finalised, or the disk refused.
+        """
+        if self._phase is not _Phase.FINALIZED:
+            raise LedgerError("nothing was finalised", remedy="call finalize_block first")
+
+        def work(db: sqlite3.Connection) -> None:
+            self._storage.put_values(db, self._changes.changes)
+            self._storage.put_nodes(db, self._tree.pending)
+            nodes = [(level, index, node) for (level, index), node in self._log.pending.items()]
+            db.executemany("INSERT OR REPLACE INTO log_node VALUES (?, ?, ?)", nodes)
+            leaves = [(index, self._at, leaf) for index, leaf in self._leaves]
+            db.executemany("INSERT INTO event VALUES (?, ?, ?)", leaves)
+            meta = [
+                ("height", self._at.to_bytes(8, "big")),
+                ("chain", self.chain.encode()),
+                ("log_size", self._log.size.to_bytes(8, "big")),
+                ("app_hash", self.app_hash),
+            ]
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta)
+            if also is not None:
+                also(db)
+
+        self._storage.write(work)
+        self.height = self._at
+        self._changes = Overlay(self._storage)
+        self._tree = Tree(self._storage)
+        self._log = Log(self._storage, self._log.size)
+        self._leaves = []
+        self._phase = _Phase.IDLE
+
+    def query(self, path: str, data: dict[str, Value]) -> Value:
+        """Answer a read from committed state."""
+        return self._registry.query(self._storage, path, data)
+
+    def roll_back(self) -> None:
+        """Drop a finalised block that is not to be committed; the state is as at the last commit."""
+        self._phase = _Phase.IDLE
+        self._load()
+
+    # -- parts ----------------------------------------------------------------------------------------------
+
+    @property
+    def log_size(self) -> int:
+        """How many events there are."""
+        return self._log.size
+
+    @property
+    def log(self) -> Log:
+        """The event log, for proofs."""
+        return self._log
+
+    @property
+    def tree(self) -> Tree:
+        """The state tree, for proofs."""
+        return self._tree
+
+    def _context(
+        self, store: Overlay, height: int, time: int, signers: tuple[bytes, ...], tx: bytes, events: list[Event]
+    ) -> Context:
+        return Context(
+            store=store, chain=self.chain, height=height, time=time // _NANOS, signers=signers, tx=tx, events=events
+        )
+
+    def _open(self, data: bytes) -> Transaction:
+        key = hashlib.sha256(data).digest()
+        found = self._verified.get(key)
+        if found is None:
+            found = open_transaction(data, self.chain)
+            if len(self._verified) >= _VERIFIED:
+                self._verified.clear()
+            self._verified[key] = found
+        return found
+
+    @staticmethod
+    def _replay_key(tx: Transaction) -> bytes:
+        return _REPLAY + tx.body.expires.to_bytes(8, "big") + tx.signers[0] + tx.body.nonce
+
+    def _check_replay(self, tx: Transaction, store: ReadStore, height: int) -> None:
+        if not height <= tx.body.expires <= height + MAX_AHEAD:
+            raise BadTransaction(
+                "the transaction has expired or expires too late", remedy="sign it again with a nearer expiry"
+            )
+        if store.get(self._replay_key(tx)) is not None:
+            raise BadTransaction("the transaction was executed before", remedy="sign a new one with a new nonce")
+
+    def _deliver(self, height: int, time: int, index: int, data: bytes) -> TxResult:
+        try:
+            tx = self._open(data)
+            self._check_replay(tx, self._changes, height)
+        except FondacoError as fault:
+            return TxResult(BAD_CODE, "ledger", fault.code, fault.cause, fault.remedy, ())
+        self._changes.set(self._replay_key(tx), b"\x01")
+        branch, events = Overlay(self._changes), list[Event]()
+        ctx = self._context(branch, height, time, tx.signers, tx.hash, events)
+        try:
+            self._registry.execute(ctx, tx.body.kind, tx.body.payload)
+        except ContractError as refusal:
+            return TxResult(refusal.number, refusal.codespace, refusal.code, refusal.cause, refusal.remedy, ())
+        branch.merge_into(self._changes)
+        return TxResult(0, "", "", "", "", self._record(height, index, tx.hash, events))
+
+    def _record(self, height: int, index: int, tx: bytes, events: list[Event]) -> tuple[int, ...]:
+        places: list[int] = []
+        for event in events:
+            leaf = encode(
+                {
+                    "attributes": dict(event.attributes),
+                    "contract": event.contract,
+                    "height": height,
+                    "index": index,
+                    "kind": event.kind,
+                    "tx": tx,
+                }
+            )
+            place = self._log.append(leaf)
+            self._leaves.append((place, leaf))
+            places.append(place)
+        return tuple(places)
+
+    def _forget_old(self, height: int) -> None:
+        """Drop nonces that no block can hold again. Only a block with transactions comes here."""
+        before = int.from_bytes(self._changes.get(_PRUNED) or b"", "big")
+        for expired in range(before, height):
+            old = [key for key, _value in self._changes.items(_REPLAY + expired.to_bytes(8, "big"))]
+            for key in old:
+                self._changes.delete(key)
+        self._changes.set(_PRUNED, height.to_bytes(8, "big"))
+
+    def _seal(self) -> None:
+        root = self._tree.update(self._changes.changes)
+        self.app_hash = app_hash(root, self._log.root(), self._log.size)
+        self._phase = _Phase.FINALIZED

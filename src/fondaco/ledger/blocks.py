@@ -1,0 +1,232 @@
+"""Blocks, headers, commits and validator sets as CometBFT v0.38 and v0.39 hash and sign them.
+
+Source: CometBFT's spec/core/data_structures.md and spec/core/encoding.md. On our own wire and disk the same data are
+canonical messages; only hashes and signed bytes are CometBFT's, so that one light verifier serves both drivers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from fondaco.core.messages import message
+from fondaco.ledger.log import merkle_root
+from fondaco.ledger.wire import (
+    delimited,
+    field_bytes,
+    field_message,
+    field_sfixed64,
+    field_varint,
+    timestamp,
+)
+
+BLOCK_PROTOCOL = 11
+MAX_BLOCK_BYTES = 2 << 20
+MAX_WIRE_BYTES = MAX_BLOCK_BYTES + (64 << 10)
+PART_BYTES = 65536
+PRECOMMIT = 2
+FLAG_COMMIT = 2
+EMPTY_HASH = hashlib.sha256(b"").digest()
+# HashedParams{block_max_bytes, block_max_gas = -1}
+CONSENSUS_HASH = hashlib.sha256(field_varint(1, MAX_BLOCK_BYTES) + field_varint(2, -1)).digest()
+
+
+@message("ledger.block-id/1")
+class BlockId:
+    """A header's hash, and the root and number of the 64 KiB parts of the block."""
+
+    hash: bytes
+    parts_total: int
+    parts_hash: bytes
+
+    @property
+    def proto(self) -> bytes:
+        """tendermint.types.BlockID."""
+        parts = field_varint(1, self.parts_total) + field_bytes(2, self.parts_hash)
+        return field_bytes(1, self.hash) + field_message(2, parts)
+
+
+NO_BLOCK = BlockId(hash=b"", parts_total=0, parts_hash=b"")
+
+
+@message("ledger.header/1")
+class Header:
+    """A block's header; `time` in unix nanoseconds; `app_hash` is that after the block before."""
+
+    app_version: int
+    chain: str
+    height: int
+    time: int
+    last_block: BlockId
+    last_commit_hash: bytes
+    data_hash: bytes
+    validators_hash: bytes
+    next_validators_hash: bytes
+    consensus_hash: bytes
+    app_hash: bytes
+    last_results_hash: bytes
+    evidence_hash: bytes
+    proposer: bytes
+
+    @property
+    def hash(self) -> bytes:
+        """The Merkle root over the encoded fields, as Header.Hash."""
+        version = field_varint(1, BLOCK_PROTOCOL) + field_varint(2, self.app_version)
+        return header_root(version, self)
+
+    @property
+    def proto(self) -> bytes:
+        """tendermint.types.Header."""
+        version = field_varint(1, BLOCK_PROTOCOL) + field_varint(2, self.app_version)
+        return b"".join(
+            (
+                field_message(1, version),
+                field_bytes(2, self.chain.encode()),
+                field_varint(3, self.height),
+                field_message(4, timestamp(self.time)),
+                field_message(5, self.last_block.proto),
+                field_bytes(6, self.last_commit_hash),
+                field_bytes(7, self.data_hash),
+                field_bytes(8, self.validators_hash),
+                field_bytes(9, self.next_validators_hash),
+                field_bytes(10, self.consensus_hash),
+                field_bytes(11, self.app_hash),
+                field_bytes(12, self.last_results_hash),
+                field_bytes(13, self.evidence_hash),
+                field_bytes(14, self.proposer),
+            )
+        )
+
+
+def header_root(version: bytes, header: Header) -> bytes:
+    """Header.Hash for an encoded version message."""
+    return merkle_root(
+        [
+            version,
+            field_bytes(1, header.chain.encode()),
+            field_varint(1, header.height),
+            timestamp(header.time),
+            header.last_block.proto,
+            field_bytes(1, header.last_commit_hash),
+            field_bytes(1, header.data_hash),
+            field_bytes(1, header.validators_hash),
+            field_bytes(1, header.next_validators_hash),
+            field_bytes(1, header.consensus_hash),
+            field_bytes(1, header.app_hash),
+            field_bytes(1, header.last_results_hash),
+            field_bytes(1, header.evidence_hash),
+            field_bytes(1, header.proposer),
+        ]
+    )
+
+
+@message("ledger.commit-sig/1")
+class CommitSig:
+    """One validator's precommit: its address, its time (unix nanoseconds), its signature."""
+
+    address: bytes
+    time: int
+    signature: bytes
+
+    @property
+    def proto(self) -> bytes:
+        """tendermint.types.CommitSig with the flag for a commit."""
+        return (
+            field_varint(1, FLAG_COMMIT)
+            + field_bytes(2, self.address)
+            + field_message(3, timestamp(self.time))
+            + field_bytes(4, self.signature)
+        )
+
+
+@message("ledger.commit/1")
+class Commit:
+    """The precommits that made a block final."""
+
+    height: int
+    round: int
+    block: BlockId
+    signatures: tuple[CommitSig, ...]
+
+    @property
+    def hash(self) -> bytes:
+        """Commit.Hash."""
+        return merkle_root([signature.proto for signature in self.signatures])
+
+    @property
+    def proto(self) -> bytes:
+        """tendermint.types.Commit."""
+        return (
+            field_varint(1, self.height)
+            + field_varint(2, self.round)
+            + field_message(3, self.block.proto)
+            + b"".join(field_message(4, signature.proto) for signature in self.signatures)
+        )
+
+
+NO_COMMIT = Commit(height=0, round=0, block=NO_BLOCK, signatures=())
+
+
+def vote_bytes(chain: str, commit: Commit, time: int) -> bytes:
+    """What a validator signs for a precommit: the length-delimited CanonicalVote."""
+    vote = (
+        field_varint(1, PRECOMMIT)
+        + field_sfixed64(2, commit.height)
+        + field_sfixed64(3, commit.round)
+        + (field_message(4, commit.block.proto) if commit.block.hash else b"")
+        + field_message(5, timestamp(time))
+        + field_bytes(6, chain.encode())
+    )
+    return delimited(vote)
+
+
+@message("ledger.validator/1")
+class Validator:
+    """A validator's raw Ed25519 key and its power."""
+
+    key: bytes
+    power: int
+
+    @property
+    def address(self) -> bytes:
+        """The first 20 bytes of the key's SHA-256."""
+        return hashlib.sha256(self.key).digest()[:20]
+
+
+def validators_hash(validators: tuple[Validator, ...]) -> bytes:
+    """ValidatorSet.Hash: over SimpleValidator{pub_key, voting_power} in the set's order."""
+    return merkle_root(
+        [field_message(1, field_bytes(1, v.key)) + field_varint(2, v.power) for v in validators]
+    )
+
+
+def data_hash(txs: tuple[bytes, ...]) -> bytes:
+    """Txs.Hash."""
+    return merkle_root([hashlib.sha256(tx).digest() for tx in txs])
+
+
+def results_hash(codes: tuple[int, ...]) -> bytes:
+    """LastResultsHash over the deterministic part of ExecTxResult; we set the code alone."""
+    return merkle_root([field_varint(1, code) for code in codes])
+
+
+@message("ledger.block/1")
+class Block:
+    """A block with the commit that made it final."""
+
+    header: Header
+    txs: tuple[bytes, ...]
+    last_commit: Commit
+    commit: Commit
+
+
+def block_id(header: Header, txs: tuple[bytes, ...], last_commit: Commit) -> BlockId:
+    """The id of a block: its header's hash and its part set."""
+    data = b"".join(field_message(1, tx) for tx in txs)
+    whole = (
+        field_message(1, header.proto)
+        + field_message(2, data)
+        + field_message(3, b"")
+        + field_message(4, last_commit.proto)
+    )
+    parts = [whole[at : at + PART_BYTES] for at in range(0, len(whole), PART_BYTES)]
+    return BlockId(hash=header.hash, parts_total=len(parts), parts_hash=merkle_root(parts))

@@ -1,0 +1,144 @@
+"""The embedded driver: one validator in this process. Tamper-evident, not Byzantine fault tolerant.
+
+Blocks are made by one thread from what was submitted, many transactions to a block, each block durable before any
+of its submitters hears of it. After a block that changed the app hash, and when nothing waits, an empty block
+follows whose header carries that hash, so that the state can be proven (CometBFT does the same).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from pathlib import Path
+
+from fondaco.core.keys import SecretKey
+from fondaco.errors import LedgerError
+from fondaco.ledger.application import MAX_TXS_BYTES, Registry, TxResult
+from fondaco.ledger.blocks import Block, Commit, CommitSig, Validator, block_id, vote_bytes
+from fondaco.ledger.genesis import Genesis
+from fondaco.ledger.reader import Ledger
+from fondaco.ledger.transactions import BadTransaction
+
+MAX_WAITING = 50_000
+MAX_BLOCK_TXS = 4_000
+BLOCK_SECONDS = 0.02  # at most 50 blocks a second: one fsync serves all that came meanwhile
+_MILLISECOND = 1_000_000
+
+
+class LedgerFull(LedgerError):
+    """Too many transactions wait; try again."""
+
+    code = "ledger.full"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Committed:
+    """A transaction's place and result; `result.code` 0 means that it did what it says."""
+
+    height: int
+    index: int
+    tx: bytes
+    result: TxResult
+
+
+class EmbeddedLedger(Ledger):
+    """A ledger that makes its own blocks."""
+
+    def __init__(self, folder: Path | None, genesis: Genesis, registry: Registry, validator: SecretKey) -> None:
+        if genesis.validators != (Validator(key=validator.public.raw, power=genesis.validators[0].power),):
+            raise LedgerError("the key is not that of the chain's one validator", remedy="restore validator.key")
+        super().__init__(folder, genesis, registry)
+        self._validator = validator
+        self._address = genesis.validators[0].address
+        self._waiting: deque[tuple[bytes, Future[Committed]]] = deque()
+        self._work = threading.Condition()
+        self._stopping = False
+        self._failed: LedgerError | None = None
+        self._made = 0.0
+        self._maker = threading.Thread(target=self._make_blocks, name="block-maker", daemon=True)
+        self._maker.start()
+
+    def submit(self, tx: bytes) -> Future[Committed]:
+        """Check a transaction and put it into a coming block; the future ends once that block is durable.
+
+        Raises:
+            BadTransaction, KeyMaterialError: no block may hold it.
+            LedgerFull: too many wait.
+        """
+        with self.lock:
+            self._app.check_tx(tx)
+        future: Future[Committed] = Future()
+        with self._work:
+            if self._stopping or self._failed is not None:
+                raise self._failed or LedgerError("the ledger is stopping", remedy="start the node again")
+            if len(self._waiting) >= MAX_WAITING:
+                raise LedgerFull(f"{MAX_WAITING} transactions wait", remedy="submit again later")
+            self._waiting.append((tx, future))
+            self._work.notify()
+        return future
+
+    def stop(self) -> None:
+        """Make the last block and close."""
+        with self._work:
+            self._stopping = True
+            self._work.notify()
+        self._maker.join()
+        self.close()
+
+    def _take(self) -> list[tuple[bytes, Future[Committed]]] | None:
+        """The next batch; empty when a proof block is due; None to stop."""
+        with self._work:
+            self._work.wait_for(lambda: self._waiting or self._stopping or not self.provable())
+            due = self._made + BLOCK_SECONDS
+            while not self._stopping and (left := due - time.monotonic()) > 0:
+                self._work.wait(left)
+            if not self._waiting and self._stopping:
+                return None
+            batch: list[tuple[bytes, Future[Committed]]] = []
+            size = 0
+            while self._waiting and len(batch) < MAX_BLOCK_TXS and size + len(self._waiting[0][0]) <= MAX_TXS_BYTES:
+                item = self._waiting.popleft()
+                batch.append(item)
+                size += len(item[0])
+            return batch
+
+    def _make_blocks(self) -> None:
+        while (batch := self._take()) is not None:
+            try:
+                self._make(batch)
+            except LedgerError as fault:
+                with self._work:
+                    self._failed = fault
+                    batch += self._waiting
+                    self._waiting.clear()
+                for _tx, future in batch:
+                    if not future.done():
+                        future.set_exception(fault)
+                return
+
+    def _make(self, batch: list[tuple[bytes, Future[Committed]]]) -> None:
+        with self.lock:
+            txs = tuple(self._app.prepare_proposal([tx for tx, _future in batch]))
+            previous = self.genesis.time if self._tip is None else self._tip.header.time
+            now = max(previous + _MILLISECOND, time.time_ns())
+            header = self._next_header(now, txs, self._address)
+            last = self._last_commit()
+            unsigned = Commit(height=header.height, round=0, block=block_id(header, txs, last), signatures=())
+            signature = self._validator.sign_raw(vote_bytes(self.genesis.chain, unsigned, now))
+            signed = CommitSig(address=self._address, time=now, signature=signature)
+            commit = dataclasses.replace(unsigned, signatures=(signed,))
+            results = self._commit_block(Block(header=header, txs=txs, last_commit=last, commit=commit))
+        self._made = time.monotonic()
+        places = {tx: index for index, tx in enumerate(txs)}
+        for tx, future in batch:
+            index = places.pop(tx, None)
+            if index is None:
+                refusal = BadTransaction("the transaction was doubled or has expired", remedy="sign a new one")
+                future.set_exception(refusal)
+            else:
+                future.set_result(Committed(header.height, index, hashlib.sha256(tx).digest(), results[index]))
+        self._announce(header.height)

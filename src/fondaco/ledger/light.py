@@ -1,0 +1,158 @@
+"""The light verifier: headers, commits, keys and events, from a pinned trust root, offline.
+
+Follows CometBFT's light client (spec/light-client/verification): adjacent headers must link by hash and validator
+set; a jump is trusted when validators that hold more than a third of the trusted power signed it, and more than two
+thirds of its own set. A single validator that turns bad can sign two faces: an embedded ledger is tamper-evident,
+not Byzantine fault tolerant. Every function raises ProofError that names the check; none returns a verdict.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from fondaco.core.keys import PublicKey
+from fondaco.core.messages import message
+from fondaco.errors import KeyMaterialError, ProofError
+from fondaco.ledger.application import app_hash
+from fondaco.ledger.blocks import Commit, Header, Validator, validators_hash, vote_bytes
+from fondaco.ledger.genesis import Genesis
+from fondaco.ledger.log import EventProof, verify_event
+from fondaco.ledger.state import StateProof, verify_state
+
+MAX_VALIDATORS = 256
+
+
+def _refuse(check: str, cause: str, **details: int | str) -> ProofError:
+    return ProofError(
+        cause, check=check, remedy="take the proof from another node, and compare the trust root", **details
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Trusted:
+    """What is believed so far: a header (none at genesis), its validators, and who may follow."""
+
+    chain: str
+    height: int
+    time: int
+    header_hash: bytes
+    validators: tuple[Validator, ...]
+    next_validators_hash: bytes
+
+
+def trust_genesis(genesis: Genesis) -> Trusted:
+    """The trust root: a genesis document that the verifier knows by its hash."""
+    return Trusted(
+        chain=genesis.chain,
+        height=0,
+        time=genesis.time,
+        header_hash=b"",
+        validators=genesis.validators,
+        next_validators_hash=validators_hash(genesis.validators),
+    )
+
+
+def _signed_power(chain: str, commit: Commit, validators: tuple[Validator, ...]) -> int:
+    """The power of those of `validators` whose signature in the commit holds."""
+    known = {validator.address: validator for validator in validators}
+    power, seen = 0, dict[bytes, None]()
+    for signature in commit.signatures:
+        validator = known.get(signature.address)
+        if validator is None:
+            continue
+        if signature.address in seen:
+            raise _refuse("commit-signature", "a validator signed twice in one commit")
+        seen[signature.address] = None
+        try:
+            PublicKey(validator.key).verify_raw(vote_bytes(chain, commit, signature.time), signature.signature)
+        except KeyMaterialError as fault:
+            raise _refuse("commit-signature", "a validator's signature does not hold", height=commit.height) from fault
+        power += validator.power
+    return power
+
+
+def verify_header(trusted: Trusted, header: Header, commit: Commit, validators: tuple[Validator, ...]) -> Trusted:
+    """What is trusted once `header` is verified from `trusted`.
+
+    Raises:
+        ProofError: checks `header-chain`, `validators` and `commit-signature`.
+    """
+    if header.chain != trusted.chain or header.height <= trusted.height or header.time <= trusted.time:
+        raise _refuse("header-chain", "the header is not a later one of this chain", height=header.height)
+    if len(validators) > MAX_VALIDATORS or any(v.power <= 0 for v in validators):
+        raise _refuse("validators", "not a validator set")
+    if validators_hash(validators) != header.validators_hash:
+        raise _refuse("validators", "the validators are not those of the header", height=header.height)
+    if commit.height != header.height or commit.block.hash != header.hash:
+        raise _refuse("header-chain", "the commit is for another header", height=header.height)
+    total = sum(v.power for v in validators)
+    if len(commit.signatures) > MAX_VALIDATORS or 3 * _signed_power(header.chain, commit, validators) <= 2 * total:
+        raise _refuse("commit-signature", "no more than two thirds of the validators signed", height=header.height)
+    if header.height == trusted.height + 1:
+        if header.validators_hash != trusted.next_validators_hash:
+            raise _refuse("validators", "the validators are not those that were to follow", height=header.height)
+        if header.last_block.hash != trusted.header_hash:
+            raise _refuse("header-chain", "the header does not follow the trusted one", height=header.height)
+    else:
+        before = sum(v.power for v in trusted.validators)
+        if 3 * _signed_power(header.chain, commit, trusted.validators) <= before:
+            raise _refuse("commit-signature", "no more than a third of the trusted validators signed")
+    return Trusted(
+        chain=header.chain,
+        height=header.height,
+        time=header.time,
+        header_hash=header.hash,
+        validators=validators,
+        next_validators_hash=header.next_validators_hash,
+    )
+
+
+@message("ledger.anchor/1")
+class Anchor:
+    """A signed header and what its app hash is made of: the place where proofs are anchored."""
+
+    header: Header
+    commit: Commit
+    validators: tuple[Validator, ...]
+    state_root: bytes
+    log_root: bytes
+    log_size: int
+
+
+@message("ledger.proof/1")
+class Proof:
+    """Keys and events proven at one anchor."""
+
+    anchor: Anchor
+    states: tuple[StateProof, ...]
+    events: tuple[EventProof, ...]
+
+
+def verify_anchor(trusted: Trusted, anchor: Anchor) -> Trusted:
+    """Verify a header and that its app hash is made of these roots.
+
+    Raises:
+        ProofError: as verify_header, and `app-hash`.
+    """
+    now = verify_header(trusted, anchor.header, anchor.commit, anchor.validators)
+    if not 0 <= anchor.log_size < 1 << 62 or (
+        app_hash(anchor.state_root, anchor.log_root, anchor.log_size) != anchor.header.app_hash
+    ):
+        raise _refuse("app-hash", "the roots are not those of the header", height=anchor.header.height)
+    return now
+
+
+def verify_proof(trusted: Trusted, proof: Proof) -> Trusted:
+    """Verify an anchor and all that is proven at it.
+
+    Raises:
+        ProofError: as verify_anchor, and `state-proof`, `event-inclusion`.
+    """
+    now = verify_anchor(trusted, proof.anchor)
+    for state in proof.states:
+        verify_state(state, proof.anchor.state_root)
+    for event in proof.events:
+        if event.size != proof.anchor.log_size:
+            raise _refuse("event-inclusion", "the event proof is for a log of another size")
+        verify_event(event, proof.anchor.log_root)
+    return now

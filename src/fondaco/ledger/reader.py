@@ -1,0 +1,255 @@
+"""Reading a ledger that this node has verified, whoever makes its blocks: the part both drivers share."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fondaco.core.codec import Value, decode, encode
+from fondaco.core.messages import from_bytes, to_bytes
+from fondaco.errors import DeadlineExceeded, LedgerError
+from fondaco.ledger.application import APP_VERSION, Application, Registry, TxResult
+from fondaco.ledger.blocks import (
+    CONSENSUS_HASH,
+    EMPTY_HASH,
+    MAX_WIRE_BYTES,
+    NO_BLOCK,
+    NO_COMMIT,
+    Block,
+    Commit,
+    Header,
+    data_hash,
+    results_hash,
+    validators_hash,
+)
+from fondaco.ledger.genesis import Genesis
+from fondaco.ledger.light import Anchor, Proof
+from fondaco.ledger.log import EventProof
+from fondaco.ledger.storage import Storage
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Status:
+    """Where a ledger is."""
+
+    chain: str
+    height: int
+    time: int
+    app_hash: bytes
+    events: int
+    says: str
+
+
+SAYS = "tamper-evident, not Byzantine fault tolerant: one validator makes the blocks"
+
+
+class Ledger:
+    """The state, blocks and proofs of one chain, as of its last committed block. Safe from any thread."""
+
+    def __init__(self, folder: Path | None, genesis: Genesis, registry: Registry) -> None:
+        self.genesis = genesis
+        self.lock = threading.RLock()
+        self._grown = threading.Condition(self.lock)
+        self._watchers: list[Callable[[int], None]] = []
+        self._storage = Storage(None if folder is None else folder / "ledger.sqlite")
+        self._app = Application(self._storage, registry)
+        self._start()
+        self._tip = self._load_tip()
+
+    def _start(self) -> None:
+        pinned = self._storage.meta("genesis")
+        if pinned is not None and pinned != self.genesis.hash:
+            raise LedgerError("this folder holds another chain", remedy="use the folder of this chain's node")
+        if pinned is None:
+            self._app.init_chain(self.genesis.chain, self.genesis.time, self.genesis.state)
+            self._storage.write(
+                lambda db: db.execute("INSERT INTO meta VALUES ('genesis', ?)", (self.genesis.hash,)) and None
+            )
+
+    def _load_tip(self) -> Block | None:
+        found = self._storage.block(self._app.height)
+        if found is None:
+            self._codes: tuple[int, ...] = ()
+            return None
+        self._codes = tuple(result.code for result in read_results(found[1]))
+        return from_bytes(Block, found[0], limit=MAX_WIRE_BYTES)
+
+    # -- what the next block must look like -------------------------------------------------------------------
+
+    def _next_header(self, time: int, txs: tuple[bytes, ...], proposer: bytes) -> Header:
+        tip = self._tip
+        validators = validators_hash(self.genesis.validators)
+        return Header(
+            app_version=APP_VERSION,
+            chain=self.genesis.chain,
+            height=self._app.height + 1,
+            time=time,
+            last_block=NO_BLOCK if tip is None else tip.commit.block,
+            last_commit_hash=self._last_commit().hash,
+            data_hash=data_hash(txs),
+            validators_hash=validators,
+            next_validators_hash=validators,
+            consensus_hash=CONSENSUS_HASH,
+            app_hash=self._app.app_hash,
+            last_results_hash=results_hash(self._codes) if tip is not None else EMPTY_HASH,
+            evidence_hash=EMPTY_HASH,
+            proposer=proposer,
+        )
+
+    def _last_commit(self) -> Commit:
+        return NO_COMMIT if self._tip is None else self._tip.commit
+
+    def _commit_block(self, block: Block) -> list[TxResult]:
+        """Execute and persist a block that was checked."""
+        results, _app_hash = self._app.finalize_block(block.header.height, block.header.time, list(block.txs))
+        data, written = to_bytes(block), write_results(results)
+
+        def also(db: sqlite3.Connection) -> None:
+            db.execute("INSERT INTO block VALUES (?, ?, ?)", (block.header.height, data, written))
+
+        self._app.commit(also)
+        self._tip = block
+        self._codes = tuple(result.code for result in results)
+        self._grown.notify_all()
+        return results
+
+    def _announce(self, height: int) -> None:
+        for watcher in tuple(self._watchers):
+            watcher(height)
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    def watch(self, watcher: Callable[[int], None]) -> None:
+        """Call `watcher` with each new height, from the thread that committed it; it must be quick."""
+        self._watchers.append(watcher)
+
+    @property
+    def height(self) -> int:
+        """The last committed height."""
+        return self._app.height
+
+    def status(self) -> Status:
+        """Where the ledger is."""
+        with self.lock:
+            time = self.genesis.time if self._tip is None else self._tip.header.time
+            return Status(self.genesis.chain, self._app.height, time, self._app.app_hash, self._app.log_size, SAYS)
+
+    def query(self, path: str, data: dict[str, Value] | None = None) -> Value:
+        """Answer a read from committed state."""
+        with self.lock:
+            return self._app.query(path, data or {})
+
+    def value(self, key: bytes) -> bytes | None:
+        """The raw committed value of a state key."""
+        with self.lock:
+            return self._storage.get(key)
+
+    def block(self, height: int) -> bytes | None:
+        """A block's canonical bytes, or None."""
+        found = self._storage.block(height)
+        return None if found is None else found[0]
+
+    def results(self, height: int) -> list[TxResult]:
+        """What became of a block's transactions."""
+        found = self._storage.block(height)
+        return [] if found is None else read_results(found[1])
+
+    def blocks(self, start: int, limit: int, most_bytes: int = 4 << 20) -> list[bytes]:
+        """Blocks from `start` on, at most `limit` and about `most_bytes`."""
+        found: list[bytes] = []
+        size = 0
+        for height in range(max(start, 1), min(start + limit, self._app.height + 1)):
+            data = self.block(height)
+            if data is None or (found and size + len(data) > most_bytes):
+                break
+            found.append(data)
+            size += len(data)
+        return found
+
+    def events(self, start: int, limit: int) -> list[tuple[int, dict[str, Value]]]:
+        """Events from number `start` on, decoded."""
+        decoded = ((index, decode(leaf)) for index, leaf in self._storage.events(start, limit))
+        return [(index, leaf) for index, leaf in decoded if isinstance(leaf, dict)]
+
+    def wait_height(self, height: int, seconds: float) -> None:
+        """Until that height is committed here.
+
+        Raises:
+            DeadlineExceeded: not within `seconds`.
+        """
+        with self._grown:
+            if not self._grown.wait_for(lambda: self._app.height >= height, seconds):
+                raise DeadlineExceeded(
+                    f"the ledger stands at {self._app.height} and did not reach {height} in time",
+                    remedy="check the link to the validator",
+                    seconds=int(seconds),
+                )
+
+    # -- proving ----------------------------------------------------------------------------------------------
+
+    def provable(self) -> bool:
+        """Whether the newest header carries the newest app hash, so that the present state can be proven."""
+        with self.lock:
+            return self._tip is not None and self._tip.header.app_hash == self._app.app_hash
+
+    def anchor(self) -> Anchor:
+        """The newest header with the roots that its app hash is made of.
+
+        Raises:
+            LedgerError: the newest app hash is in no header yet; the next block brings it.
+        """
+        with self.lock:
+            if self._tip is None or not self.provable():
+                raise LedgerError(
+                    "the present state is in no header yet", remedy="ask again after the next block", height=self.height
+                )
+            return Anchor(
+                header=self._tip.header,
+                commit=self._tip.commit,
+                validators=self.genesis.validators,
+                state_root=self._app.tree.root(),
+                log_root=self._app.log.root(),
+                log_size=self._app.log_size,
+            )
+
+    def prove(self, keys: Sequence[bytes] = (), events: Sequence[int] = ()) -> Proof:
+        """Keys (present or absent) and events, proven at the newest header.
+
+        Raises:
+            LedgerError: as `anchor`, or no such event.
+        """
+        with self.lock:
+            anchor = self.anchor()
+            states = tuple(self._app.tree.prove(key, self._storage.get(key)) for key in keys)
+            return Proof(anchor=anchor, states=states, events=tuple(self._event(i, anchor.log_size) for i in events))
+
+    def _event(self, index: int, size: int) -> EventProof:
+        found = self._storage.events(index, 1)
+        if not found or found[0][0] != index:
+            raise LedgerError("there is no such event", remedy="ask for one that the log holds", index=index)
+        return EventProof(leaf=found[0][1], index=index, size=size, path=self._app.log.inclusion(index, size))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._storage.close()
+
+
+def write_results(results: list[TxResult]) -> bytes:
+    """Results as canonical bytes."""
+    return encode([[r.code, r.codespace, r.error, r.cause, r.remedy, list(r.events)] for r in results])
+
+
+def read_results(data: bytes) -> list[TxResult]:
+    """Results from canonical bytes that this node wrote."""
+    decoded = decode(data, limit=MAX_WIRE_BYTES)
+    found: list[TxResult] = []
+    for row in decoded if isinstance(decoded, list) else []:
+        match row:
+            case [int(code), str(space), str(error), str(cause), str(remedy), list(events)]:
+                found.append(TxResult(code, space, error, cause, remedy, tuple(e for e in events if isinstance(e, int))))
+            case _:
+                raise LedgerError("the stored results are damaged", remedy="restore the ledger folder")
+    return found

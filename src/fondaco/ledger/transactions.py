@@ -1,0 +1,98 @@
+"""Transactions: a message for a contract, signed, with a nonce that expires by height.
+
+The signed body holds the chain's name, so a signature is worth nothing on another chain. Signatures stand in the
+order of their signers' keys after the author, so that nobody can make other bytes of the same transaction.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+from fondaco.core.codec import Value
+from fondaco.core.keys import PublicKey, SecretKey
+from fondaco.core.messages import from_bytes, kind_of, message, to_bytes, to_value
+from fondaco.errors import CodecError, LedgerError
+
+DOMAIN = "tx"
+MAX_BYTES = 64 << 10
+MAX_AHEAD = 1000
+MAX_SIGNATURES = 16
+NONCE_BYTES = 16
+
+
+class BadTransaction(LedgerError):
+    """A transaction that no block may hold."""
+
+    code = "ledger.bad_transaction"
+
+
+@message("ledger.tx-body/1")
+class Body:
+    """What is signed. `expires` is the last height at which a block may hold it."""
+
+    chain: str
+    kind: str
+    payload: Value
+    nonce: bytes
+    expires: int
+
+
+@message("ledger.signature/1")
+class Signature:
+    """One signer's raw key and signature over the body."""
+
+    key: bytes
+    signature: bytes
+
+
+@message("ledger.tx/1")
+class Envelope:
+    """The body's bytes and the signatures, the author's first."""
+
+    body: bytes
+    signatures: tuple[Signature, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Transaction:
+    """An opened transaction whose signatures are verified."""
+
+    hash: bytes
+    body: Body
+    signers: tuple[bytes, ...]
+
+
+def build(chain: str, msg: object, secrets: tuple[SecretKey, ...], *, nonce: bytes, expires: int) -> bytes:
+    """The signed bytes of a message; the first secret is the author's."""
+    body = to_bytes(Body(chain=chain, kind=kind_of(type(msg)), payload=to_value(msg), nonce=nonce, expires=expires))
+    author, *others = secrets
+    ordered = [author, *sorted(others, key=lambda secret: secret.public.raw)]
+    signatures = tuple(Signature(key=s.public.raw, signature=s.sign(DOMAIN, body)) for s in ordered)
+    return to_bytes(Envelope(body=body, signatures=signatures))
+
+
+def open_transaction(data: bytes, chain: str) -> Transaction:
+    """Verify everything about a transaction that does not need the state.
+
+    Raises:
+        BadTransaction: too large, not canonical, of another chain, or a signature that does not hold.
+        KeyMaterialError: a signature that does not verify.
+    """
+    remedy = "build the transaction again for this chain"
+    try:
+        envelope = from_bytes(Envelope, data, limit=MAX_BYTES)
+        body = from_bytes(Body, envelope.body, limit=MAX_BYTES)
+    except CodecError as fault:
+        raise BadTransaction(f"not a transaction: {fault.cause}", remedy=remedy) from fault
+    if body.chain != chain:
+        raise BadTransaction("the transaction is for another chain", remedy=remedy)
+    if len(body.nonce) != NONCE_BYTES or body.expires < 1:
+        raise BadTransaction("a nonce has 16 bytes and an expiry is a height", remedy=remedy)
+    keys = tuple(signature.key for signature in envelope.signatures)
+    rest = list(keys[1:])
+    if not 1 <= len(keys) <= MAX_SIGNATURES or rest != sorted(dict.fromkeys(rest)) or keys[0] in rest:
+        raise BadTransaction("signers stand once each, the author first and the others in order", remedy=remedy)
+    for signature in envelope.signatures:
+        PublicKey(signature.key).verify(DOMAIN, envelope.body, signature.signature)
+    return Transaction(hashlib.sha256(data).digest(), body, keys)
