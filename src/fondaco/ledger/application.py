@@ -17,6 +17,7 @@ from typing import Protocol
 
 from fondaco.core.codec import Value, encode
 from fondaco.errors import ContractError, FondacoError, LedgerError
+from fondaco.ledger.blocks import app_hash
 from fondaco.ledger.contracts.kit import Context, Event
 from fondaco.ledger.log import Log
 from fondaco.ledger.state import Overlay, ReadStore, Tree
@@ -55,11 +56,6 @@ class TxResult:
     cause: str
     remedy: str
     events: tuple[int, ...]
-
-
-def app_hash(state_root: bytes, log_root: bytes, log_size: int) -> bytes:
-    """What the header of the next block carries."""
-    return hashlib.sha256(b"fondaco/app\x00" + state_root + log_root + log_size.to_bytes(8, "big")).digest()
 
 
 class _Phase(enum.Enum):

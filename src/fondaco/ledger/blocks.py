@@ -24,7 +24,8 @@ MAX_BLOCK_BYTES = 2 << 20
 MAX_WIRE_BYTES = MAX_BLOCK_BYTES + (64 << 10)
 PART_BYTES = 65536
 PRECOMMIT = 2
-FLAG_COMMIT = 2
+FLAG_ABSENT, FLAG_COMMIT, FLAG_NIL = 1, 2, 3
+ZERO_TIME = -62135596800 * 1_000_000_000  # year 1, what Go calls the zero time
 EMPTY_HASH = hashlib.sha256(b"").digest()
 # HashedParams{block_max_bytes, block_max_gas = -1}
 CONSENSUS_HASH = hashlib.sha256(field_varint(1, MAX_BLOCK_BYTES) + field_varint(2, -1)).digest()
@@ -52,6 +53,7 @@ NO_BLOCK = BlockId(hash=b"", parts_total=0, parts_hash=b"")
 class Header:
     """A block's header; `time` in unix nanoseconds; `app_hash` is that after the block before."""
 
+    block_version: int
     app_version: int
     chain: str
     height: int
@@ -70,16 +72,35 @@ class Header:
     @property
     def hash(self) -> bytes:
         """The Merkle root over the encoded fields, as Header.Hash."""
-        version = field_varint(1, BLOCK_PROTOCOL) + field_varint(2, self.app_version)
-        return header_root(version, self)
+        return merkle_root(
+            [
+                self._version,
+                field_bytes(1, self.chain.encode()),
+                field_varint(1, self.height),
+                timestamp(self.time),
+                self.last_block.proto,
+                field_bytes(1, self.last_commit_hash),
+                field_bytes(1, self.data_hash),
+                field_bytes(1, self.validators_hash),
+                field_bytes(1, self.next_validators_hash),
+                field_bytes(1, self.consensus_hash),
+                field_bytes(1, self.app_hash),
+                field_bytes(1, self.last_results_hash),
+                field_bytes(1, self.evidence_hash),
+                field_bytes(1, self.proposer),
+            ]
+        )
+
+    @property
+    def _version(self) -> bytes:
+        return field_varint(1, self.block_version) + field_varint(2, self.app_version)
 
     @property
     def proto(self) -> bytes:
         """tendermint.types.Header."""
-        version = field_varint(1, BLOCK_PROTOCOL) + field_varint(2, self.app_version)
         return b"".join(
             (
-                field_message(1, version),
+                field_message(1, self._version),
                 field_bytes(2, self.chain.encode()),
                 field_varint(3, self.height),
                 field_message(4, timestamp(self.time)),
@@ -97,43 +118,27 @@ class Header:
         )
 
 
-def header_root(version: bytes, header: Header) -> bytes:
-    """Header.Hash for an encoded version message."""
-    return merkle_root(
-        [
-            version,
-            field_bytes(1, header.chain.encode()),
-            field_varint(1, header.height),
-            timestamp(header.time),
-            header.last_block.proto,
-            field_bytes(1, header.last_commit_hash),
-            field_bytes(1, header.data_hash),
-            field_bytes(1, header.validators_hash),
-            field_bytes(1, header.next_validators_hash),
-            field_bytes(1, header.consensus_hash),
-            field_bytes(1, header.app_hash),
-            field_bytes(1, header.last_results_hash),
-            field_bytes(1, header.evidence_hash),
-            field_bytes(1, header.proposer),
-        ]
-    )
-
-
 @message("ledger.commit-sig/1")
 class CommitSig:
-    """One validator's precommit: its address, its time (unix nanoseconds), its signature."""
+    """One validator's place in a commit: for the block, for nil, or absent.
 
+    `time` in unix nanoseconds; an absent one has neither address nor signature, and time 0 here (Go's zero time in
+    what is hashed).
+    """
+
+    flag: int
     address: bytes
     time: int
     signature: bytes
 
     @property
     def proto(self) -> bytes:
-        """tendermint.types.CommitSig with the flag for a commit."""
+        """tendermint.types.CommitSig."""
+        time = ZERO_TIME if self.flag == FLAG_ABSENT else self.time
         return (
-            field_varint(1, FLAG_COMMIT)
+            field_varint(1, self.flag)
             + field_bytes(2, self.address)
-            + field_message(3, timestamp(self.time))
+            + field_message(3, timestamp(time))
             + field_bytes(4, self.signature)
         )
 
@@ -166,13 +171,13 @@ class Commit:
 NO_COMMIT = Commit(height=0, round=0, block=NO_BLOCK, signatures=())
 
 
-def vote_bytes(chain: str, commit: Commit, time: int) -> bytes:
-    """What a validator signs for a precommit: the length-delimited CanonicalVote."""
+def vote_bytes(chain: str, commit: Commit, time: int, *, nil: bool = False) -> bytes:
+    """What a validator signs for a precommit, of the block or of nil: the length-delimited CanonicalVote."""
     vote = (
         field_varint(1, PRECOMMIT)
         + field_sfixed64(2, commit.height)
         + field_sfixed64(3, commit.round)
-        + (field_message(4, commit.block.proto) if commit.block.hash else b"")
+        + (field_message(4, commit.block.proto) if commit.block.hash and not nil else b"")
         + field_message(5, timestamp(time))
         + field_bytes(6, chain.encode())
     )
@@ -207,6 +212,11 @@ def data_hash(txs: tuple[bytes, ...]) -> bytes:
 def results_hash(codes: tuple[int, ...]) -> bytes:
     """LastResultsHash over the deterministic part of ExecTxResult; we set the code alone."""
     return merkle_root([field_varint(1, code) for code in codes])
+
+
+def app_hash(state_root: bytes, log_root: bytes, log_size: int) -> bytes:
+    """What the application answers after a block, and the next header carries."""
+    return hashlib.sha256(b"fondaco/app\x00" + state_root + log_root + log_size.to_bytes(8, "big")).digest()
 
 
 @message("ledger.block/1")

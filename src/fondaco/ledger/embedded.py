@@ -18,7 +18,7 @@ from pathlib import Path
 from fondaco.core.keys import SecretKey
 from fondaco.errors import LedgerError
 from fondaco.ledger.application import MAX_TXS_BYTES, Registry, TxResult
-from fondaco.ledger.blocks import Block, Commit, CommitSig, Validator, block_id, vote_bytes
+from fondaco.ledger.blocks import FLAG_COMMIT, Block, Commit, CommitSig, Validator, block_id, vote_bytes
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.reader import Ledger
 from fondaco.ledger.transactions import BadTransaction
@@ -129,7 +129,7 @@ class EmbeddedLedger(Ledger):
             last = self._last_commit()
             unsigned = Commit(height=header.height, round=0, block=block_id(header, txs, last), signatures=())
             signature = self._validator.sign_raw(vote_bytes(self.genesis.chain, unsigned, now))
-            signed = CommitSig(address=self._address, time=now, signature=signature)
+            signed = CommitSig(flag=FLAG_COMMIT, address=self._address, time=now, signature=signature)
             commit = dataclasses.replace(unsigned, signatures=(signed,))
             results = self._commit_block(Block(header=header, txs=txs, last_commit=last, commit=commit))
         self._made = time.monotonic()

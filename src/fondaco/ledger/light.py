@@ -13,13 +13,21 @@ import dataclasses
 from fondaco.core.keys import PublicKey
 from fondaco.core.messages import message
 from fondaco.errors import KeyMaterialError, ProofError
-from fondaco.ledger.application import app_hash
-from fondaco.ledger.blocks import Commit, Header, Validator, validators_hash, vote_bytes
+from fondaco.ledger.blocks import (
+    FLAG_COMMIT,
+    Commit,
+    Header,
+    Validator,
+    app_hash,
+    validators_hash,
+    vote_bytes,
+)
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.log import EventProof, verify_event
 from fondaco.ledger.state import StateProof, verify_state
 
 MAX_VALIDATORS = 256
+MAX_SIZE = 1 << 62
 
 
 def _refuse(check: str, cause: str, **details: int | str) -> ProofError:
@@ -58,7 +66,7 @@ def _signed_power(chain: str, commit: Commit, validators: tuple[Validator, ...])
     power, seen = 0, dict[bytes, None]()
     for signature in commit.signatures:
         validator = known.get(signature.address)
-        if validator is None:
+        if validator is None or signature.flag != FLAG_COMMIT:
             continue
         if signature.address in seen:
             raise _refuse("commit-signature", "a validator signed twice in one commit")
@@ -135,7 +143,7 @@ def verify_anchor(trusted: Trusted, anchor: Anchor) -> Trusted:
         ProofError: as verify_header, and `app-hash`.
     """
     now = verify_header(trusted, anchor.header, anchor.commit, anchor.validators)
-    if not 0 <= anchor.log_size < 1 << 62 or (
+    if not 0 <= anchor.log_size < MAX_SIZE or (
         app_hash(anchor.state_root, anchor.log_root, anchor.log_size) != anchor.header.app_hash
     ):
         raise _refuse("app-hash", "the roots are not those of the header", height=anchor.header.height)

@@ -13,6 +13,7 @@ from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import DeadlineExceeded, LedgerError
 from fondaco.ledger.application import APP_VERSION, Application, Registry, TxResult
 from fondaco.ledger.blocks import (
+    BLOCK_PROTOCOL,
     CONSENSUS_HASH,
     EMPTY_HASH,
     MAX_WIRE_BYTES,
@@ -83,6 +84,7 @@ class Ledger:
         tip = self._tip
         validators = validators_hash(self.genesis.validators)
         return Header(
+            block_version=BLOCK_PROTOCOL,
             app_version=APP_VERSION,
             chain=self.genesis.chain,
             height=self._app.height + 1,

@@ -1,7 +1,9 @@
 """Transactions: a message for a contract, signed, with a nonce that expires by height.
 
-The signed body holds the chain's name, so a signature is worth nothing on another chain. Signatures stand in the
-order of their signers' keys after the author, so that nobody can make other bytes of the same transaction.
+The signed body holds the chain's name, so a signature is worth nothing on another chain, and the keys of all who
+sign it, so that nobody who sees a transaction can take a signature away or add one and spend its nonce. Libsodium
+accepts one encoding of a signature. So only a signer can make other bytes of the same transaction, and the nonce
+lets one of them in.
 """
 
 from __future__ import annotations
@@ -29,29 +31,25 @@ class BadTransaction(LedgerError):
 
 @message("ledger.tx-body/1")
 class Body:
-    """What is signed. `expires` is the last height at which a block may hold it."""
+    """What is signed: `signers` are raw keys, the author's first and the others in order.
+
+    `expires` is the last height at which a block may hold it.
+    """
 
     chain: str
     kind: str
     payload: Value
     nonce: bytes
     expires: int
-
-
-@message("ledger.signature/1")
-class Signature:
-    """One signer's raw key and signature over the body."""
-
-    key: bytes
-    signature: bytes
+    signers: tuple[bytes, ...]
 
 
 @message("ledger.tx/1")
 class Envelope:
-    """The body's bytes and the signatures, the author's first."""
+    """The body's bytes and a signature of each signer, in the body's order."""
 
     body: bytes
-    signatures: tuple[Signature, ...]
+    signatures: tuple[bytes, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,11 +63,19 @@ class Transaction:
 
 def build(chain: str, msg: object, secrets: tuple[SecretKey, ...], *, nonce: bytes, expires: int) -> bytes:
     """The signed bytes of a message; the first secret is the author's."""
-    body = to_bytes(Body(chain=chain, kind=kind_of(type(msg)), payload=to_value(msg), nonce=nonce, expires=expires))
     author, *others = secrets
     ordered = [author, *sorted(others, key=lambda secret: secret.public.raw)]
-    signatures = tuple(Signature(key=s.public.raw, signature=s.sign(DOMAIN, body)) for s in ordered)
-    return to_bytes(Envelope(body=body, signatures=signatures))
+    body = to_bytes(
+        Body(
+            chain=chain,
+            kind=kind_of(type(msg)),
+            payload=to_value(msg),
+            nonce=nonce,
+            expires=expires,
+            signers=tuple(secret.public.raw for secret in ordered),
+        )
+    )
+    return to_bytes(Envelope(body=body, signatures=tuple(secret.sign(DOMAIN, body) for secret in ordered)))
 
 
 def open_transaction(data: bytes, chain: str) -> Transaction:
@@ -89,10 +95,12 @@ def open_transaction(data: bytes, chain: str) -> Transaction:
         raise BadTransaction("the transaction is for another chain", remedy=remedy)
     if len(body.nonce) != NONCE_BYTES or body.expires < 1:
         raise BadTransaction("a nonce has 16 bytes and an expiry is a height", remedy=remedy)
-    keys = tuple(signature.key for signature in envelope.signatures)
+    keys = body.signers
     rest = list(keys[1:])
     if not 1 <= len(keys) <= MAX_SIGNATURES or rest != sorted(dict.fromkeys(rest)) or keys[0] in rest:
         raise BadTransaction("signers stand once each, the author first and the others in order", remedy=remedy)
-    for signature in envelope.signatures:
-        PublicKey(signature.key).verify(DOMAIN, envelope.body, signature.signature)
+    if len(envelope.signatures) != len(keys):
+        raise BadTransaction("a transaction has one signature of each signer", remedy=remedy)
+    for key, signature in zip(keys, envelope.signatures, strict=True):
+        PublicKey(key).verify(DOMAIN, envelope.body, signature)
     return Transaction(hashlib.sha256(data).digest(), body, keys)
