@@ -173,7 +173,7 @@ class Coordinator:
         failures = self._failures(orders, done, step)
         if not failures:
             return None
-        if pending:
+        if pending and not any(org == fault.party for org, fault in failures):
             # The first word is often of the one who noticed, not of the one who failed: hear the others out.
             late, pending = await asyncio.wait(pending, timeout=_GRACE_SECONDS)
             failures += self._failures(orders, late, step)
@@ -201,8 +201,11 @@ class Coordinator:
         of_itself = [fault for org, fault in failures if fault.party == org]
         if of_itself:
             return of_itself[0]
-        named = [fault.party for _org, fault in failures]
-        return max((fault for _org, fault in failures), key=lambda fault: named.count(fault.party))
+        named = [fault.party for _org, fault in failures if fault.party]
+        org, worst = max(failures, key=lambda failure: named.count(failure[1].party))
+        if worst.party:
+            return worst
+        return PartyFailed(worst.cause, party=org, step=worst.step, remedy=worst.remedy)
 
     async def _cancel(self, view: TaskView, step: Step, failure: PartyFailed) -> None:
         cancel = to_bytes(

@@ -263,7 +263,8 @@ class Party:
                 return self._blame(tunnel.failure, step.id)
         if isinstance(fault, PartyFailed):
             return fault
-        return PartyFailed(fault.cause, party=self.org, step=step.id, remedy=fault.remedy)
+        # Nobody here knows whose fault it was: the coordinator hears the others before it names a party.
+        return PartyFailed(fault.cause, party="", step=step.id, remedy=fault.remedy)
 
     async def _tunnel(self, active: _Active, rank: int, member: str) -> Tunnel:
         link = wire.Link(

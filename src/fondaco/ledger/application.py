@@ -16,7 +16,15 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fondaco.core.codec import Value, encode
-from fondaco.errors import ContractError, FondacoError, LedgerError
+from fondaco.errors import (
+    CodecError,
+    ContractError,
+    FondacoError,
+    KeyMaterialError,
+    LedgerError,
+    NamingError,
+    SealError,
+)
 from fondaco.ledger.blocks import app_hash
 from fondaco.ledger.contracts.kit import Context, Event
 from fondaco.ledger.log import Log
@@ -25,12 +33,12 @@ from fondaco.ledger.storage import Storage
 from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Transaction, open_transaction
 
 APP_VERSION = 1
-MAX_TXS_BYTES = 2 << 20
+MAX_TXS_BYTES = (2 << 20) - (64 << 10)  # a block of 2 MiB, less room for header and commit
 _REPLAY = b"replay/nonce/"
 _PRUNED = b"replay/pruned"
 _VERIFIED = 20_000
 _NANOS = 1_000_000_000
-BAD_CODE = 1
+BAD_CODE, UNSOUND_CODE = 1, 4
 
 
 class Registry(Protocol):
@@ -90,8 +98,12 @@ class Application:
         """Last committed height and app hash."""
         return self.height, self.app_hash
 
-    def init_chain(self, chain: str, time: int, document: Value) -> bytes:
+    def init_chain(
+        self, chain: str, time: int, document: Value, also: Callable[[sqlite3.Connection], None] | None = None
+    ) -> bytes:
         """Make the founding state (unix nanoseconds `time`); the first app hash. Persisted at once, as height 0.
+
+        `also` is written in the same transaction.
 
         Raises:
             LedgerError: there is a chain already.
@@ -102,13 +114,13 @@ class Application:
         events: list[Event] = []
         ctx = self._context(self._changes, 0, time, (), hashlib.sha256(encode(document)).digest(), events)
         self._registry.init_genesis(ctx, document)
-        self._record(0, 0, ctx.tx, events)
+        self._append(self._leaves_of(0, 0, ctx.tx, events))
         self._seal()
-        self.commit(None)
+        self.commit(also)
         return self.app_hash
 
     def check_tx(self, data: bytes) -> Transaction:
-        """Whether a transaction may be proposed for the next block.
+        """Whether a transaction may be proposed for the next block. Any thread may ask.
 
         Raises:
             BadTransaction, KeyMaterialError: it may not.
@@ -219,6 +231,11 @@ class Application:
         """The state tree, for proofs."""
         return self._tree
 
+    @property
+    def changed_keys(self) -> tuple[bytes, ...]:
+        """The keys that the finalised block changes."""
+        return tuple(self._changes.changes)
+
     def _context(
         self, store: Overlay, height: int, time: int, signers: tuple[bytes, ...], tx: bytes, events: list[Event]
     ) -> Context:
@@ -259,15 +276,19 @@ class Application:
         ctx = self._context(branch, height, time, tx.signers, tx.hash, events)
         try:
             self._registry.execute(ctx, tx.body.kind, tx.body.payload)
+            leaves = self._leaves_of(height, index, tx.hash, events)
         except ContractError as refusal:
             return TxResult(refusal.number, refusal.codespace, refusal.code, refusal.cause, refusal.remedy, ())
+        except (CodecError, NamingError, KeyMaterialError, SealError) as fault:
+            return TxResult(UNSOUND_CODE, "ledger", fault.code, fault.cause, fault.remedy, ())
         branch.merge_into(self._changes)
-        return TxResult(0, "", "", "", "", self._record(height, index, tx.hash, events))
+        return TxResult(0, "", "", "", "", self._append(leaves))
 
-    def _record(self, height: int, index: int, tx: bytes, events: list[Event]) -> tuple[int, ...]:
-        places: list[int] = []
-        for event in events:
-            leaf = encode(
+    @staticmethod
+    def _leaves_of(height: int, index: int, tx: bytes, events: list[Event]) -> list[bytes]:
+        """The log's entries for the events of one transaction."""
+        return [
+            encode(
                 {
                     "attributes": dict(event.attributes),
                     "contract": event.contract,
@@ -277,15 +298,19 @@ class Application:
                     "tx": tx,
                 }
             )
-            place = self._log.append(leaf)
-            self._leaves.append((place, leaf))
-            places.append(place)
-        return tuple(places)
+            for event in events
+        ]
+
+    def _append(self, leaves: list[bytes]) -> tuple[int, ...]:
+        places = tuple(self._log.append(leaf) for leaf in leaves)
+        self._leaves.extend(zip(places, leaves, strict=True))
+        return places
 
     def _forget_old(self, height: int) -> None:
         """Drop nonces that no block can hold again. Only a block with transactions comes here."""
         before = int.from_bytes(self._changes.get(_PRUNED) or b"", "big")
-        for expired in range(before, height):
+        # A nonce that stands now was put by `before` or earlier, so it expires at before + MAX_AHEAD at the latest.
+        for expired in range(before, min(height, before + MAX_AHEAD + 1)):
             old = [key for key, _value in self._changes.items(_REPLAY + expired.to_bytes(8, "big"))]
             for key in old:
                 self._changes.delete(key)

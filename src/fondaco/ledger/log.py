@@ -130,6 +130,15 @@ class EventProof:
     path: tuple[bytes, ...]
 
 
+@message("ledger.log-extension/1")
+class LogExtension:
+    """The path that shows a log of `new` entries to extend the one of `old` entries."""
+
+    old: int
+    new: int
+    path: tuple[bytes, ...]
+
+
 def _refuse(cause: str) -> ProofError:
     return ProofError(cause, check="event-inclusion", remedy="ask for the proof again, from a node you trust")
 

@@ -1,7 +1,13 @@
-"""Reading a ledger that this node has verified, whoever makes its blocks: the part both drivers share."""
+"""Reading a ledger that this node has verified, whoever makes its blocks: the part both drivers share.
+
+Proofs are made at the newest header, which carries the app hash of the block before it (CometBFT's rule). The nodes
+and values that the newest block overwrote are therefore kept in memory for one block. Trusts its own storage; leaks
+to whoever asks what is on the ledger, which every institution of the consortium may read.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sqlite3
 import threading
@@ -28,7 +34,8 @@ from fondaco.ledger.blocks import (
 )
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import Anchor, Proof
-from fondaco.ledger.log import EventProof
+from fondaco.ledger.log import EventProof, Log, LogExtension
+from fondaco.ledger.state import ReadStore, Tree
 from fondaco.ledger.storage import Storage
 
 
@@ -47,6 +54,23 @@ class Status:
 SAYS = "tamper-evident, not Byzantine fault tolerant: one validator makes the blocks"
 
 
+class _Before:
+    """The committed state as it was before the newest block: what that block overwrote, and the rest as it is."""
+
+    def __init__(self, storage: Storage, app: Application) -> None:
+        self._storage = storage
+        self._values = {key: storage.get(key) for key in app.changed_keys}
+        self._nodes = {place: storage.get_node(place) for place in app.tree.pending}
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value of a key then."""
+        return self._values[key] if key in self._values else self._storage.get(key)
+
+    def get_node(self, place: bytes) -> bytes | None:
+        """The tree node at a place then."""
+        return self._nodes[place] if place in self._nodes else self._storage.get_node(place)
+
+
 class Ledger:
     """The state, blocks and proofs of one chain, as of its last committed block. Safe from any thread."""
 
@@ -57,18 +81,23 @@ class Ledger:
         self._watchers: list[Callable[[int], None]] = []
         self._storage = Storage(None if folder is None else folder / "ledger.sqlite")
         self._app = Application(self._storage, registry)
-        self._start()
-        self._tip = self._load_tip()
+        self._before: tuple[_Before, int] | None = None
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._storage.close)
+            self._start()
+            self._tip = self._load_tip()
+            undo.pop_all()
 
     def _start(self) -> None:
         pinned = self._storage.meta("genesis")
         if pinned is not None and pinned != self.genesis.hash:
             raise LedgerError("this folder holds another chain", remedy="use the folder of this chain's node")
         if pinned is None:
-            self._app.init_chain(self.genesis.chain, self.genesis.time, self.genesis.state)
-            self._storage.write(
-                lambda db: db.execute("INSERT INTO meta VALUES ('genesis', ?)", (self.genesis.hash,)) and None
-            )
+
+            def pin(db: sqlite3.Connection) -> None:
+                db.execute("INSERT INTO meta VALUES ('genesis', ?)", (self.genesis.hash,))
+
+            self._app.init_chain(self.genesis.chain, self.genesis.time, self.genesis.state, pin)
 
     def _load_tip(self) -> Block | None:
         found = self._storage.block(self._app.height)
@@ -105,14 +134,20 @@ class Ledger:
         return NO_COMMIT if self._tip is None else self._tip.commit
 
     def _commit_block(self, block: Block) -> list[TxResult]:
-        """Execute and persist a block that was checked."""
-        results, _app_hash = self._app.finalize_block(block.header.height, block.header.time, list(block.txs))
-        data, written = to_bytes(block), write_results(results)
+        """Execute and persist a block that was checked; on any failure the ledger is as it was."""
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._app.roll_back)
+            size = self._app.log_size
+            results, _app_hash = self._app.finalize_block(block.header.height, block.header.time, list(block.txs))
+            data, written = to_bytes(block), write_results(results)
+            before = _Before(self._storage, self._app)
 
-        def also(db: sqlite3.Connection) -> None:
-            db.execute("INSERT INTO block VALUES (?, ?, ?)", (block.header.height, data, written))
+            def also(db: sqlite3.Connection) -> None:
+                db.execute("INSERT INTO block VALUES (?, ?, ?)", (block.header.height, data, written))
 
-        self._app.commit(also)
+            self._app.commit(also)
+            undo.pop_all()
+        self._before = (before, size)
         self._tip = block
         self._codes = tuple(result.code for result in results)
         self._grown.notify_all()
@@ -197,42 +232,78 @@ class Ledger:
         with self.lock:
             return self._tip is not None and self._tip.header.app_hash == self._app.app_hash
 
-    def anchor(self) -> Anchor:
-        """The newest header with the roots that its app hash is made of.
+    def wait_provable(self, height: int, seconds: float) -> None:
+        """Until what the block at `height` did can be proven: the next header is here.
 
         Raises:
-            LedgerError: the newest app hash is in no header yet; the next block brings it.
+            DeadlineExceeded: not within `seconds`.
+        """
+        self.wait_height(height + 1, seconds)
+
+    def _provable_parts(self) -> tuple[Header, Commit, ReadStore, Tree, Log]:
+        """The newest header, and the state and the log that its app hash is made of."""
+        if self._tip is None:
+            raise LedgerError("there is no block yet", remedy="ask again after the next block")
+        header, commit = self._tip.header, self._tip.commit
+        if self.provable():
+            return header, commit, self._storage, self._app.tree, self._app.log
+        if self._before is None:
+            raise LedgerError(
+                "the present state is in no header yet", remedy="ask again after the next block", height=self.height
+            )
+        before, size = self._before
+        return header, commit, before, Tree(before), Log(self._storage, size)
+
+    def anchor(self) -> Anchor:
+        """The newest header with the roots that its app hash is made of: the state after the block before it.
+
+        Raises:
+            LedgerError: this node has just started, and the next block has not come yet.
         """
         with self.lock:
-            if self._tip is None or not self.provable():
-                raise LedgerError(
-                    "the present state is in no header yet", remedy="ask again after the next block", height=self.height
-                )
+            header, commit, _store, tree, log = self._provable_parts()
             return Anchor(
-                header=self._tip.header,
-                commit=self._tip.commit,
+                header=header,
+                commit=commit,
                 validators=self.genesis.validators,
-                state_root=self._app.tree.root(),
-                log_root=self._app.log.root(),
-                log_size=self._app.log_size,
+                state_root=tree.root(),
+                log_root=log.root(),
+                log_size=log.size,
             )
 
     def prove(self, keys: Sequence[bytes] = (), events: Sequence[int] = ()) -> Proof:
         """Keys (present or absent) and events, proven at the newest header.
 
+        The proof shows all that blocks below `anchor.header.height` did; `wait_provable` waits for one.
+
         Raises:
             LedgerError: as `anchor`, or no such event.
         """
         with self.lock:
-            anchor = self.anchor()
-            states = tuple(self._app.tree.prove(key, self._storage.get(key)) for key in keys)
-            return Proof(anchor=anchor, states=states, events=tuple(self._event(i, anchor.log_size) for i in events))
+            _header, _commit, store, tree, log = self._provable_parts()
+            return Proof(
+                anchor=self.anchor(),
+                states=tuple(tree.prove(key, store.get(key)) for key in keys),
+                events=tuple(self._event(index, log) for index in events),
+            )
 
-    def _event(self, index: int, size: int) -> EventProof:
+    def _event(self, index: int, log: Log) -> EventProof:
         found = self._storage.events(index, 1)
-        if not found or found[0][0] != index:
+        if not found or found[0][0] != index or index >= log.size:
             raise LedgerError("there is no such event", remedy="ask for one that the log holds", index=index)
-        return EventProof(leaf=found[0][1], index=index, size=size, path=self._app.log.inclusion(index, size))
+        return EventProof(leaf=found[0][1], index=index, size=log.size, path=log.inclusion(index, log.size))
+
+    def consistency(self, old: int) -> LogExtension:
+        """That the log of the newest header extends the one that had `old` entries.
+
+        Raises:
+            LedgerError: as `anchor`, or the log is not that long.
+        """
+        with self.lock:
+            _header, _commit, _store, _tree, log = self._provable_parts()
+            if not 0 < old <= log.size:
+                raise LedgerError("the log never had that size at this header", remedy="ask for a smaller size")
+            return LogExtension(old=old, new=log.size, path=log.consistency(old, log.size))
 
     def close(self) -> None:
         """Close the file."""

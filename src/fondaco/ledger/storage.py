@@ -1,7 +1,8 @@
 """Where a ledger keeps itself: one SQLite file, WAL, `synchronous=FULL`; written in Commit alone.
 
 All that a block changes (values, tree nodes, log, block, height, app hash) goes in one transaction, so a killed
-process finds itself at a whole height. Reads see committed data only.
+process finds itself at a whole height. Reads see committed data only. One process has the file at a time.
+Trusts the disk to keep what it was told to flush; leaks nothing.
 """
 
 from __future__ import annotations
@@ -37,27 +38,37 @@ class Storage:
 
     def __init__(self, path: Path | None) -> None:
         self.lock = threading.RLock()
-        self._db = sqlite3.connect(
-            ":memory:" if path is None else str(path), check_same_thread=False, isolation_level=None
-        )
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("PRAGMA wal_autocheckpoint=4000")
-        self._db.executescript(_TABLES)
-        if path is not None:
-            path.chmod(0o600)
         self._values: dict[bytes, bytes | None] = {}
         self._nodes: dict[bytes, bytes | None] = {}
+        self._learned: list[tuple[dict[bytes, bytes | None], dict[bytes, bytes | None]]] = []
+        self._db = sqlite3.connect(
+            ":memory:" if path is None else str(path), check_same_thread=False, isolation_level=None, timeout=0
+        )
+        try:
+            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute("PRAGMA wal_autocheckpoint=4000")
+            self._db.executescript(_TABLES)
+            if path is not None:
+                path.chmod(0o600)
+        except sqlite3.Error as fault:
+            self._db.close()
+            raise LedgerError(
+                f"the ledger file cannot be opened ({fault})",
+                remedy="stop the other process that has it, or restore it from its backup",
+                file=str(path),
+            ) from fault
 
     def get(self, key: bytes) -> bytes | None:
         """The committed value, or None."""
-        if key in self._values:
-            return self._values[key]
         with self.lock:
+            if key in self._values:
+                return self._values[key]
             row = self._db.execute("SELECT value FROM kv WHERE key = ?", (key,)).fetchone()
-        value = None if row is None else bytes(row[0])
-        self._remember(self._values, key, value)
-        return value
+            value = None if row is None else bytes(row[0])
+            self._remember(self._values, key, value)
+            return value
 
     def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Committed pairs under a prefix, in order of key."""
@@ -69,13 +80,13 @@ class Storage:
 
     def get_node(self, place: bytes) -> bytes | None:
         """A committed tree node."""
-        if place in self._nodes:
-            return self._nodes[place]
         with self.lock:
+            if place in self._nodes:
+                return self._nodes[place]
             row = self._db.execute("SELECT node FROM node WHERE place = ?", (place,)).fetchone()
-        node = None if row is None else bytes(row[0])
-        self._remember(self._nodes, place, node)
-        return node
+            node = None if row is None else bytes(row[0])
+            self._remember(self._nodes, place, node)
+            return node
 
     @staticmethod
     def _remember(cache: dict[bytes, bytes | None], key: bytes, value: bytes | None) -> None:
@@ -122,17 +133,27 @@ class Storage:
             LedgerError: the disk refused; nothing was written.
         """
         with self.lock:
-            self._db.execute("BEGIN IMMEDIATE")
+            self._learned.clear()
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 work(self._db)
                 self._db.execute("COMMIT")
             except sqlite3.Error as fault:
-                self._db.execute("ROLLBACK")
-                self._values.clear()
-                self._nodes.clear()
                 raise LedgerError(
                     f"the ledger could not be written ({fault})", remedy="free the disk and start the node again"
                 ) from fault
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                    self._learned.clear()
+            for cache, changes in self._learned:
+                for key, value in changes.items():
+                    self._remember(cache, key, value)
+            self._learned.clear()
+
+    def put_meta(self, name: str, value: bytes) -> None:
+        """Write a named value durably, outside any block."""
+        self.write(lambda db: db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value)) and None)
 
     def put_values(self, db: sqlite3.Connection, changes: dict[bytes, bytes | None]) -> None:
         """Write changed values inside `write`."""
@@ -140,8 +161,7 @@ class Storage:
         there = [(key, value) for key, value in changes.items() if value is not None]
         db.executemany("DELETE FROM kv WHERE key = ?", gone)
         db.executemany("INSERT OR REPLACE INTO kv VALUES (?, ?)", there)
-        for key, value in changes.items():
-            self._remember(self._values, key, value)
+        self._learned.append((self._values, changes))
 
     def put_nodes(self, db: sqlite3.Connection, changes: dict[bytes, bytes | None]) -> None:
         """Write changed tree nodes inside `write`."""
@@ -149,8 +169,7 @@ class Storage:
         there = [(place, node) for place, node in changes.items() if node is not None]
         db.executemany("DELETE FROM node WHERE place = ?", gone)
         db.executemany("INSERT OR REPLACE INTO node VALUES (?, ?)", there)
-        for place, node in changes.items():
-            self._remember(self._nodes, place, node)
+        self._learned.append((self._nodes, changes))
 
     def close(self) -> None:
         """Close the file."""

@@ -23,8 +23,9 @@ import h2.events
 import h2.exceptions
 import h2.settings
 
+from fondaco.core.faults import MAX_ERROR, pack_error, unpack_error
 from fondaco.errors import DeadlineExceeded, FondacoError, PeerLost, TransportError
-from fondaco.transport.peering import MAX_ERROR, MAX_HEADER, Timings, pack_error, unpack_error
+from fondaco.transport.peering import MAX_HEADER, Timings
 
 _log = logging.getLogger(__name__)
 STREAM_WINDOW = 4 << 20

@@ -6,13 +6,11 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from fondaco.core.codec import Value
-from fondaco.core.messages import from_bytes, message, to_bytes
-from fondaco.errors import CodecError, DeadlineExceeded, FondacoError, TransportError, error_from_dict
+from fondaco.core.faults import pack_error, unpack_error
+from fondaco.errors import DeadlineExceeded, FondacoError, TransportError
 
 MAX_HEADER = 16 << 10
 MAX_CALL = 16 << 20
-MAX_ERROR = 32 << 10
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,40 +73,6 @@ class Peering(Protocol):
 
     async def call(self, peer: str, protocol: str, payload: bytes, *, deadline: float) -> bytes:
         """Ask a peer; its answer within `deadline` seconds."""
-
-
-@message("transport.error/1")
-class WireError:
-    """An error on its way to a peer."""
-
-    code: str
-    cause: str
-    remedy: str
-    details: dict[str, Value]
-
-
-def pack_error(fault: FondacoError) -> bytes:
-    """An error for a peer, bounded."""
-    details: dict[str, Value] = {
-        name: item[:1000] if isinstance(item, str) else item
-        for name, item in list(fault.details.items())[:16]
-        if isinstance(item, str | int)
-    }
-    shown = fault.to_dict()
-    return to_bytes(
-        WireError(code=str(shown["code"])[:200], cause=fault.cause[:2000], remedy=fault.remedy[:2000], details=details)
-    )
-
-
-def unpack_error(data: bytes) -> FondacoError:
-    """The error that a peer sent; what cannot be read becomes a TransportError."""
-    try:
-        found = from_bytes(WireError, data, limit=MAX_ERROR)
-    except CodecError:
-        return TransportError("the peer broke off and gave no readable cause", remedy="look at the peer's log")
-    return error_from_dict(
-        {"code": found.code, "cause": found.cause, "remedy": found.remedy, "details": dict(found.details)}
-    )
 
 
 async def read_all(stream: Stream, limit: int) -> bytes:

@@ -1,0 +1,202 @@
+"""What each party prepares in the clear before anything is shared: range checks, scaling, push-down, alignment."""
+
+from __future__ import annotations
+
+import dataclasses
+import decimal
+from collections.abc import Sequence
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fondaco.core.codec import Value
+from fondaco.core.models import Column
+from fondaco.engines.base import BadJob, Job, OutOfRange
+
+RING_LIMIT = 1 << 62
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """A column of a party, by rank."""
+
+    rank: int
+    column: str
+
+
+def reference(job: Job, value: Value, what: str) -> Reference:
+    """`{"party": NAME, "column": NAME}` as a reference.
+
+    Raises:
+        BadJob: not of this form, or no such party with data.
+    """
+    match value:
+        case {"party": str(party), "column": str(column)} if party in job.parties:
+            rank = job.parties.index(party)
+            if rank != job.helper:
+                return Reference(rank, column)
+    raise BadJob(f"{what} must name a party of the step and a column", remedy="correct the step's parameters")
+
+
+def parameters(job: Job) -> dict[str, Value]:
+    """The job's parameters as a map."""
+    if not isinstance(job.parameters, dict):
+        raise BadJob("parameters are a map", remedy="correct the step")
+    return job.parameters
+
+
+def key_names(job: Job) -> list[str]:
+    """The key columns that rows are aligned by."""
+    names = parameters(job).get("keys")
+    if not isinstance(names, list) or not names:
+        raise BadJob("the step names no key columns", remedy="give parameters.keys")
+    return [str(name) for name in names]
+
+
+def declaration(columns: Sequence[Column], name: str) -> Column:
+    """The declaration of a column.
+
+    Raises:
+        BadJob: it is not among those that the step brings.
+    """
+    for column in columns:
+        if column.name == name:
+            return column
+    raise BadJob("a column is not among those that the step brings", remedy="correct the step", column=name)
+
+
+def declared(job: Job, where: Reference) -> Column:
+    """The declaration of a column, own or another party's."""
+    return declaration(job.columns if where.rank == job.rank else job.peer_columns, where.column)
+
+
+def bound(column: Column) -> int:
+    """The largest absolute value, in units of 10**-scale, that is declared.
+
+    Raises:
+        OutOfRange: no range is declared; without one the ring could overflow silently.
+    """
+    if column.type == "bool":
+        return 1
+    if column.minimum is None or column.maximum is None:
+        raise OutOfRange(
+            "no range is declared for this column", remedy="publish it with minimum and maximum", column=column.name
+        )
+    return max(abs(column.minimum), abs(column.maximum))
+
+
+def scaled(table: pa.Table, column: Column) -> pa.ChunkedArray:
+    """A column as int64 multiples of 10**-scale, nulls kept.
+
+    Raises:
+        BadJob: not a number. OutOfRange: a value outside the declared range; the value itself is not told.
+    """
+    values = table.column(column.name)
+    kind = values.type
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        whole = pc.cast(values, pa.int64())
+        if column.scale:
+            whole = pc.multiply_checked(whole, pa.scalar(10**column.scale, pa.int64()))
+    elif pa.types.is_decimal(kind):
+        factor = pa.scalar(decimal.Decimal(10**column.scale))
+        whole = pc.cast(pc.multiply(values, factor), pa.int64())
+    elif pa.types.is_floating(kind):
+        whole = pc.cast(pc.round(pc.multiply(values, float(10**column.scale))), pa.int64())
+    else:
+        raise BadJob(f"a column of type {kind} is not a number", remedy="choose a number", column=column.name)
+    bound(column)
+    if column.type != "bool":
+        limits = pc.min_max(whole).as_py()
+        low, high = limits["min"], limits["max"]
+        if low is not None and (low < column.minimum or high > column.maximum):  # type: ignore[operator]
+            raise OutOfRange(
+                "a value is outside the declared range; nothing was shared",
+                remedy="correct the data, or publish a version with a wider range",
+                column=column.name,
+            )
+    return whole
+
+
+def _aligned(match: pa.Table, data: pa.Table, keys: Sequence[str], selected: str) -> pa.Table:
+    with duckdb.connect() as db:
+        db.execute("SET enable_external_access = false")
+        numbered = match.select(list(keys)).append_column("__row", pa.array(range(match.num_rows), pa.int64()))
+        db.register("m", numbered)
+        db.register("d", data)
+        on = " AND ".join(f'm."{key}" = d."{key}"' for key in (key.replace('"', '""') for key in keys))
+        query = f"SELECT {selected} FROM m LEFT JOIN d ON {on} GROUP BY m.__row ORDER BY m.__row"  # noqa: S608
+        return db.execute(query).to_arrow_table()
+
+
+def _int64(column: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(pc.cast(column, pa.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def summed(
+    table: pa.Table, match: pa.Table, keys: Sequence[str], column: Column
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(n, sum, sum of squares) of a column for each matched key, in scaled integers; nulls are not counted.
+
+    Raises:
+        OutOfRange: the sums of squares of all rows together would not fit the ring.
+    """
+    whole = scaled(table, column)
+    data = table.select(list(keys)).append_column("__v", whole)
+    parts = _aligned(
+        match, data, keys, "count(d.__v) AS n, coalesce(sum(d.__v), 0) AS s, coalesce(sum(d.__v * d.__v), 0) AS q"
+    )
+    total = pc.sum(parts.column("q")).as_py() or 0
+    if int(total) >= RING_LIMIT or len(whole) * bound(column) ** 2 >= RING_LIMIT:
+        raise OutOfRange(
+            "the sum of squares could overflow the ring; nothing was shared",
+            remedy="declare a narrower range or a smaller scale",
+            column=column.name,
+        )
+    return _int64(parts.column("n")), _int64(parts.column("s")), _int64(parts.column("q"))
+
+
+def indicators(
+    table: pa.Table, match: pa.Table, keys: Sequence[str], column: str, groups: Sequence[Value]
+) -> np.ndarray:
+    """For each matched key and group 1 where the key's row is of the group; shape (groups, keys), int64.
+
+    Raises:
+        BadJob: a key has rows of different groups.
+    """
+    data = table.select(list(keys)).append_column("__g", pc.cast(table.column(column), pa.string()))
+    parts = _aligned(match, data, keys, "min(d.__g) AS low, max(d.__g) AS high")
+    if pc.any(pc.not_equal(parts.column("low"), parts.column("high"))).as_py():
+        raise BadJob(
+            "a key has rows of more than one group", remedy="group by a column that the key decides", column=column
+        )
+    low = parts.column("low")
+    rows = [_int64(pc.fill_null(pc.equal(low, pa.scalar(_text(group))), fill_value=False)) for group in groups]
+    return np.stack(rows)
+
+
+def _text(group: Value) -> str:
+    if isinstance(group, bool):
+        return "true" if group else "false"
+    return str(group)
+
+
+def single(table: pa.Table, match: pa.Table | None, keys: Sequence[str], column: Column) -> np.ndarray:
+    """A column's one value for each matched key (or each row where nothing was matched), scaled.
+
+    Raises:
+        BadJob: a key with no value or several, or a null.
+    """
+    whole = scaled(table, column)
+    if match is not None:
+        data = table.select(list(keys)).append_column("__v", whole)
+        parts = _aligned(match, data, keys, "count(d.__v) AS n, min(d.__v) AS v")
+        if pc.any(pc.not_equal(parts.column("n"), 1)).as_py():
+            raise BadJob(
+                "arithmetic needs one value for each matched key", remedy="choose a key that is unique", column=column.name
+            )
+        whole = parts.column("v")
+    if whole.null_count:
+        raise BadJob("arithmetic has no rule for missing values", remedy="publish without nulls", column=column.name)
+    return _int64(whole)

@@ -1,0 +1,154 @@
+"""The supervisor: starts a worker for a job, hands it the tables over a pipe, and ends it when it must.
+
+No clear data touches the disk: tables go through pipes, and what a protocol needs as a file (identifiers, never
+keys) lies in a folder of mode 0700, in memory where the system has it, removed whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+
+from fondaco.core.faults import unpack_error
+from fondaco.core.messages import from_bytes, to_bytes
+from fondaco.engines import frames
+from fondaco.engines.base import EngineStopped, Job, Outcome, Report
+from fondaco.errors import DeadlineExceeded, EngineError, PartyFailed, RemoteError
+
+_log = logging.getLogger(__name__)
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+_KEEP = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
+_STDERR = 4000
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEEP if name in os.environ}
+    return kept | {"PYTHONDONTWRITEBYTECODE": "1", "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "2"}
+
+
+def _scratch() -> Path:
+    folder = _MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else None
+    return Path(tempfile.mkdtemp(prefix="fondaco-", dir=folder))
+
+
+async def run_job(job: Job, inputs: dict[str, pa.Table], sockets: Path, *, deadline: float) -> Outcome:
+    """Run a job in a worker of its own.
+
+    Raises:
+        EngineError: the worker's own error, or that it died.
+        DeadlineExceeded: it did not end within `deadline` seconds.
+    """
+    scratch = _scratch()
+    try:
+        async with asyncio.timeout(deadline):
+            return await _supervise(job, inputs, sockets, scratch)
+    except TimeoutError as late:
+        raise DeadlineExceeded(
+            "the engine did not end in time", remedy="allow the step more time", step=job.step, seconds=int(deadline)
+        ) from late
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+async def _supervise(job: Job, inputs: dict[str, pa.Table], sockets: Path, scratch: Path) -> Outcome:
+    read_end, write_end = os.pipe()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "fondaco.engines.worker",
+            str(write_end),
+            str(sockets),
+            str(scratch),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            pass_fds=(write_end,),
+            start_new_session=True,
+            env=_environment(),
+        )
+    except BaseException:
+        os.close(read_end)
+        raise
+    finally:
+        os.close(write_end)
+    assert process.stdin is not None and process.stderr is not None
+    reader = asyncio.StreamReader(limit=1 << 20)
+    loop = asyncio.get_running_loop()
+    pipe, _protocol = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb")
+    )
+    feeding = asyncio.create_task(_feed(process.stdin, job, inputs))
+    errors = asyncio.create_task(process.stderr.read())
+    try:
+        return await _outcome(reader, job)
+    except asyncio.IncompleteReadError as fault:
+        code = await process.wait()
+        said = (await errors).decode("utf-8", "replace")[-_STDERR:]
+        _log.warning("worker of step %s ended with %s: %s", job.step, code, said)
+        raise PartyFailed(
+            f"the engine's worker died ({_reason(code)})",
+            party=job.parties[job.rank],
+            step=job.step,
+            remedy="look at this node's log; start the task again",
+        ) from fault
+    finally:
+        _kill(process)
+        pipe.close()
+        feeding.cancel()
+        await asyncio.gather(feeding, errors, process.wait(), return_exceptions=True)
+
+
+def _reason(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+
+async def _feed(stdin: asyncio.StreamWriter, job: Job, inputs: dict[str, pa.Table]) -> None:
+    try:
+        stdin.write(frames.frame(frames.JOB, to_bytes(job)))
+        for name, table in inputs.items():
+            stdin.write(frames.frame(frames.TABLE, frames.pack_table(name, table)))
+            await stdin.drain()
+        stdin.write(frames.frame(frames.START, b""))
+        await stdin.drain()
+    except ConnectionError:
+        # The worker died before it had read everything; its end of the other pipe tells.
+        _log.info("the worker of step %s stopped reading", job.step)
+
+
+async def _outcome(reader: asyncio.StreamReader, job: Job) -> Outcome:
+    tables: dict[str, pa.Table] = {}
+    while True:
+        kind, size = frames.head(await reader.readexactly(frames.HEAD))
+        data = await reader.readexactly(size)
+        if kind == frames.TABLE:
+            name, table = frames.unpack_table(data)
+            tables[name] = table
+        elif kind == frames.OUTCOME:
+            return Outcome(tables, from_bytes(Report, data))
+        elif kind == frames.FAILURE:
+            raise _failure(unpack_error(data), job)
+        else:
+            raise EngineError("the worker said something out of order", remedy="report this", step=job.step)
+
+
+def _failure(fault: RemoteError, job: Job) -> EngineError:
+    if fault.remote_code == EngineStopped.code:
+        return EngineStopped(fault.cause, remedy=fault.remedy, step=job.step)
+    return PartyFailed(fault.cause, party=job.parties[job.rank], step=job.step, remedy=fault.remedy)

@@ -1,0 +1,96 @@
+"""The worker: one process for one party's share of one step; `python -m fondaco.engines.worker FD SOCKETS SCRATCH`.
+
+Reads the job and its tables from standard input, writes the outcome to the descriptor FD, and dies with its node.
+It opens no network socket, only the unix sockets in its folder. What it prints goes to the node's log and holds no
+data: SPU's own log is kept to errors.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+from spu import libspu
+
+from fondaco.core.faults import pack_error
+from fondaco.core.messages import from_bytes, to_bytes
+from fondaco.engines import frames
+from fondaco.engines.base import BadJob, EngineStopped, Job, Outcome
+from fondaco.errors import EngineError, FondacoError
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:
+        sys.exit("the node is gone")
+
+
+def _read(source: BinaryIO) -> tuple[Job, dict[str, pa.Table]]:
+    job: Job | None = None
+    tables: dict[str, pa.Table] = {}
+    while True:
+        kind, size = frames.head(source.read(frames.HEAD))
+        data = source.read(size)
+        if kind == frames.JOB:
+            job = from_bytes(Job, data)
+        elif kind == frames.TABLE:
+            name, table = frames.unpack_table(data)
+            tables[name] = table
+        elif kind == frames.START and job is not None:
+            return job, tables
+        else:
+            raise EngineError("the node said something out of order", remedy="report this")
+
+
+def _run(job: Job, tables: dict[str, pa.Table], sockets: Path, scratch: Path) -> Outcome:
+    if job.engine == "psi" and job.operation == "intersection":
+        from fondaco.engines.psi import intersection
+
+        return intersection.run(job, tables, sockets, scratch)
+    if job.engine == "mpc":
+        from fondaco.engines.mpc import operations
+
+        return operations.run(job, tables, sockets)
+    raise BadJob("no such engine", remedy="see docs/concepts/engines.md", engine=job.engine)
+
+
+def main() -> None:
+    """Run one job."""
+    _die_with_parent()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    out, sockets, scratch = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+    options = libspu.logging.LogOptions()
+    options.log_level = libspu.logging.LogLevel.ERROR
+    libspu.logging.setup_logging(options)
+    with os.fdopen(out, "wb") as sink:
+        try:
+            job, tables = _read(sys.stdin.buffer)
+            outcome = _run(job, tables, sockets, scratch)
+        except FondacoError as fault:
+            sink.write(frames.frame(frames.FAILURE, pack_error(fault)))
+        except RuntimeError as fault:
+            # SPU reports a broken link or a time-out as a bare RuntimeError.
+            broken = EngineStopped(
+                f"the secure engine stopped: {str(fault).splitlines()[0][:200]}",
+                remedy="look for the party that failed; start the task again",
+            )
+            sink.write(frames.frame(frames.FAILURE, pack_error(broken)))
+        else:
+            for name, table in outcome.tables.items():
+                sink.write(frames.frame(frames.TABLE, frames.pack_table(name, table)))
+            sink.write(frames.frame(frames.OUTCOME, to_bytes(outcome.report)))
+        sink.flush()
+    # SPU's link threads have nothing left to say; ending here avoids their slow goodbye.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
