@@ -3,6 +3,9 @@
 Blocks are made by one thread from what was submitted, many transactions to a block, each block durable before any
 of its submitters hears of it. After a block that changed the app hash, and when nothing waits, an empty block
 follows whose header carries that hash, so that the state can be proven (CometBFT does the same).
+
+Trusts its own key and disk: whoever holds the validator's key can sign a second history, which followers refuse and
+keep as evidence. A fault that it cannot go on from ends every waiting submission with the cause, and all later ones.
 """
 
 from __future__ import annotations
@@ -16,9 +19,9 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from fondaco.core.keys import SecretKey
-from fondaco.errors import LedgerError
+from fondaco.errors import DeadlineExceeded, LedgerError
 from fondaco.ledger.application import MAX_TXS_BYTES, Registry, TxResult
-from fondaco.ledger.blocks import FLAG_COMMIT, Block, Commit, CommitSig, Validator, block_id, vote_bytes
+from fondaco.ledger.blocks import FLAG_COMMIT, Block, Commit, CommitSig, block_id, vote_bytes
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.reader import Ledger
 from fondaco.ledger.transactions import BadTransaction
@@ -26,6 +29,7 @@ from fondaco.ledger.transactions import BadTransaction
 MAX_WAITING = 50_000
 MAX_BLOCK_TXS = 4_000
 BLOCK_SECONDS = 0.02  # at most 50 blocks a second: one fsync serves all that came meanwhile
+STOP_SECONDS = 60.0
 _MILLISECOND = 1_000_000
 
 
@@ -49,7 +53,7 @@ class EmbeddedLedger(Ledger):
     """A ledger that makes its own blocks."""
 
     def __init__(self, folder: Path | None, genesis: Genesis, registry: Registry, validator: SecretKey) -> None:
-        if genesis.validators != (Validator(key=validator.public.raw, power=genesis.validators[0].power),):
+        if [known.key for known in genesis.validators] != [validator.public.raw]:
             raise LedgerError("the key is not that of the chain's one validator", remedy="restore validator.key")
         super().__init__(folder, genesis, registry)
         self._validator = validator
@@ -69,9 +73,9 @@ class EmbeddedLedger(Ledger):
             BadTransaction, KeyMaterialError: no block may hold it.
             LedgerFull: too many wait.
         """
-        with self.lock:
-            self._app.check_tx(tx)
+        self._app.check_tx(tx)
         future: Future[Committed] = Future()
+        future.set_running_or_notify_cancel()  # what was submitted cannot be taken back
         with self._work:
             if self._stopping or self._failed is not None:
                 raise self._failed or LedgerError("the ledger is stopping", remedy="start the node again")
@@ -82,16 +86,26 @@ class EmbeddedLedger(Ledger):
         return future
 
     def stop(self) -> None:
-        """Make the last block and close."""
+        """Make the last blocks and close.
+
+        Raises:
+            LedgerError: blocks could not be made.
+            DeadlineExceeded: the disk did not take them in time.
+        """
         with self._work:
             self._stopping = True
             self._work.notify()
-        self._maker.join()
+        self._maker.join(STOP_SECONDS)
+        if self._maker.is_alive():
+            raise DeadlineExceeded(
+                "the last block was not written in time", remedy="look at the disk", seconds=int(STOP_SECONDS)
+            )
         self.close()
 
     def _take(self) -> list[tuple[bytes, Future[Committed]]] | None:
         """The next batch; empty when a proof block is due; None to stop."""
         with self._work:
+            # Woken by submit and stop; a proof block is due only after a block of this same thread.
             self._work.wait_for(lambda: self._waiting or self._stopping or not self.provable())
             due = self._made + BLOCK_SECONDS
             while not self._stopping and (left := due - time.monotonic()) > 0:
@@ -107,18 +121,25 @@ class EmbeddedLedger(Ledger):
             return batch
 
     def _make_blocks(self) -> None:
-        while (batch := self._take()) is not None:
-            try:
+        batch: list[tuple[bytes, Future[Committed]]] | None = []
+        fault = LedgerError("making blocks has ended by a defect", remedy="report the node's log; start it again")
+        try:
+            while (batch := self._take()) is not None:
                 self._make(batch)
-            except LedgerError as fault:
-                with self._work:
-                    self._failed = fault
-                    batch += self._waiting
-                    self._waiting.clear()
-                for _tx, future in batch:
-                    if not future.done():
-                        future.set_exception(fault)
-                return
+        except LedgerError as refused:
+            fault = refused
+        finally:
+            if batch is not None:  # a defect too leaves nobody waiting
+                self._fail(fault, batch)
+
+    def _fail(self, fault: LedgerError, batch: list[tuple[bytes, Future[Committed]]]) -> None:
+        with self._work:
+            self._failed = self._failed or fault
+            batch = [*batch, *self._waiting]
+            self._waiting.clear()
+        for _tx, future in batch:
+            if not future.done():
+                future.set_exception(self._failed)
 
     def _make(self, batch: list[tuple[bytes, Future[Committed]]]) -> None:
         with self.lock:

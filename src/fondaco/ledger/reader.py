@@ -35,7 +35,7 @@ from fondaco.ledger.blocks import (
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import Anchor, Proof
 from fondaco.ledger.log import EventProof, Log, LogExtension
-from fondaco.ledger.state import ReadStore, Tree
+from fondaco.ledger.state import Tree
 from fondaco.ledger.storage import Storage
 
 
@@ -240,7 +240,7 @@ class Ledger:
         """
         self.wait_height(height + 1, seconds)
 
-    def _provable_parts(self) -> tuple[Header, Commit, ReadStore, Tree, Log]:
+    def _provable_parts(self) -> tuple[Header, Commit, Storage | _Before, Tree, Log]:
         """The newest header, and the state and the log that its app hash is made of."""
         if self._tip is None:
             raise LedgerError("there is no block yet", remedy="ask again after the next block")

@@ -153,7 +153,11 @@ class Storage:
 
     def put_meta(self, name: str, value: bytes) -> None:
         """Write a named value durably, outside any block."""
-        self.write(lambda db: db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value)) and None)
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+        self.write(work)
 
     def put_values(self, db: sqlite3.Connection, changes: dict[bytes, bytes | None]) -> None:
         """Write changed values inside `write`."""
