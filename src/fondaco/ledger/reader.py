@@ -254,6 +254,20 @@ class Ledger:
         before, size = self._before
         return header, commit, before, Tree(before), Log(self._storage, size)
 
+    def wait_provable(self, seconds: float) -> None:
+        """Until the present state can be proven.
+
+        Raises:
+            DeadlineExceeded: the header that carries it did not come within `seconds`.
+        """
+        with self._grown:
+            if not self._grown.wait_for(self.provable, seconds):
+                raise DeadlineExceeded(
+                    "the header that proves the present state did not come in time",
+                    remedy="check the link to the validator",
+                    seconds=int(seconds),
+                )
+
     def anchor(self) -> Anchor:
         """The newest header with the roots that its app hash is made of: the state after the block before it.
 
