@@ -206,12 +206,22 @@ def validators_hash(validators: tuple[Validator, ...]) -> bytes:
 
 def data_hash(txs: tuple[bytes, ...]) -> bytes:
     """Txs.Hash."""
-    return merkle_root([hashlib.sha256(tx).digest() for tx in txs])
+    return merkle_root(data_leaves(txs))
+
+
+def data_leaves(txs: tuple[bytes, ...]) -> list[bytes]:
+    """What Txs.Hash is made over."""
+    return [hashlib.sha256(tx).digest() for tx in txs]
 
 
 def results_hash(codes: tuple[int, ...]) -> bytes:
     """LastResultsHash over the deterministic part of ExecTxResult; we set the code alone."""
-    return merkle_root([field_varint(1, code) for code in codes])
+    return merkle_root(result_leaves(codes))
+
+
+def result_leaves(codes: tuple[int, ...]) -> list[bytes]:
+    """What LastResultsHash is made over."""
+    return [field_varint(1, code) for code in codes]
 
 
 def app_hash(state_root: bytes, log_root: bytes, log_size: int) -> bytes:

@@ -14,7 +14,7 @@ from pathlib import Path
 from fondaco.core.messages import from_bytes
 from fondaco.errors import FondacoError, LedgerError, ProofError
 from fondaco.ledger.application import Registry
-from fondaco.ledger.blocks import FLAG_ABSENT, MAX_WIRE_BYTES, Block, Header, block_id, data_hash
+from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, Header, block_id, data_hash
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import Trusted, trust_genesis, verify_header
 from fondaco.ledger.reader import Ledger
@@ -93,11 +93,6 @@ class FollowerLedger(Ledger):
         def refuse(check: str, cause: str) -> ProofError:
             return ProofError(cause, check=check, remedy="fetch the block again", height=block.header.height)
 
-        places = zip(block.commit.signatures, self.genesis.validators, strict=False)
-        if len(block.commit.signatures) != len(self.genesis.validators) or any(
-            signature.address != validator.address for signature, validator in places if signature.flag != FLAG_ABSENT
-        ):
-            raise refuse("commit-signature", "the commit has not one place for each validator")
         if data_hash(block.txs) != block.header.data_hash:
             raise refuse("transactions", "the transactions are not those of the header")
         if block.last_commit.hash != block.header.last_commit_hash:

@@ -14,7 +14,9 @@ from fondaco.core.keys import PublicKey
 from fondaco.core.messages import message
 from fondaco.errors import KeyMaterialError, ProofError
 from fondaco.ledger.blocks import (
+    FLAG_ABSENT,
     FLAG_COMMIT,
+    FLAG_NIL,
     Commit,
     Header,
     Validator,
@@ -28,6 +30,7 @@ from fondaco.ledger.state import StateProof, verify_state
 
 MAX_VALIDATORS = 256
 MAX_SIZE = 1 << 62
+MAX_ROUND = 1 << 31
 
 
 def _refuse(check: str, cause: str, **details: int | str) -> ProofError:
@@ -61,22 +64,37 @@ def trust_genesis(genesis: Genesis) -> Trusted:
 
 
 def _signed_power(chain: str, commit: Commit, validators: tuple[Validator, ...]) -> int:
-    """The power of those of `validators` whose signature in the commit holds."""
+    """The power of those of `validators` who voted for the block; each signature of theirs, for nil too, must hold."""
     known = {validator.address: validator for validator in validators}
     power, seen = 0, dict[bytes, None]()
-    for signature in commit.signatures:
-        validator = known.get(signature.address)
-        if validator is None or signature.flag != FLAG_COMMIT:
+    for vote in commit.signatures:
+        validator = known.get(vote.address)
+        if validator is None:
             continue
-        if signature.address in seen:
+        if vote.address in seen:
             raise _refuse("commit-signature", "a validator signed twice in one commit")
-        seen[signature.address] = None
+        seen[vote.address] = None
+        signed = vote_bytes(chain, commit, vote.time, nil=vote.flag == FLAG_NIL)
         try:
-            PublicKey(validator.key).verify_raw(vote_bytes(chain, commit, signature.time), signature.signature)
+            PublicKey(validator.key).verify_raw(signed, vote.signature)
         except KeyMaterialError as fault:
             raise _refuse("commit-signature", "a validator's signature does not hold", height=commit.height) from fault
-        power += validator.power
+        if vote.flag == FLAG_COMMIT:
+            power += validator.power
     return power
+
+
+def _check_places(commit: Commit, validators: tuple[Validator, ...]) -> None:
+    """A commit has one place for each validator, in their order (CometBFT, ValidatorSet.VerifyCommit)."""
+    if len(commit.signatures) != len(validators):
+        raise _refuse("commit-signature", "the commit has not one place for each validator", height=commit.height)
+    for vote, validator in zip(commit.signatures, validators, strict=True):
+        absent = vote.flag == FLAG_ABSENT and (vote.address, vote.time, vote.signature) == (b"", 0, b"")
+        present = vote.flag in (FLAG_COMMIT, FLAG_NIL) and vote.address == validator.address
+        if not absent and not present:
+            raise _refuse("commit-signature", "a place of the commit is not its validator's", height=commit.height)
+        if not abs(vote.time) < MAX_SIZE:
+            raise _refuse("commit-signature", "a vote's time is out of range", height=commit.height)
 
 
 def verify_header(trusted: Trusted, header: Header, commit: Commit, validators: tuple[Validator, ...]) -> Trusted:
@@ -87,14 +105,19 @@ def verify_header(trusted: Trusted, header: Header, commit: Commit, validators: 
     """
     if header.chain != trusted.chain or header.height <= trusted.height or header.time <= trusted.time:
         raise _refuse("header-chain", "the header is not a later one of this chain", height=header.height)
-    if len(validators) > MAX_VALIDATORS or any(v.power <= 0 for v in validators):
+    if not abs(header.time) < MAX_SIZE or not 0 <= header.height < MAX_SIZE:
+        raise _refuse("header-chain", "a number of the header is out of range")
+    if not 1 <= len(validators) <= MAX_VALIDATORS or any(v.power <= 0 for v in validators):
         raise _refuse("validators", "not a validator set")
     if validators_hash(validators) != header.validators_hash:
         raise _refuse("validators", "the validators are not those of the header", height=header.height)
+    if not 0 <= commit.round < MAX_ROUND or not 0 <= commit.block.parts_total < MAX_ROUND:
+        raise _refuse("commit-signature", "the commit's round or number of parts is out of range")
     if commit.height != header.height or commit.block.hash != header.hash:
         raise _refuse("header-chain", "the commit is for another header", height=header.height)
     total = sum(v.power for v in validators)
-    if len(commit.signatures) > MAX_VALIDATORS or 3 * _signed_power(header.chain, commit, validators) <= 2 * total:
+    _check_places(commit, validators)
+    if 3 * _signed_power(header.chain, commit, validators) <= 2 * total:
         raise _refuse("commit-signature", "no more than two thirds of the validators signed", height=header.height)
     if header.height == trusted.height + 1:
         if header.validators_hash != trusted.next_validators_hash:

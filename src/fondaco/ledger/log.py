@@ -43,6 +43,16 @@ def merkle_root(leaves: list[bytes]) -> bytes:
     return log_inner_hash(merkle_root(leaves[:split]), merkle_root(leaves[split:]))
 
 
+def merkle_path(leaves: list[bytes], index: int) -> tuple[bytes, ...]:
+    """PATH(index, D) of entries that are all at hand, from the leaf up."""
+    if len(leaves) <= 1:
+        return ()
+    split = _split(len(leaves))
+    if index < split:
+        return (*merkle_path(leaves[:split], index), merkle_root(leaves[split:]))
+    return (*merkle_path(leaves[split:], index - split), merkle_root(leaves[:split]))
+
+
 def _split(size: int) -> int:
     """The largest power of two below `size`."""
     return 1 << (size - 1).bit_length() - 1
@@ -139,27 +149,34 @@ class LogExtension:
     path: tuple[bytes, ...]
 
 
-def _refuse(cause: str) -> ProofError:
-    return ProofError(cause, check="event-inclusion", remedy="ask for the proof again, from a node you trust")
-
-
 def verify_event(proof: EventProof, root: bytes) -> None:
-    """Raise ProofError unless the entry is in the tree with this root (RFC 9162 section 2.1.3.2)."""
-    if not 0 <= proof.index < proof.size or len(proof.path) > MAX_PATH:
-        raise _refuse("the event proof has not the form of one")
-    index, last, node = proof.index, proof.size - 1, log_leaf_hash(proof.leaf)
-    for sibling in proof.path:
+    """Raise ProofError unless the entry is in the tree with this root."""
+    verify_inclusion(proof.leaf, proof.index, proof.size, proof.path, root, check="event-inclusion")
+
+
+def verify_inclusion(
+    leaf: bytes, index: int, size: int, path: tuple[bytes, ...], root: bytes, *, check: str
+) -> None:
+    """Raise ProofError unless `leaf` is entry `index` of the `size` under this root (RFC 9162 section 2.1.3.2)."""
+
+    def refuse(cause: str) -> ProofError:
+        return ProofError(cause, check=check, remedy="ask for the proof again, from a node you trust")
+
+    if not 0 <= index < size or len(path) > MAX_PATH:
+        raise refuse("the proof of inclusion has not the form of one")
+    at, last, node = index, size - 1, log_leaf_hash(leaf)
+    for sibling in path:
         if len(sibling) != len(EMPTY_ROOT) or last == 0:
-            raise _refuse("the event proof has not the form of one")
-        if index & 1 or index == last:
+            raise refuse("the proof of inclusion has not the form of one")
+        if at & 1 or at == last:
             node = log_inner_hash(sibling, node)
-            while not index & 1 and index:
-                index, last = index >> 1, last >> 1
+            while not at & 1 and at:
+                at, last = at >> 1, last >> 1
         else:
             node = log_inner_hash(node, sibling)
-        index, last = index >> 1, last >> 1
+        at, last = at >> 1, last >> 1
     if last != 0 or node != root:
-        raise _refuse("the event is not in the log at that place")
+        raise refuse("the entry is not in the tree at that place")
 
 
 def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, path: tuple[bytes, ...]) -> None:

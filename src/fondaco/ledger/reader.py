@@ -232,14 +232,6 @@ class Ledger:
         with self.lock:
             return self._tip is not None and self._tip.header.app_hash == self._app.app_hash
 
-    def wait_provable(self, height: int, seconds: float) -> None:
-        """Until what the block at `height` did can be proven: the next header is here.
-
-        Raises:
-            DeadlineExceeded: not within `seconds`.
-        """
-        self.wait_height(height + 1, seconds)
-
     def _provable_parts(self) -> tuple[Header, Commit, Storage | _Before, Tree, Log]:
         """The newest header, and the state and the log that its app hash is made of."""
         if self._tip is None:
@@ -255,13 +247,14 @@ class Ledger:
         return header, commit, before, Tree(before), Log(self._storage, size)
 
     def wait_provable(self, seconds: float) -> None:
-        """Until the present state can be proven.
+        """Until what is committed now can be proven: its app hash, or a later one, is in a header.
 
         Raises:
-            DeadlineExceeded: the header that carries it did not come within `seconds`.
+            DeadlineExceeded: the header did not come within `seconds`.
         """
         with self._grown:
-            if not self._grown.wait_for(self.provable, seconds):
+            now = self._app.height
+            if not self._grown.wait_for(lambda: self.provable() or self._app.height > now, seconds):
                 raise DeadlineExceeded(
                     "the header that proves the present state did not come in time",
                     remedy="check the link to the validator",
@@ -288,7 +281,7 @@ class Ledger:
     def prove(self, keys: Sequence[bytes] = (), events: Sequence[int] = ()) -> Proof:
         """Keys (present or absent) and events, proven at the newest header.
 
-        The proof shows all that blocks below `anchor.header.height` did; `wait_provable` waits for one.
+        The proof shows all that blocks below `anchor.header.height` did; call `wait_provable` first to see the present.
 
         Raises:
             LedgerError: as `anchor`, or no such event.
