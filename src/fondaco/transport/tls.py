@@ -16,7 +16,10 @@ ALPN = "fondaco/1"
 
 
 def make_context(secret: SecretKey, certificate: bytes, trusted: Iterable[bytes], *, server: bool) -> ssl.SSLContext:
-    """A context for one side that presents `certificate` and believes the `trusted` DER certificates."""
+    """A context for one side that presents `certificate` and believes the `trusted` DER certificates.
+
+    That a certificate is believed is half of the check: the caller compares it, byte for byte, with the peer's.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.check_hostname = False
@@ -25,13 +28,14 @@ def make_context(secret: SecretKey, certificate: bytes, trusted: Iterable[bytes]
     context.set_alpn_protocols([ALPN])
     if server:
         context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION
     anchors = b"".join(trusted)
     if anchors:
         context.load_verify_locations(cadata=anchors)
     pem = x509.load_der_x509_certificate(certificate).public_bytes(Encoding.PEM) + private_key(secret).private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
     )
-    # The ssl module reads keys from files alone: a file in memory that no other process can name.
+    # The ssl module reads keys from files alone: a file in memory, for a moment.
     handle = os.memfd_create("fondaco-tls", os.MFD_CLOEXEC)
     try:
         os.write(handle, pem)
