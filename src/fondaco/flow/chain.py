@@ -71,7 +71,7 @@ class Chain(Protocol):
     async def fail(self, task: str, attempt: int, step: str, party: str, code: str, cause: str) -> None:
         """End this attempt and name the party and the cause."""
 
-    async def finish(self, task: str, result: bytes) -> None:
+    async def finish(self, task: str) -> None:
         """All steps were reported."""
 
     async def settle(self, task: str) -> None:

@@ -8,7 +8,6 @@ result. When a party fails, all others are told the same named cause, and the le
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -16,6 +15,7 @@ from fondaco.core.messages import to_bytes
 from fondaco.errors import (
     ContractError,
     DeadlineExceeded,
+    FlowError,
     FondacoError,
     PartyFailed,
     PeerLost,
@@ -105,6 +105,21 @@ class Coordinator:
             return self._settle
         return None
 
+    async def again(self, task: str) -> None:
+        """Start a failed task again; waits until it has ended one way or the other.
+
+        Raises:
+            FlowError: it has not failed, or is being run.
+            ContractError: the ledger refuses another attempt.
+        """
+        view = self._chain.task(task)
+        if view.status != "failed" or task in self._running:
+            raise FlowError(f"the task is {view.status}", remedy="only a failed task is started again", task=task)
+        work = asyncio.create_task(self._drive(view))
+        self._running[task] = work
+        work.add_done_callback(lambda _done: self._over(task))
+        await asyncio.shield(work)
+
     async def _guarded(self, view: TaskView, due: Callable[[TaskView], Awaitable[None]]) -> None:
         try:
             await due(view)
@@ -125,6 +140,8 @@ class Coordinator:
         except ContractError as refusal:
             # The ledger refused the run itself (a grant revoked since, no uses left): it stays refused.
             self._journal.record(view.id, view.attempt, "", "refused", party=self.org, cause=refusal.cause)
+            if view.status == "failed":
+                raise
             step = view.workflow.steps[0].id
             await self._chain.fail(view.id, view.attempt, step, self.org, refusal.code, refusal.cause)
             return
@@ -140,8 +157,7 @@ class Coordinator:
         await self._finish(self._chain.task(view.id))
 
     async def _finish(self, view: TaskView) -> None:
-        digest = hashlib.sha256(b"fondaco/result\x00" + view.id.encode() + view.workflow.bytes).digest()
-        await self._chain.finish(view.id, digest)
+        await self._chain.finish(view.id)
         self._party.forget(view.id)
         await self._settle(view)
 

@@ -1,0 +1,239 @@
+"""From what a person wrote to a workflow that can be pinned: versions, helpers and grants are filled in.
+
+Also explains, before anything runs: which grants are missing and from whom, the price, what each party would
+learn, and what it is expected to cost. Reads the public ledger alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Any, Protocol
+
+from fondaco.core.codec import Value
+from fondaco.core.names import DatasetName
+from fondaco.engines.base import OPERATIONS, estimate, leakage
+from fondaco.errors import FlowError
+from fondaco.flow.heads import operation_name
+from fondaco.flow.model import Input, Step, Workflow, check_workflow
+from fondaco.ledger.contracts.catalog.messages import Dataset
+from fondaco.ledger.contracts.grants.messages import Grant
+
+_REMEDY = "correct the workflow; see docs/guides/run-a-task.md"
+_STEP = {"id", "engine", "operation", "parties", "receivers", "match", "helper", "parameters", "inputs"}
+_MAX_BYTES = 256 * 1024
+
+
+class Market(Protocol):
+    """What the planner reads."""
+
+    def newest(self, name: DatasetName) -> Dataset:
+        """The dataset of a name, its newest version unless one is given."""
+
+    def grants_of(self, key: bytes) -> list[Grant]:
+        """The grants that a key holds."""
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """A workflow as people write it: TOML.
+
+    Raises:
+        FlowError: missing, too large, or not TOML.
+    """
+    try:
+        data = path.read_bytes()
+        if len(data) > _MAX_BYTES:
+            raise FlowError("the workflow file is too large", remedy=_REMEDY, file=str(path))
+        return tomllib.loads(data.decode("utf-8"))
+    except OSError as fault:
+        raise FlowError("the workflow file cannot be read", remedy=_REMEDY, file=str(path)) from fault
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
+        raise FlowError(f"the workflow file is not TOML ({fault})", remedy=_REMEDY, file=str(path)) from fault
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise FlowError(f"{what} is missing or not text", remedy=_REMEDY)
+    return value
+
+
+def _texts(value: Any, what: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        raise FlowError(f"{what} is not a list of names", remedy=_REMEDY)
+    return tuple(value)
+
+
+def _plain(value: Any) -> Value:
+    """Parameters may hold what the canonical codec knows; a float is refused by name."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if isinstance(value, bool | int | str):
+        return value
+    raise FlowError(f"a {type(value).__name__} cannot be a parameter", remedy="write whole numbers or text")
+
+
+@dataclasses.dataclass(frozen=True)
+class Missing:
+    """A use that no grant covers."""
+
+    step: str
+    provider: str
+    dataset: str
+    columns: tuple[str, ...]
+    operation: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A workflow, what it lacks, and the datasets that it uses."""
+
+    workflow: Workflow
+    missing: tuple[Missing, ...]
+    datasets: dict[str, Dataset]
+    grants: tuple[Grant, ...]
+
+
+class Planner:
+    """Plans for one user of one institution."""
+
+    def __init__(self, *, org: str, key: bytes, coordinator: str, market: Market, now: int) -> None:
+        self._org = org
+        self._key = key
+        self._coordinator = coordinator
+        self._market = market
+        self._now = now
+
+    def plan(self, document: dict[str, Any]) -> Plan:
+        """The plan of a document.
+
+        Raises:
+            FlowError: the document is not a workflow. ContractError: a dataset is not published.
+        """
+        unknown = sorted(set(document) - {"title", "purpose", "coordinator", "steps"})
+        if unknown:
+            raise FlowError(f"unknown field {unknown[0]}", remedy=_REMEDY)
+        purpose = _text(document.get("purpose"), "purpose")
+        coordinator = document.get("coordinator", self._coordinator)
+        entries = document.get("steps")
+        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+            raise FlowError("steps is a list of tables", remedy=_REMEDY)
+        missing: list[Missing] = []
+        used: dict[bytes, Grant] = {}
+        datasets: dict[str, Dataset] = {}
+        steps = tuple(self._step(e, purpose, coordinator, missing, used, datasets) for e in entries)
+        workflow = Workflow(
+            title=str(document.get("title", "")),
+            purpose=purpose,
+            initiator=self._org,
+            coordinator=coordinator,
+            steps=steps,
+        )
+        if not missing:
+            check_workflow(workflow)
+        return Plan(workflow, tuple(missing), datasets, tuple(used.values()))
+
+    def _step(
+        self,
+        entry: dict[str, Any],
+        purpose: str,
+        coordinator: str,
+        missing: list[Missing],
+        used: dict[bytes, Grant],
+        datasets: dict[str, Dataset],
+    ) -> Step:
+        unknown = sorted(set(entry) - _STEP)
+        if unknown:
+            raise FlowError(f"unknown field {unknown[0]} in a step", remedy=_REMEDY)
+        engine, operation = _text(entry.get("engine"), "engine"), _text(entry.get("operation"), "operation")
+        if operation not in OPERATIONS.get(engine, ()):
+            raise FlowError(f"no engine does {engine}.{operation}", remedy="see docs/concepts/engines.md")
+        step_id = _text(entry.get("id"), "a step's id")
+        parties, receivers = _texts(entry.get("parties"), "parties"), _texts(entry.get("receivers"), "receivers")
+        inputs: list[Input] = []
+        written = entry.get("inputs")
+        for party in parties:
+            item = written.get(party) if isinstance(written, dict) else None
+            if not isinstance(item, dict):
+                raise FlowError(f"the step has no input of {party}", remedy=_REMEDY, step=step_id)
+            dataset = self._market.newest(DatasetName.parse(_text(item.get("dataset"), "dataset")))
+            name = f"{dataset.path}@{dataset.version}"
+            columns = _texts(item.get("columns"), "columns")
+            datasets[name] = dataset
+            made = Input(party=party, dataset=name, columns=columns, grant=None)
+            if party != self._org:
+                wanted = (engine, operation, purpose, columns, parties, receivers)
+                grant = self._covering(dataset, wanted)
+                if grant is None:
+                    missing.append(Missing(step_id, dataset.owner, name, columns, operation_name(engine, operation)))
+                else:
+                    used[grant.id] = grant
+                    made = dataclasses.replace(made, grant=grant.id.hex())
+            inputs.append(made)
+        helper = entry.get("helper", coordinator if engine == "mpc" else None)
+        return Step(
+            id=step_id,
+            engine=engine,
+            operation=operation,
+            parameters=_plain(entry.get("parameters", {})),
+            parties=parties,
+            helper=None if helper in (None, "none") else str(helper),
+            inputs=tuple(inputs),
+            match=entry.get("match"),
+            receivers=receivers,
+        )
+
+    def _covering(
+        self, dataset: Dataset, wanted: tuple[str, str, str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+    ) -> Grant | None:
+        """An active grant that covers a use; the one that ends first."""
+        engine, operation, purpose, columns, parties, receivers = wanted
+        name = operation_name(engine, operation)
+        found = [
+            grant
+            for grant in self._market.grants_of(self._key)
+            if (grant.path, grant.version) == (dataset.path, dataset.version)
+            and grant.status == "active"
+            and grant.uses_left > 0
+            and self._now < grant.expires
+            and grant.purpose == purpose
+            and name in grant.operations
+            and all(c in grant.columns for c in columns)
+            and all(p in grant.parties for p in parties)
+            and all(r in grant.receivers for r in receivers)
+        ]
+        return min(found, key=lambda grant: grant.expires, default=None)
+
+
+def explain(plan: Plan) -> dict[str, Any]:
+    """The plan in words and numbers, ready for JSON."""
+    steps: list[dict[str, Any]] = []
+    for step in plan.workflow.steps:
+        rows = max((plan.datasets[item.dataset].rows or 0 for item in step.inputs), default=0)
+        cost = estimate(step.engine, step.operation, rows)
+        steps.append(
+            {
+                "step": step.id,
+                "operation": operation_name(step.engine, step.operation),
+                "program": step.program().hex(),
+                "parties": list(step.parties),
+                "helper": step.helper or "",
+                "receivers": list(step.receivers),
+                "seconds": round(cost.seconds, 1),
+                "memory_mib": cost.memory_mib,
+                "network_mib": round(cost.network_mib, 1),
+                "learns": list(leakage(step.engine, step.operation)),
+            }
+        )
+    return {
+        "purpose": plan.workflow.purpose,
+        "initiator": plan.workflow.initiator,
+        "coordinator": plan.workflow.coordinator,
+        "ready": not plan.missing,
+        "missing": [dataclasses.asdict(m) | {"columns": list(m.columns)} for m in plan.missing],
+        "price": sum(grant.price for grant in plan.grants)
+        + sum(plan.datasets[name].terms.price for name in dict.fromkeys(m.dataset for m in plan.missing)),
+        "steps": steps,
+    }

@@ -1,0 +1,225 @@
+"""The node's ledger and its link to the others: the validator serves blocks and takes transactions, followers follow.
+
+A follower asks for the next blocks and the validator answers when there are some, or after a few seconds with none;
+so a follower hears within that time that the validator is there, and knows how old its view is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from fondaco.core.keys import SecretKey
+from fondaco.core.messages import from_bytes, message, to_bytes
+from fondaco.errors import (
+    ContractError,
+    DeadlineExceeded,
+    FondacoError,
+    LedgerError,
+    PeerLost,
+    RemoteError,
+    TransportError,
+)
+from fondaco.ledger.embedded import EmbeddedLedger
+from fondaco.ledger.follower import FollowerLedger
+from fondaco.ledger.reader import Ledger
+from fondaco.ledger.transactions import MAX_AHEAD, NONCE_BYTES, build, open_transaction
+from fondaco.transport.peering import Peering
+
+_log = logging.getLogger(__name__)
+SUBMIT, BLOCKS = "ledger.submit", "ledger.blocks"
+POLL_SECONDS = 3.0
+SUBMIT_SECONDS = 20.0
+_CALL_SECONDS = 10.0
+_RETRY_SECONDS = 0.5
+_MOST = 200
+_JOIN = "identity.join/1"
+
+
+class Rejected(ContractError):
+    """The ledger executed a transaction and refused it; keeps the contract's own code."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.cause, remedy=answer.remedy, height=answer.height)
+        self.contract_code = answer.error
+
+    def to_dict(self) -> dict[str, object]:
+        """With the contract's code."""
+        return super().to_dict() | {"code": self.contract_code}
+
+    def diagnostics(self) -> str:
+        """With the contract's code."""
+        return super().diagnostics().replace(self.code, self.contract_code, 1)
+
+
+@message("ledger.answer/1")
+class Answer:
+    """What became of a submitted transaction."""
+
+    height: int
+    tx: bytes
+    code: int
+    error: str
+    cause: str
+    remedy: str
+
+
+@message("ledger.ask/1")
+class Ask:
+    """A follower asks for blocks from a height on."""
+
+    start: int
+    limit: int
+
+
+@message("ledger.blocks/1")
+class Blocks:
+    """The blocks, in order; none when there were none in time."""
+
+    blocks: tuple[bytes, ...]
+
+
+class LedgerService:
+    """Submitting, serving and following for one node."""
+
+    def __init__(self, ledger: Ledger, *, validator: str, own: str) -> None:
+        self.ledger = ledger
+        self.validator = validator
+        self._own = own
+        self._peering: Peering | None = None
+        self._grew = asyncio.Condition()
+        self._heard = time.monotonic() if validator == own else float("-inf")
+        self._listeners: list[Callable[[int], None]] = []
+        self.trouble: FondacoError | None = None
+
+    def contact(self) -> float:
+        """When this node last heard the validator (monotonic seconds)."""
+        return time.monotonic() if self.validator == self._own else self._heard
+
+    def on_height(self, listener: Callable[[int], None]) -> None:
+        """Call with each new height, in the event loop."""
+        self._listeners.append(listener)
+
+    def start(self, peering: Peering, *, is_member: Callable[[str], bool]) -> None:
+        """Attach to the network and to the event loop."""
+        self._peering = peering
+        loop = asyncio.get_running_loop()
+        self.ledger.watch(lambda height: _soon(loop, self._on_height, height))
+        if isinstance(self.ledger, EmbeddedLedger):
+            peering.serve_calls(SUBMIT, lambda peer, tx: self._on_submit(is_member(peer), tx), guests=True)
+        peering.serve_calls(BLOCKS, self._on_ask, guests=True)
+
+    def _on_height(self, height: int) -> None:
+        for listener in self._listeners:
+            listener(height)
+        self._tasks = asyncio.ensure_future(self._notify())
+
+    async def _notify(self) -> None:
+        async with self._grew:
+            self._grew.notify_all()
+
+    # -- serving ----------------------------------------------------------------------------------------------
+
+    async def _on_submit(self, member: bool, tx: bytes) -> bytes:  # noqa: FBT001 - the caller names it
+        if not member and open_transaction(tx, self.ledger.genesis.chain).body.kind != _JOIN:
+            raise LedgerError("a guest may join and nothing else", remedy="join first")
+        return to_bytes(await self._commit(tx))
+
+    async def _commit(self, tx: bytes) -> Answer:
+        assert isinstance(self.ledger, EmbeddedLedger)
+        async with asyncio.timeout(SUBMIT_SECONDS):
+            done = await asyncio.wrap_future(self.ledger.submit(tx))
+        result = done.result
+        return Answer(
+            height=done.height,
+            tx=done.tx,
+            code=result.code,
+            error=result.error,
+            cause=result.cause,
+            remedy=result.remedy,
+        )
+
+    async def _on_ask(self, _peer: str, payload: bytes) -> bytes:
+        ask = from_bytes(Ask, payload)
+        try:
+            async with asyncio.timeout(POLL_SECONDS), self._grew:
+                await self._grew.wait_for(lambda: self.ledger.height >= ask.start)
+        except TimeoutError:
+            _log.debug("no block for a follower within the poll's time")
+        found = await asyncio.to_thread(self.ledger.blocks, ask.start, min(max(ask.limit, 0), _MOST))
+        return to_bytes(Blocks(blocks=tuple(found)))
+
+    # -- following --------------------------------------------------------------------------------------------
+
+    async def follow(self) -> None:
+        """Apply the validator's blocks until cancelled; a ledger that diverged halts here with its cause.
+
+        Raises:
+            LedgerError, ProofError: the validator's blocks are not what this node computes.
+        """
+        while True:
+            try:
+                await self.catch_up_once()
+                self.trouble = None
+            except (PeerLost, TransportError, DeadlineExceeded, RemoteError) as fault:
+                if self.trouble is None or self.trouble.cause != fault.cause:
+                    _log.warning("the validator cannot be heard: %s", fault.cause)
+                self.trouble = fault
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def catch_up_once(self) -> int:
+        """Ask once for what is new and apply it; the height after it."""
+        assert self._peering is not None and isinstance(self.ledger, FollowerLedger)
+        ask = to_bytes(Ask(start=self.ledger.height + 1, limit=_MOST))
+        answer = await self._peering.call(self.validator, BLOCKS, ask, deadline=_CALL_SECONDS)
+        for block in from_bytes(Blocks, answer, limit=16 << 20).blocks:
+            await asyncio.to_thread(self.ledger.apply, block)
+        self._heard = time.monotonic()
+        return self.ledger.height
+
+    async def wait_height(self, height: int, seconds: float) -> None:
+        """Until the ledger here has that height.
+
+        Raises:
+            DeadlineExceeded: not in time.
+        """
+        try:
+            async with asyncio.timeout(seconds), self._grew:
+                await self._grew.wait_for(lambda: self.ledger.height >= height)
+        except TimeoutError as late:
+            raise DeadlineExceeded(
+                f"the ledger stands at {self.ledger.height} and did not reach {height} in time",
+                remedy="check the link to the validator",
+                seconds=int(seconds),
+            ) from late
+
+    # -- submitting -------------------------------------------------------------------------------------------
+
+    async def submit(self, msg: object, *secrets: SecretKey) -> Answer:
+        """Sign a message, have it executed, and wait until this node sees the result.
+
+        Raises:
+            Rejected: the contract refused it.
+            PeerLost, DeadlineExceeded: the validator cannot be reached; the transaction may still come through.
+        """
+        expires = self.ledger.height + MAX_AHEAD // 2
+        tx = build(self.ledger.genesis.chain, msg, secrets, nonce=os.urandom(NONCE_BYTES), expires=expires)
+        if isinstance(self.ledger, EmbeddedLedger):
+            answer = await self._commit(tx)
+        else:
+            assert self._peering is not None
+            data = await self._peering.call(self.validator, SUBMIT, tx, deadline=SUBMIT_SECONDS)
+            answer = from_bytes(Answer, data)
+        if answer.code:
+            raise Rejected(answer)
+        await self.wait_height(answer.height, SUBMIT_SECONDS)
+        return answer
+
+
+def _soon(loop: asyncio.AbstractEventLoop, work: Callable[[int], None], height: int) -> None:
+    """From the thread that makes blocks into the event loop, unless that has ended."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(work, height)

@@ -1,0 +1,260 @@
+"""Beginning: a new node's keys, a new consortium's genesis, invitations, and joining by one.
+
+An invitation is a file with the genesis, where the validator is and the certificate that it will show, and a key
+that admits one organisation once. It goes to the invited institution by hand; whoever has it can join as that
+organisation, so it is as secret as a key until it is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import os
+import time
+from pathlib import Path
+
+from fondaco.core.keys import PublicKey, SecretKey
+from fondaco.core.messages import from_bytes, message, to_bytes, to_value
+from fondaco.core.names import check_part
+from fondaco.errors import NodeError
+from fondaco.ledger.blocks import Validator
+from fondaco.ledger.contracts import registry
+from fondaco.ledger.contracts.identity.messages import Invite, Join, NodeSpec, OrganisationSpec, UserSpec
+from fondaco.ledger.follower import FollowerLedger
+from fondaco.ledger.genesis import Genesis
+from fondaco.node import keystore
+from fondaco.node.folder import REGULATOR_ROLES, USER_ROLES, Folder, Settings
+from fondaco.node.ledgers import LedgerService
+from fondaco.node.node import GENESIS
+from fondaco.transport.endpoint import Endpoint
+from fondaco.transport.identity import PeerIdentity, make_certificate
+
+DEFAULT_FEE = 500
+_POWER = 10
+_MAX_INVITATION = 1 << 20
+INVITATION_SECONDS = 7 * 86400
+
+
+@message("invitation/1")
+class Invitation:
+    """What is in an invitation file."""
+
+    organisation: str
+    kind: str
+    seed: bytes
+    genesis: bytes
+    validator_key: bytes
+    validator_address: str
+    validator_certificate: bytes
+
+
+def new_folder(path: Path, *, org: str, title: str, kind: str, host: str, port: int) -> Folder:
+    """A node's folder with its keys and users, not yet of any consortium.
+
+    Raises:
+        NodeError: there is a node already. NamingError: not a name.
+    """
+    check_part(org)
+    folder = Folder.create(path)
+    for user in USER_ROLES | (REGULATOR_ROLES if kind == "regulator" else {}):
+        folder.add_user(user)
+    folder.save(Settings(org=org, title=title, kind=kind, chain="", host=host, port=port, validator=False))
+    return folder
+
+
+def organisation_spec(folder: Folder) -> OrganisationSpec:
+    """What the ledger is told of the institution of this folder: public keys alone."""
+    settings = folder.settings()
+    roles = USER_ROLES | (REGULATOR_ROLES if settings.kind == "regulator" else {})
+    users = tuple(
+        UserSpec(key=folder.user_key(name).public.raw, roles=roles[name], seal_key=folder.user_seal(name).public)
+        for name in folder.user_names()
+        if name in roles
+    )
+    key = folder.node_key
+    node = NodeSpec(
+        key=key.public.raw,
+        certificate=make_certificate(key, name=settings.org),
+        address=f"{settings.host}:{settings.port}",
+        seal_key=folder.seal_key.public,
+    )
+    return OrganisationSpec(
+        name=settings.org,
+        title=settings.title,
+        kind=settings.kind,
+        admins=(folder.admin_key.public.raw,),
+        threshold=1,
+        node=node,
+        users=users,
+    )
+
+
+def found(folder: Folder, *, chain: str, fee: int = DEFAULT_FEE) -> Genesis:
+    """Found a consortium: this node is its validator and first organisation.
+
+    Raises:
+        NamingError: not a name for a chain.
+    """
+    check_part(chain)
+    settings = folder.settings()
+    validator = keystore.new_signing_key(folder.keys / "validator.key")
+    state = registry.GenesisState(organisations=(organisation_spec(folder),), allotments={}, coordinator_fee=fee)
+    genesis = Genesis(
+        chain=chain,
+        time=time.time_ns(),
+        validators=(Validator(key=validator.public.raw, power=_POWER),),
+        state=to_value(state),
+    )
+    key = folder.node_key
+    _pin(
+        folder,
+        genesis,
+        settings,
+        validator=True,
+        validator_key=key.public,
+        address=f"{settings.host}:{settings.port}",
+        certificate=make_certificate(key, name=settings.org),
+    )
+    return genesis
+
+
+def _pin(
+    folder: Folder,
+    genesis: Genesis,
+    settings: Settings,
+    *,
+    validator: bool,
+    validator_key: PublicKey,
+    address: str,
+    certificate: bytes,
+) -> None:
+    (folder.ledger / GENESIS).write_bytes(to_bytes(genesis))
+    folder.save(
+        Settings(
+            org=settings.org,
+            title=settings.title,
+            kind=settings.kind,
+            chain=genesis.chain,
+            host=settings.host,
+            port=settings.port,
+            validator=validator,
+            genesis_hash=genesis.hash.hex(),
+            validator_did=validator_key.did,
+            validator_address=address,
+            validator_certificate=base64.b64encode(certificate).decode(),
+        )
+    )
+
+
+def make_invitation(folder: Folder, *, organisation: str, kind: str) -> tuple[Invite, bytes]:
+    """The transaction that opens an invitation, and the bytes of the invitation file."""
+    check_part(organisation)
+    settings = folder.settings()
+    secret = SecretKey.generate()
+    invite = Invite(
+        by=settings.org,
+        key=secret.public.raw,
+        certificate=make_certificate(secret, name=organisation),
+        organisation=organisation,
+        kind=kind,
+        expires=int(time.time()) + INVITATION_SECONDS,
+    )
+    invitation = Invitation(
+        organisation=organisation,
+        kind=kind,
+        seed=secret.seed,
+        genesis=(folder.ledger / GENESIS).read_bytes(),
+        validator_key=PublicKey.from_did(settings.validator_did).raw,
+        validator_address=settings.validator_address,
+        validator_certificate=base64.b64decode(settings.validator_certificate),
+    )
+    return invite, base64.b64encode(to_bytes(invitation))
+
+
+def write_invitation(path: Path, data: bytes) -> None:
+    """Write an invitation file, mode 0600, never over another."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data + b"\n")
+    except FileExistsError as fault:
+        raise NodeError("there is a file of this name", remedy="choose another name", file=str(path)) from fault
+
+
+def read_invitation(path: Path) -> Invitation:
+    """The invitation in a file.
+
+    Raises:
+        NodeError: missing, or not an invitation.
+    """
+    remedy = "ask for the invitation file again"
+    try:
+        text = path.read_bytes()
+    except OSError as fault:
+        raise NodeError("the invitation cannot be read", remedy=remedy, file=str(path)) from fault
+    if len(text) > _MAX_INVITATION:
+        raise NodeError("not an invitation", remedy=remedy, file=str(path))
+    try:
+        data = base64.b64decode(text.strip(), validate=True)
+    except binascii.Error as fault:
+        raise NodeError("not an invitation", remedy=remedy, file=str(path)) from fault
+    return from_bytes(Invitation, data, limit=_MAX_INVITATION)
+
+
+async def _join(folder: Folder, invitation: Invitation) -> int:
+    settings = folder.settings()
+    secret = SecretKey.from_seed(invitation.seed)
+    validator = PublicKey(invitation.validator_key).did
+    genesis = from_bytes(Genesis, invitation.genesis)
+    ledger = FollowerLedger(folder.ledger, genesis, registry)
+    peer = PeerIdentity(validator, invitation.validator_certificate, invitation.validator_address)
+    from fondaco.node.directory import StaticDirectory
+
+    endpoint = Endpoint(
+        secret=secret,
+        certificate=make_certificate(secret, name=settings.org),
+        host="127.0.0.1",
+        port=0,
+        directory=StaticDirectory([peer]),
+    )
+    service = LedgerService(ledger, validator=validator, own=secret.public.did)
+    service.start(endpoint, is_member=lambda _peer: False)
+    following: asyncio.Task[None] | None = None
+    try:
+        await service.catch_up_once()
+        following = asyncio.create_task(service.follow())
+        msg = Join(invitation=secret.public.raw, organisation=organisation_spec(folder))
+        answer = await service.submit(msg, folder.admin_key, secret)
+        return answer.height
+    finally:
+        if following is not None:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+        await endpoint.stop()
+        ledger.close()
+
+
+def join(folder: Folder, invitation: Invitation) -> int:
+    """Join by an invitation; the height at which the ledger has this organisation.
+
+    Raises:
+        NodeError: the invitation is for another organisation.
+        PeerLost, PeerRefused: the validator cannot be reached, or the invitation is no longer good.
+    """
+    settings = folder.settings()
+    if (invitation.organisation, invitation.kind) != (settings.org, settings.kind):
+        raise NodeError(
+            f"the invitation is for {invitation.organisation} ({invitation.kind})", remedy="ask for one of your own"
+        )
+    genesis = from_bytes(Genesis, invitation.genesis)
+    height = asyncio.run(_join(folder, invitation))
+    _pin(
+        folder,
+        genesis,
+        settings,
+        validator=False,
+        validator_key=PublicKey(invitation.validator_key),
+        address=invitation.validator_address,
+        certificate=invitation.validator_certificate,
+    )
+    return height
