@@ -14,6 +14,7 @@ from fondaco.core.keys import PublicKey
 from fondaco.core.messages import message
 from fondaco.errors import KeyMaterialError, ProofError
 from fondaco.ledger.blocks import (
+    EMPTY_HASH,
     FLAG_ABSENT,
     FLAG_COMMIT,
     FLAG_NIL,
@@ -166,7 +167,8 @@ def verify_anchor(trusted: Trusted, anchor: Anchor) -> Trusted:
         ProofError: as verify_header, and `app-hash`.
     """
     now = verify_header(trusted, anchor.header, anchor.commit, anchor.validators)
-    if not 0 <= anchor.log_size < MAX_SIZE or (
+    roots = (anchor.state_root, anchor.log_root)
+    if not 0 <= anchor.log_size < MAX_SIZE or any(len(root) != len(EMPTY_HASH) for root in roots) or (
         app_hash(anchor.state_root, anchor.log_root, anchor.log_size) != anchor.header.app_hash
     ):
         raise _refuse("app-hash", "the roots are not those of the header", height=anchor.header.height)

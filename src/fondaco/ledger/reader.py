@@ -211,6 +211,10 @@ class Ledger:
         decoded = ((index, decode(leaf)) for index, leaf in self._storage.events(start, limit))
         return [(index, leaf) for index, leaf in decoded if isinstance(leaf, dict)]
 
+    def leaves(self, start: int, limit: int) -> list[tuple[int, bytes]]:
+        """Entries of the log from number `start` on, as bytes."""
+        return self._storage.events(start, limit)
+
     def wait_height(self, height: int, seconds: float) -> None:
         """Until that height is committed here.
 

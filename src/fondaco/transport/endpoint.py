@@ -171,6 +171,7 @@ class Endpoint:
                     # Nothing tells when another descriptor is free; without a pause this would spin.
                     await asyncio.sleep(_PAUSE)
                 continue
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while len(self._handshakes) >= MAX_HANDSHAKES:
                 oldest = next(iter(self._handshakes))
                 del self._handshakes[oldest]

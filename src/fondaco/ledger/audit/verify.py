@@ -1,8 +1,7 @@
-"""The verifier of audit bundles: offline, from the file alone, each check by name.
+"""The verifier of audit bundles: pure, offline, deny by default. Raises ProofError naming the check that failed.
 
-Checks, in order: format, trust-root, header-chain, validators, commit-signature, app-hash, state-proof,
-event-inclusion, transactions, receipt-link, exporter, exporter-signature. The trust root is the hash of the
-genesis; compare it with the one that the consortium published, or pin it with `--trust-root`.
+What a reader trusts is the genesis hash that it pinned; the exporter proves only who exported.
+A bundle that is not `complete` shows that all in it happened, not that nothing else did.
 """
 
 from __future__ import annotations
@@ -10,54 +9,27 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
-from fondaco.core.codec import Value, encode
+from fondaco.core.codec import Value, decode, encode
 from fondaco.core.keys import PublicKey
-from fondaco.core.messages import from_bytes
-from fondaco.errors import CodecError, FondacoError, KeyMaterialError, ProofError
-from fondaco.ledger.audit.bundle import (
+from fondaco.errors import CodecError, KeyMaterialError, LedgerError
+from fondaco.ledger.audit import receipts
+from fondaco.ledger.audit.format import (
     DOMAIN,
-    FORMAT,
-    MAX_BUNDLE,
     Bundle,
     Content,
+    GrantReceipt,
     Receipt,
     TransactionProof,
-    event_of,
+    open_bundle,
+    refuse,
 )
-from fondaco.ledger.blocks import NO_BLOCK, Commit
-from fondaco.ledger.contracts.grants import keys as grant_keys
-from fondaco.ledger.contracts.grants.messages import Grant
+from fondaco.ledger.blocks import EMPTY_HASH, Header, data_leaves, result_leaves
 from fondaco.ledger.contracts.identity import keys as identity_keys
-from fondaco.ledger.contracts.identity.messages import Node
-from fondaco.ledger.contracts.tasks import keys as task_keys
-from fondaco.ledger.contracts.tasks.messages import Task
-from fondaco.ledger.genesis import Genesis
-from fondaco.ledger.light import Proof, Trusted, trust_genesis, verify_header, verify_proof
-from fondaco.ledger.log import verify_event
+from fondaco.ledger.light import Anchor, Proof, trust_genesis, verify_header, verify_proof
+from fondaco.ledger.log import verify_inclusion
 from fondaco.ledger.transactions import Transaction, open_transaction
 
-_REMEDY = "do not rely on this file: get it again, and ask the exporter why"
-
-
-def _refuse(check: str, cause: str) -> ProofError:
-    return ProofError(cause, check=check, remedy=_REMEDY)
-
-
-@dataclasses.dataclass(frozen=True)
-class Verified:
-    """What a bundle proves."""
-
-    chain: str
-    trust_root: str
-    height: int
-    events: int
-    transactions: int
-    states: int
-    receipts: tuple[Receipt, ...]
-    exporter: str
-    checks: tuple[str, ...]
-
-
+MAX_COUNT = 1 << 20
 CHECKS = (
     "format",
     "trust-root",
@@ -68,197 +40,208 @@ CHECKS = (
     "state-proof",
     "event-inclusion",
     "transactions",
+    "results",
+    "transaction-signature",
+    "event-source",
+    "completeness",
     "receipt-link",
     "exporter",
     "exporter-signature",
 )
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What a verified bundle shows."""
+
+    chain: str
+    trust_root: str
+    pinned: bool
+    complete: bool
+    height: int
+    time: int
+    headers: int
+    transactions: int
+    refused: int
+    events: int
+    states: int
+    exporter: str
+    exporter_organisation: str
+    grants: tuple[GrantReceipt, ...]
+    receipts: tuple[Receipt, ...]
+    checks: tuple[str, ...]
+
+
 def verify(data: bytes, *, trust_root: str | None = None) -> Verified:
-    """Verify a bundle.
+    """Check a bundle against the genesis hash that the reader pinned.
+
+    Args:
+        data: the file's bytes.
+        trust_root: the genesis hash in hex, from a source that is not the bundle; None checks the bundle against
+            the genesis that it carries itself, and `Verified.pinned` says so.
 
     Raises:
-        ProofError: the first check that failed, by name.
+        ProofError: its `check` names what failed.
     """
-    bundle, content, genesis = _parse(data)
-    root = genesis.hash.hex()
-    if trust_root is not None and trust_root != root:
-        raise _refuse("trust-root", f"the bundle begins at {root}, not at the pinned trust root")
-    trusted = trust_genesis(genesis)
-    now = verify_proof(trusted, Proof(anchor=content.anchor, states=content.states, events=content.events))
-    _check_order(content)
-    transactions = _check_transactions(content, genesis, trusted, now)
-    _check_events(content, genesis, transactions)
-    for receipt in content.receipts:
-        _check_receipt(content, receipt)
-    _check_exporter(content)
-    try:
-        digest = hashlib.sha256(bundle.content).digest()
-        PublicKey(content.exporter).verify(DOMAIN, digest, bundle.signature)
-    except KeyMaterialError as fault:
-        raise _refuse("exporter-signature", "the exporter's signature does not hold") from fault
+    bundle, content = open_bundle(data)
+    if trust_root is not None and content.genesis.hash.hex() != trust_root.lower():
+        raise refuse("trust-root", "the bundle is of another chain than the one that was pinned")
+    headers = _headers(content)
+    transactions = _transactions(content, headers)
+    events = _events(content, headers, transactions)
+    evidence = receipts.Evidence(events, transactions, _states(content))
+    expected = receipts.state_keys(evidence, content.exporter)
+    if tuple(proof.key for proof in content.states) != expected:
+        raise refuse("state-proof", "the proven keys are not those that the events ask for, each once and in order")
+    if content.complete:
+        _complete(content)
+    _receipts(content, evidence)
+    organisation = _exporter(bundle, content, evidence)
+    last = content.headers[-1].header
     return Verified(
-        chain=genesis.chain,
-        trust_root=root,
-        height=now.height,
-        events=len(content.events),
+        chain=content.genesis.chain,
+        trust_root=content.genesis.hash.hex(),
+        pinned=trust_root is not None,
+        complete=content.complete,
+        height=last.height,
+        time=last.time,
+        headers=len(content.headers),
         transactions=len(content.transactions),
+        refused=sum(1 for tx in content.transactions if tx.code),
+        events=len(content.events),
         states=len(content.states),
-        receipts=content.receipts,
         exporter=PublicKey(content.exporter).did,
+        exporter_organisation=organisation,
+        grants=content.grants,
+        receipts=content.receipts,
         checks=CHECKS,
     )
 
 
-def _parse(data: bytes) -> tuple[Bundle, Content, Genesis]:
-    try:
-        bundle = from_bytes(Bundle, data, limit=MAX_BUNDLE)
-        content = from_bytes(Content, bundle.content, limit=MAX_BUNDLE)
-        genesis = from_bytes(Genesis, content.genesis)
-    except CodecError as fault:
-        raise _refuse("format", f"not an audit bundle: {fault.cause}") from fault
-    if content.format != FORMAT:
-        raise _refuse("format", f"format {content.format} is not known here")
-    if not genesis.validators or len(content.exporter) != 32:
-        raise _refuse("format", "the genesis has no validators, or the exporter no key")
-    if any(len(v.key) != 32 for v in (*genesis.validators, *content.anchor.validators)):
-        raise _refuse("format", "a validator has no key of 32 bytes")
-    return bundle, content, genesis
+def _headers(content: Content) -> dict[int, Header]:
+    """Verify headers from the genesis on, and that the last carries the roots; all by height."""
+    if not content.headers:
+        raise refuse("header-chain", "the bundle has no headers")
+    trusted = trust_genesis(content.genesis)
+    for signed in content.headers[:-1]:
+        trusted = verify_header(trusted, signed.header, signed.commit, content.genesis.validators)
+    last = content.headers[-1]
+    anchor = Anchor(
+        header=last.header,
+        commit=last.commit,
+        validators=content.genesis.validators,
+        state_root=content.state_root,
+        log_root=content.log_root,
+        log_size=content.log_size,
+    )
+    verify_proof(trusted, Proof(anchor=anchor, states=content.states, events=content.events))
+    return {signed.header.height: signed.header for signed in content.headers}
 
 
-def _check_order(content: Content) -> None:
-    """Each list in strictly rising order, so that nothing stands twice or out of place."""
-    indices = [proof.index for proof in content.events]
-    places = [(t.header.height, t.place.index) for t in content.transactions]
-    keys = [state.key for state in content.states]
-    if indices != sorted(dict.fromkeys(indices)) or places != sorted(dict.fromkeys(places)):
-        raise _refuse("format", "events or transactions are doubled or out of order")
-    if len(keys) != len(dict.fromkeys(keys)):
-        raise _refuse("format", "a record stands twice")
-
-
-def _check_transactions(
-    content: Content, genesis: Genesis, trusted: Trusted, now: Trusted
-) -> dict[tuple[int, int], Transaction]:
-    found: dict[tuple[int, int], Transaction] = {}
-    for entry in content.transactions:
-        found[(entry.header.height, entry.place.index)] = _check_transaction(entry, genesis, trusted, now)
+def _transactions(content: Content, headers: dict[int, Header]) -> dict[bytes, Transaction]:
+    """Verify that each transaction is in its block with its result, and its signatures; all by hash."""
+    found: dict[bytes, Transaction] = {}
+    place = (0, 0)
+    for proven in content.transactions:
+        if (proven.height, proven.index) <= place and found:
+            raise refuse("transactions", "the transactions are not in the chain's order")
+        place = (proven.height, proven.index)
+        _in_block(proven, headers)
+        try:
+            tx = open_transaction(proven.tx, content.genesis.chain)
+        except (LedgerError, KeyMaterialError, CodecError) as fault:
+            raise refuse("transaction-signature", fault.cause, height=proven.height, index=proven.index) from fault
+        if tx.hash in found:
+            raise refuse("transactions", "a transaction is in the chain twice")
+        found[tx.hash] = tx
     return found
 
 
-def _check_transaction(entry: TransactionProof, genesis: Genesis, trusted: Trusted, now: Trusted) -> Transaction:
-    if entry.header.height >= now.height:
-        raise _refuse("header-chain", "a transaction's block comes after the last header")
-    verify_header(trusted, entry.header, entry.commit, genesis.validators)
-    _check_unsigned(entry.commit)
-    if entry.place.leaf != hashlib.sha256(entry.tx).digest():
-        raise _refuse("transactions", "a transaction is not the one whose place is proven")
-    try:
-        verify_event(entry.place, entry.header.data_hash)
-        return open_transaction(entry.tx, genesis.chain)
-    except FondacoError as fault:
-        raise _refuse("transactions", f"a transaction does not hold: {fault.cause}") from fault
+def _in_block(proven: TransactionProof, headers: dict[int, Header]) -> None:
+    header, after = headers.get(proven.height), headers.get(proven.height + 1)
+    if header is None or after is None or not 0 <= proven.code <= MAX_COUNT or not 0 < proven.count <= MAX_COUNT:
+        raise refuse("transactions", "a transaction's block, or the one after it, is not in the bundle")
+    leaf, result = data_leaves((proven.tx,))[0], result_leaves((proven.code,))[0]
+    places = (proven.index, proven.count)
+    verify_inclusion(leaf, *places, proven.path, header.data_hash, check="transactions")
+    verify_inclusion(result, *places, proven.code_path, after.last_results_hash, check="results")
 
 
-def _check_unsigned(commit: Commit) -> None:
-    if commit.block == NO_BLOCK:
-        raise _refuse("commit-signature", "a commit is for no block")
-
-
-def _check_events(content: Content, genesis: Genesis, transactions: dict[tuple[int, int], Transaction]) -> None:
-    """Each event was caused by a transaction of the bundle, and each transaction caused an event of it."""
-    used: dict[tuple[int, int], None] = {}
-    founding = hashlib.sha256(encode(genesis.state)).digest()
+def _events(
+    content: Content, headers: dict[int, Header], transactions: dict[bytes, Transaction]
+) -> tuple[receipts.Entry, ...]:
+    """Verify that each event, proven to be in the log, comes from a transaction that is here and succeeded."""
+    genesis = hashlib.sha256(encode(content.genesis.state)).digest()
+    done = {(tx.height, tx.index): tx for tx in content.transactions}
+    found: list[receipts.Entry] = []
     for proof in content.events:
-        event = event_of(proof)
-        height, index, tx = event.get("height"), event.get("index"), event.get("tx")
-        if height == 0:
-            if tx != founding:
-                raise _refuse("transactions", "a founding event is not of this genesis")
-            continue
-        if not isinstance(height, int) or not isinstance(index, int):
-            raise _refuse("event-inclusion", "an event has no place")
-        cause = transactions.get((height, index))
-        if cause is None or cause.hash != tx:
-            raise _refuse("transactions", "an event has not its transaction in the bundle")
-        used[(height, index)] = None
-    if len(used) != len(transactions):
-        raise _refuse("transactions", "a transaction of the bundle caused none of its events")
+        if found and proof.index <= found[-1].number:
+            raise refuse("event-inclusion", "the events are not in the log's order")
+        event = receipts.entry(proof.index, proof.leaf)
+        if event.height == 0:
+            sound = event.tx == genesis and event.index == 0
+        else:
+            made = done.get((event.height, event.index))
+            same = made is not None and hashlib.sha256(made.tx).digest() == event.tx
+            sound = made is not None and same and made.code == 0 and event.tx in transactions
+        if not sound:
+            raise refuse("event-source", f"event {proof.index} comes from no transaction of the bundle that succeeded")
+        found.append(event)
+    if any(event.height >= max(headers) for event in found):
+        raise refuse("event-source", "an event is later than the last header")
+    return tuple(found)
 
 
-def _named(content: Content, receipt: Receipt) -> list[tuple[str, str, dict[str, Value]]]:
-    by_index = {proof.index: event_of(proof) for proof in content.events}
-    found: list[tuple[str, str, dict[str, Value]]] = []
-    for index in receipt.events:
-        event = by_index.get(index)
-        if event is None:
-            raise _refuse("receipt-link", "a receipt names an event that is not in the bundle")
-        attributes = event.get("attributes")
-        if not isinstance(attributes, dict):
-            raise _refuse("receipt-link", "an event has no attributes")
-        found.append((str(event.get("contract")), str(event.get("kind")), attributes))
-    return found
+def _states(content: Content) -> dict[bytes, bytes | None]:
+    return {proof.key: proof.value for proof in content.states}
 
 
-def _check_receipt(content: Content, receipt: Receipt) -> None:
-    """request -> approval -> grant -> task -> reports -> result -> settlement, each link by its ids."""
-    events = _named(content, receipt)
+def _complete(content: Content) -> None:
+    """Nothing is left out below the last header: neither block, nor transaction, nor event."""
 
-    def some(contract: str, kind: str, **wanted: Value) -> list[dict[str, Value]]:
-        return [
-            attributes
-            for c, k, attributes in events
-            if (c, k) == (contract, kind) and all(attributes.get(name) == value for name, value in wanted.items())
-        ]
+    def missing(what: str) -> None:
+        raise refuse("completeness", f"the bundle says that it is complete, and {what} is missing")
 
-    def need(what: str, found: list[dict[str, Value]]) -> dict[str, Value]:
-        if not found:
-            raise _refuse("receipt-link", f"task {receipt.task.hex()[:16]}: {what} is not shown")
-        return found[0]
-
-    need("the proposal", some("tasks", "proposed", task=receipt.task))
-    need("the start", some("tasks", "running", task=receipt.task))
-    need("a report", some("tasks", "reported", task=receipt.task))
-    need("the result", some("tasks", "finished", task=receipt.task, result=receipt.result))
-    need("the settlement", some("tasks", "settled", task=receipt.task))
-    relied = [a.get("grant") for a in some("tasks", "relies-on", task=receipt.task)]
-    if list(receipt.grants) != list(dict.fromkeys(relied)):
-        raise _refuse("receipt-link", "the grants of a receipt are not those of its task")
-    requests: dict[bytes, None] = {}
-    for grant in receipt.grants:
-        granted = need("a grant", some("grants", "granted", grant=grant))
-        request = granted.get("request")
-        need("a request", some("grants", "requested", request=request))
-        need("the use of a grant", some("grants", "used", grant=grant, task=receipt.task))
-        need("a certificate", some("tasks", "certificate", grant=grant, task=receipt.task))
-        if granted.get("basis") == "review":
-            need("an approval", some("grants", "reviewed", request=request, approve=1))
-        if isinstance(request, bytes):
-            requests[request] = None
-    if sorted(receipt.requests) != sorted(requests):
-        raise _refuse("receipt-link", "the requests of a receipt are not those of its grants")
-    _check_records(content, receipt)
+    if [signed.header.height for signed in content.headers] != list(range(1, len(content.headers) + 1)):
+        missing("a header")
+    if [proof.index for proof in content.events] != list(range(content.log_size)):
+        missing("an event")
+    held: dict[int, list[TransactionProof]] = {}
+    for proven in content.transactions:
+        held.setdefault(proven.height, []).append(proven)
+    for signed in content.headers[:-1]:
+        there = held.get(signed.header.height, [])
+        if not there and signed.header.data_hash != EMPTY_HASH:
+            missing("a block's data")
+        if there and [tx.index for tx in there] != list(range(there[0].count)):
+            missing("a transaction")
 
 
-def _check_records(content: Content, receipt: Receipt) -> None:
-    """The state, too, has the task settled with this result, and its grants."""
-    values = {state.key: state.value for state in content.states}
-    data = values.get(task_keys.task(receipt.task))
-    if data is None:
-        raise _refuse("receipt-link", "the record of a task is not in the bundle")
-    task = from_bytes(Task, data)
-    if task.status != "settled" or task.result != receipt.result:
-        raise _refuse("receipt-link", "the ledger does not have the task settled with this result")
-    for grant_id in receipt.grants:
-        found = values.get(grant_keys.grant(grant_id))
-        if found is None or from_bytes(Grant, found).holder_key != task.initiator_key:
-            raise _refuse("receipt-link", "the record of a grant is not in the bundle, or is another holder's")
+def _receipts(content: Content, evidence: receipts.Evidence) -> None:
+    """The receipts are those that the evidence gives."""
+    try:
+        grants = receipts.grants(evidence)
+        made = receipts.tasks(evidence, {receipt.grant: receipt for receipt in grants})
+    except CodecError as fault:
+        raise refuse(receipts.CHECK, f"a proven record is not canonical: {fault.cause}") from fault
+    if grants != content.grants or made != content.receipts:
+        raise refuse(receipts.CHECK, "the receipts are not those that the events and the state give")
 
 
-def _check_exporter(content: Content) -> None:
-    values = {state.key: state.value for state in content.states}
-    data = values.get(identity_keys.node(content.exporter))
-    if data is None or from_bytes(Node, data).status != "active":
-        raise _refuse("exporter", "the exporter is no active node of this ledger")
-
-
+def _exporter(bundle: Bundle, content: Content, evidence: receipts.Evidence) -> str:
+    """The organisation whose node, active at the last header, signed the file."""
+    value = evidence.states.get(identity_keys.node(content.exporter))
+    try:
+        record: Value = None if value is None else decode(value)
+    except CodecError as fault:
+        raise refuse("exporter", f"the exporter's record is not canonical: {fault.cause}") from fault
+    match record:
+        case {"key": bytes(key), "status": "active", "organisation": str(organisation)} if key == content.exporter:
+            pass
+        case _:
+            raise refuse("exporter", "the exporter is no active node of the consortium")
+    try:
+        PublicKey(content.exporter).verify(DOMAIN, bundle.content, bundle.signature)
+    except KeyMaterialError as fault:
+        raise refuse("exporter-signature", "the exporter's signature does not hold") from fault
+    return organisation

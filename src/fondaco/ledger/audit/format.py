@@ -1,0 +1,148 @@
+"""The audit bundle's format: canonical, bounded, each field covered by a named check of `verify`.
+
+A file is the content's bytes and the exporter's signature over them (domain "audit-bundle"). What a reader believes,
+it believes because of the pinned genesis hash; the exporter is believed for nothing but having exported.
+"""
+
+from __future__ import annotations
+
+from fondaco.core.messages import from_bytes, message
+from fondaco.errors import CodecError, ProofError
+from fondaco.ledger.blocks import Commit, Header
+from fondaco.ledger.genesis import Genesis
+from fondaco.ledger.log import EventProof
+from fondaco.ledger.state import StateProof
+
+DOMAIN = "audit-bundle"
+FORMAT = 1
+MAX_BUNDLE = 64 << 20
+
+
+@message("audit.signed-header/1")
+class SignedHeader:
+    """A header with the commit that made it final."""
+
+    header: Header
+    commit: Commit
+
+
+@message("audit.transaction/1")
+class TransactionProof:
+    """Transaction `index` of the `count` in block `height`; `code` is its result.
+
+    `path` leads from the transaction's SHA-256 to that block's data hash, `code_path` from the result to the next
+    block's last results hash.
+    """
+
+    height: int
+    index: int
+    count: int
+    tx: bytes
+    path: tuple[bytes, ...]
+    code: int
+    code_path: tuple[bytes, ...]
+
+
+@message("audit.grant-receipt/1")
+class GrantReceipt:
+    """The life of one grant: request, approval, uses, end. Numbers of events are places in the log."""
+
+    grant: bytes
+    request: bytes
+    item: int
+    holder: str
+    holder_key: bytes
+    provider: str
+    path: str
+    version: int
+    purpose: str
+    basis: str
+    reviewer: bytes | None
+    requested: int
+    reviewed: int | None
+    granted: int
+    used: tuple[int, ...]
+    returned: tuple[int, ...]
+    ended: int | None
+    payments: tuple[int, ...]
+    status: str
+    uses_total: int
+    uses_left: int
+    price: int
+    paid: int
+    refunded: int
+    escrow: int
+
+
+@message("audit.receipt/1")
+class Receipt:
+    """The life of one task: proposal, grants, acceptance, attempts, reports, result (empty: none), settlement."""
+
+    task: bytes
+    initiator: str
+    initiator_key: bytes
+    coordinator: str
+    purpose: str
+    workflow: bytes
+    requests: tuple[bytes, ...]
+    grants: tuple[bytes, ...]
+    proposed: int
+    accepted: tuple[int, ...]
+    running: tuple[int, ...]
+    reported: tuple[int, ...]
+    failed: tuple[int, ...]
+    finished: int | None
+    result: bytes
+    certificates: tuple[int, ...]
+    settled: int | None
+    ended: int | None
+    status: str
+
+
+@message("audit.content/1")
+class Content:
+    """All that is exported. `complete`: every block, transaction and event below the last header is in it."""
+
+    format: int
+    genesis: Genesis
+    complete: bool
+    headers: tuple[SignedHeader, ...]
+    state_root: bytes
+    log_root: bytes
+    log_size: int
+    transactions: tuple[TransactionProof, ...]
+    events: tuple[EventProof, ...]
+    states: tuple[StateProof, ...]
+    grants: tuple[GrantReceipt, ...]
+    receipts: tuple[Receipt, ...]
+    exporter: bytes
+
+
+@message("audit.bundle/1")
+class Bundle:
+    """The file: the content's bytes and the exporter's signature over them."""
+
+    content: bytes
+    signature: bytes
+
+
+def refuse(check: str, cause: str, **details: int | str | bytes) -> ProofError:
+    """The error of a check that failed."""
+    remedy = "do not rely on this file: take another node's export, and ask the exporter why"
+    return ProofError(cause, check=check, remedy=remedy, **details)
+
+
+def open_bundle(data: bytes) -> tuple[Bundle, Content]:
+    """The file and its content.
+
+    Raises:
+        ProofError: check `format`.
+    """
+    try:
+        bundle = from_bytes(Bundle, data, limit=MAX_BUNDLE)
+        content = from_bytes(Content, bundle.content, limit=MAX_BUNDLE)
+    except CodecError as fault:
+        raise refuse("format", f"not an audit bundle: {fault.cause}") from fault
+    if content.format != FORMAT:
+        raise refuse("format", f"an audit bundle of format {content.format}, which this software does not read")
+    return bundle, content
