@@ -1,0 +1,276 @@
+"""An audit bundle proves what happened, offline; whoever changes a byte of it is told which check failed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ledger_world import World, key
+
+from fondaco.core.codec import Value, decode, encode
+from fondaco.core.messages import from_bytes
+from fondaco.errors import LedgerError, ProofError
+from fondaco.ledger.audit.__main__ import main
+from fondaco.ledger.audit.bundle import export
+from fondaco.ledger.audit.format import DOMAIN, MAX_BUNDLE, Bundle
+from fondaco.ledger.audit.verify import CHECKS, verify
+
+EXPORTER = "authority/node"
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[tuple[World, bytes]]:
+    """A consortium after one settled task, a revoked grant and two refusals."""
+    made = World()
+    task = made.story()
+    yield made, task
+    made.ledger.stop()
+
+
+@pytest.fixture(scope="module")
+def whole(world: tuple[World, bytes]) -> tuple[bytes, str]:
+    """The bundle of everything, and the trust root."""
+    made, _task = world
+    return export(made.ledger, key(EXPORTER)), made.genesis.hash.hex()
+
+
+@pytest.fixture(scope="module")
+def one(world: tuple[World, bytes]) -> tuple[bytes, str]:
+    """The bundle of one task, and the trust root."""
+    made, task = world
+    return export(made.ledger, key(EXPORTER), task=task), made.genesis.hash.hex()
+
+
+Place = tuple[int | str, ...]
+
+
+def _places(value: Value, place: Place = ()) -> Iterator[tuple[Place, Value]]:
+    """Each list and each plain value in a tree, with the way to it."""
+    match value:
+        case dict():
+            for name, item in value.items():
+                yield from _places(item, (*place, name))
+        case list():
+            yield place, value
+            for index, item in enumerate(value):
+                yield from _places(item, (*place, index))
+        case _:
+            yield place, value
+
+
+def _changes(value: Value) -> list[Value]:
+    """What a field is changed to: a bit flipped, a number moved, an element dropped, doubled, or moved."""
+    found: list[Value] = []
+    match value:
+        case bool():
+            found = [not value]
+        case int():
+            found = [value + 1]
+        case None:
+            found = [0, b"x"]
+        case bytes():
+            at = len(value) // 2
+            found = [value[:at] + bytes((value[at] ^ 1,)) + value[at + 1 :] if value else b"x"]
+        case str():
+            found = [value[:-1] + chr(ord(value[-1]) ^ 1) if value else "x"]
+        case list():
+            turned = [*value[1:], *value[:1]]
+            found = [[*value, value[-1] if value else b"x"], value[1:], turned]
+    return [new for new in found if encode(new) != encode(value)]
+
+
+def _replaced(value: Value, place: Place, new: Value) -> Value:
+    """A copy of a tree with one place changed."""
+    if not place:
+        return new
+    head, *rest = place
+    if isinstance(value, dict):
+        return value | {str(head): _replaced(value[str(head)], tuple(rest), new)}
+    assert isinstance(value, list)
+    assert isinstance(head, int)
+    return [*value[:head], _replaced(value[head], tuple(rest), new), *value[head + 1 :]]
+
+
+def _failed(data: bytes, root: str | None) -> str:
+    with pytest.raises(ProofError) as caught:
+        verify(data, trust_root=root)
+    assert caught.value.check in CHECKS
+    return caught.value.check
+
+
+def _signed(content: Value) -> bytes:
+    data = encode(content)
+    return encode({"content": data, "signature": key(EXPORTER).sign(DOMAIN, data)})
+
+
+def _content(bundle: bytes) -> Value:
+    return decode(from_bytes(Bundle, bundle, limit=MAX_BUNDLE).content, limit=MAX_BUNDLE)
+
+
+def _every_change(bundle: bytes) -> Iterator[tuple[Place, Value]]:
+    tree = _content(bundle)
+    for place, value in _places(tree):
+        for new in _changes(value):
+            yield place, _replaced(tree, place, new)
+
+
+@pytest.mark.parametrize("selection", ["whole", "one"])
+def test_a_bundle_proves_the_story_of_its_task(selection: str, request: pytest.FixtureRequest) -> None:
+    bundle, root = request.getfixturevalue(selection)
+    found = verify(bundle, trust_root=root)
+    assert found.complete == (selection == "whole")
+    assert found.pinned
+    assert found.exporter_organisation == "authority"
+    (receipt,) = found.receipts
+    assert (receipt.status, receipt.initiator, receipt.coordinator) == ("settled", "airline", "authority")
+    reviewed = found.grants[0]
+    assert (reviewed.basis, reviewed.paid, reviewed.refunded, reviewed.escrow) == ("review", 100, 100, 0)
+    assert reviewed.reviewer == key("weather/user").public.raw
+    assert receipt.grants == (reviewed.grant,)
+    assert receipt.requests == (reviewed.request,)
+    order = [reviewed.requested, reviewed.reviewed, reviewed.granted, receipt.proposed, receipt.running[0]]
+    order += [receipt.reported[0], receipt.finished, receipt.settled]
+    assert order == sorted(order, key=lambda number: number or 0)
+
+
+def test_the_bundle_of_everything_shows_what_was_refused_and_revoked(whole: tuple[bytes, str]) -> None:
+    found = verify(whole[0], trust_root=whole[1])
+    assert found.refused == 2
+    assert [grant.status for grant in found.grants] == ["exhausted", "revoked"]
+
+
+def test_every_changed_field_is_refused_by_name(one: tuple[bytes, str]) -> None:
+    bundle, root = one
+    signature = from_bytes(Bundle, bundle, limit=MAX_BUNDLE).signature
+    tried = 0
+    for place, changed in _every_change(bundle):
+        data = encode({"content": encode(changed), "signature": signature})
+        assert _failed(data, root), place
+        tried += 1
+    assert tried > 500
+
+
+def test_the_exporter_itself_cannot_change_a_field_and_sign_again(whole: tuple[bytes, str]) -> None:
+    """All is covered by what the validators signed; a bundle may only claim less: not to be complete."""
+    bundle, root = whole
+    for place, changed in _every_change(bundle):
+        if place == ("complete",):
+            assert not verify(_signed(changed), trust_root=root).complete
+            continue
+        assert _failed(_signed(changed), root) != "exporter-signature", place
+
+
+def test_a_changed_signature_is_refused(whole: tuple[bytes, str]) -> None:
+    file = from_bytes(Bundle, whole[0], limit=MAX_BUNDLE)
+    for at in range(0, 64, 7):
+        forged = file.signature[:at] + bytes((file.signature[at] ^ 4,)) + file.signature[at + 1 :]
+        data = encode({"content": file.content, "signature": forged})
+        assert _failed(data, whole[1]) == "exporter-signature"
+
+
+def test_flipped_bits_of_the_file_are_refused_wherever_they_are(whole: tuple[bytes, str]) -> None:
+    bundle, root = whole
+    for at in range(0, len(bundle), 97):
+        _failed(bundle[:at] + bytes((bundle[at] ^ (1 << at % 8),)) + bundle[at + 1 :], root)
+    for cut in (0, 1, len(bundle) // 2, len(bundle) - 1):
+        assert _failed(bundle[:cut], root) == "format"
+    assert _failed(bundle + b"\x00", root) == "format"
+
+
+Change = Callable[[dict[str, Value]], None]
+
+
+def _drop(name: str, at: int) -> Change:
+    def work(tree: dict[str, Value]) -> None:
+        found = tree[name]
+        assert isinstance(found, list)
+        del found[at]
+
+    return work
+
+
+def _put(name: str, value: Value) -> Change:
+    return lambda tree: tree.__setitem__(name, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        (_drop("events", 5), "completeness"),
+        (_drop("transactions", 3), "event-source"),
+        (_drop("headers", 4), "transactions"),
+        (_drop("states", 2), "state-proof"),
+        (_drop("receipts", 0), "receipt-link"),
+        (_drop("grants", 1), "receipt-link"),
+        (_put("format", 2), "format"),
+        (_put("log_size", 3), "app-hash"),
+        (_put("headers", []), "header-chain"),
+        (_put("exporter", bytes(32)), "state-proof"),
+    ],
+)
+def test_what_is_left_out_is_named_even_when_the_exporter_signs_it(
+    whole: tuple[bytes, str], change: Change, check: str
+) -> None:
+    tree = _content(whole[0])
+    assert isinstance(tree, dict)
+    change(tree)
+    assert _failed(_signed(tree), whole[1]) == check
+
+
+def test_another_chain_is_refused_by_the_pinned_trust_root(whole: tuple[bytes, str]) -> None:
+    assert _failed(whole[0], "00" * 32) == "trust-root"
+    assert not verify(whole[0]).pinned
+
+
+def test_only_an_active_node_of_the_consortium_may_export(world: tuple[World, bytes]) -> None:
+    made, _task = world
+    data = export(made.ledger, key("airline/user"))
+    assert _failed(data, made.genesis.hash.hex()) == "exporter"
+
+
+def test_a_task_that_nobody_proposed_cannot_be_exported(world: tuple[World, bytes]) -> None:
+    with pytest.raises(LedgerError, match="no such task"):
+        export(world[0].ledger, key(EXPORTER), task=bytes(32))
+
+
+def test_the_verifier_runs_alone_and_loads_neither_network_nor_database(
+    whole: tuple[bytes, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "audit.fondaco"
+    path.write_bytes(whole[0])
+    script = (
+        "import sys, runpy; sys.argv = ['audit', *sys.argv[1:]]\n"
+        "def refuse(event, arguments):\n"
+        "    if event.startswith(('socket.', 'subprocess.', 'sqlite3.')): raise SystemExit(77)\n"
+        "sys.addaudithook(refuse)\n"
+        "try: runpy.run_module('fondaco.ledger.audit', run_name='__main__')\n"
+        "finally:\n"
+        "    bad = [m for m in sys.modules if m in ('sqlite3', 'socket') or m.startswith(('fondaco.node',"
+        " 'fondaco.transport', 'fondaco.ledger.embedded', 'fondaco.ledger.reader', 'fondaco.vault'))]\n"
+        "    assert not bad, bad\n"
+    )
+    command = [sys.executable, "-I", "-c", script, str(path), "--trust-root", whole[1], "--json"]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["verified"] is True
+
+
+def test_the_command_names_the_check_that_failed(
+    whole: tuple[bytes, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "audit.fondaco"
+    path.write_bytes(whole[0])
+    assert main([str(path), "--trust-root", whole[1]]) == 0
+    assert "weather let airline use" in capsys.readouterr().out
+    tree = _content(whole[0])
+    assert isinstance(tree, dict)
+    path.write_bytes(_signed(tree | {"log_root": bytes(32)}))
+    assert main([str(path), "--trust-root", whole[1], "--json"]) == 5
+    out = capsys.readouterr()
+    assert "app-hash" in out.err
+    assert json.loads(out.out)["error"]["details"]["check"] == "app-hash"
+    assert main([str(tmp_path / "nothing")]) == 3
