@@ -88,8 +88,8 @@ def _reader(annotation: Any) -> _Reader:
         return lambda value, where: _from_map(annotation, value, where)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
-        if annotation == _VALUE:
-            return lambda value, _where: value
+        if bytes in arguments and str in arguments:  # Value: anything that the codec decodes
+            return _anything
         inner = [a for a in arguments if a is not type(None)]
         if len(inner) == 1 and len(arguments) == 2:
             return _optional(_reader(inner[0]))
@@ -100,7 +100,8 @@ def _reader(annotation: Any) -> _Reader:
     raise TypeError(f"{annotation!r} cannot be a field of a message")
 
 
-_VALUE: Any = None | bool | int | bytes | str | list["Value"] | dict[str, "Value"]
+def _anything(value: Any, _where: str) -> Any:
+    return value
 
 
 def _readers(cls: type) -> dict[str, _Reader]:
@@ -109,15 +110,9 @@ def _readers(cls: type) -> dict[str, _Reader]:
         hints = typing.get_type_hints(cls)
         found = {}
         for field in dataclasses.fields(cls):
-            raw = field.type
-            open_value = raw in ("Value", "codec.Value") or hints[field.name] == typing.get_type_hints(_Open)["field"]
-            found[field.name] = (lambda value, _where: value) if open_value else _reader(hints[field.name])
+            found[field.name] = _reader(hints[field.name])
         _READERS[cls] = found
     return found
-
-
-class _Open:
-    field: Value
 
 
 def _from_map(cls: type[T], value: object, where: str) -> T:

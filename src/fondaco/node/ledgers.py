@@ -198,8 +198,8 @@ class LedgerService:
 
     # -- submitting -------------------------------------------------------------------------------------------
 
-    async def submit(self, msg: object, *secrets: SecretKey) -> Answer:
-        """Sign a message, have it executed, and wait until this node sees the result.
+    async def send(self, msg: object, *secrets: SecretKey) -> Answer:
+        """Sign a message and have it executed.
 
         Raises:
             Rejected: the contract refused it.
@@ -215,6 +215,11 @@ class LedgerService:
             answer = from_bytes(Answer, data)
         if answer.code:
             raise Rejected(answer)
+        return answer
+
+    async def submit(self, msg: object, *secrets: SecretKey) -> Answer:
+        """As `send`, and wait until this node sees the result."""
+        answer = await self.send(msg, *secrets)
         await self.wait_height(answer.height, SUBMIT_SECONDS)
         return answer
 

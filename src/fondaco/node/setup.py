@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import dataclasses
+import logging
 import os
 import time
 from pathlib import Path
@@ -17,13 +19,14 @@ from pathlib import Path
 from fondaco.core.keys import PublicKey, SecretKey
 from fondaco.core.messages import from_bytes, message, to_bytes, to_value
 from fondaco.core.names import check_part
-from fondaco.errors import NodeError
+from fondaco.errors import DeadlineExceeded, NodeError, PeerLost, PeerRefused
 from fondaco.ledger.blocks import Validator
 from fondaco.ledger.contracts import registry
 from fondaco.ledger.contracts.identity.messages import Invite, Join, NodeSpec, OrganisationSpec, UserSpec
 from fondaco.ledger.follower import FollowerLedger
 from fondaco.ledger.genesis import Genesis
 from fondaco.node import keystore
+from fondaco.node.directory import StaticDirectory
 from fondaco.node.folder import REGULATOR_ROLES, USER_ROLES, Folder, Settings
 from fondaco.node.ledgers import LedgerService
 from fondaco.node.node import GENESIS
@@ -31,7 +34,9 @@ from fondaco.transport.endpoint import Endpoint
 from fondaco.transport.identity import PeerIdentity, make_certificate
 
 DEFAULT_FEE = 500
+_log = logging.getLogger(__name__)
 _POWER = 10
+_JOIN_SECONDS = 20
 _MAX_INVITATION = 1 << 20
 INVITATION_SECONDS = 7 * 86400
 
@@ -201,37 +206,69 @@ def read_invitation(path: Path) -> Invitation:
     return from_bytes(Invitation, data, limit=_MAX_INVITATION)
 
 
-async def _join(folder: Folder, invitation: Invitation) -> int:
-    settings = folder.settings()
-    secret = SecretKey.from_seed(invitation.seed)
-    validator = PublicKey(invitation.validator_key).did
-    genesis = from_bytes(Genesis, invitation.genesis)
-    ledger = FollowerLedger(folder.ledger, genesis, registry)
-    peer = PeerIdentity(validator, invitation.validator_certificate, invitation.validator_address)
-    from fondaco.node.directory import StaticDirectory
-
+def _service(folder: Folder, ledger: FollowerLedger, secret: SecretKey, validator: PeerIdentity) -> _Attached:
     endpoint = Endpoint(
         secret=secret,
-        certificate=make_certificate(secret, name=settings.org),
+        certificate=make_certificate(secret, name=folder.settings().org),
         host="127.0.0.1",
         port=0,
-        directory=StaticDirectory([peer]),
+        directory=StaticDirectory([validator]),
     )
-    service = LedgerService(ledger, validator=validator, own=secret.public.did)
+    service = LedgerService(ledger, validator=validator.did, own=secret.public.did)
     service.start(endpoint, is_member=lambda _peer: False)
-    following: asyncio.Task[None] | None = None
+    return _Attached(service, endpoint)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Attached:
+    service: LedgerService
+    endpoint: Endpoint
+
+
+async def _join(folder: Folder, invitation: Invitation) -> int:
+    """As a guest, with the invitation's key: catch up and send the join; as a node, with our own: see it done.
+
+    The validator ends a guest's link when its invitation is used, so the answer may not arrive; the ledger tells.
+    """
+    secret = SecretKey.from_seed(invitation.seed)
+    did = PublicKey(invitation.validator_key).did
+    validator = PeerIdentity(did, invitation.validator_certificate, invitation.validator_address)
+    ledger = FollowerLedger(folder.ledger, from_bytes(Genesis, invitation.genesis), registry)
     try:
-        await service.catch_up_once()
-        following = asyncio.create_task(service.follow())
-        msg = Join(invitation=secret.public.raw, organisation=organisation_spec(folder))
-        answer = await service.submit(msg, folder.admin_key, secret)
-        return answer.height
+        guest = _service(folder, ledger, secret, validator)
+        try:
+            await _catch_up(guest.service)
+            msg = Join(invitation=secret.public.raw, organisation=organisation_spec(folder))
+            await guest.service.send(msg, folder.admin_key, secret)
+        except (PeerLost, PeerRefused) as fault:
+            _log.info("the link of the invitation ended: %s", fault.cause)
+        finally:
+            await guest.endpoint.stop()
+        member = _service(folder, ledger, folder.node_key, validator)
+        try:
+            return await _until_joined(member.service, folder.node_key.public.raw)
+        finally:
+            await member.endpoint.stop()
     finally:
-        if following is not None:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-        await endpoint.stop()
         ledger.close()
+
+
+async def _catch_up(service: LedgerService) -> None:
+    height = -1
+    while height != service.ledger.height:
+        height = service.ledger.height
+        await service.catch_up_once()
+
+
+async def _until_joined(service: LedgerService, key: bytes) -> int:
+    deadline = time.monotonic() + _JOIN_SECONDS
+    while service.ledger.query("identity/node", {"id": key}) is None:
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded(
+                "the ledger does not have this organisation", remedy="ask for a new invitation", seconds=_JOIN_SECONDS
+            )
+        await service.catch_up_once()
+    return service.ledger.height
 
 
 def join(folder: Folder, invitation: Invitation) -> int:
