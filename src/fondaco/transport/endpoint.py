@@ -143,8 +143,14 @@ class Endpoint:
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._reap)
         return task
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None:
+            _log.error("a handler broke: this is a defect", exc_info=fault)
 
     # -- being called -----------------------------------------------------------------------------------------
 
@@ -176,6 +182,7 @@ class Endpoint:
                 oldest = next(iter(self._handshakes))
                 del self._handshakes[oldest]
                 oldest.cancel()
+            self.refresh()
             task = self._spawn(self._welcome(accepted, str(address[0])))
             self._handshakes[task] = None
             task.add_done_callback(lambda done: self._handshakes.pop(done, None))
@@ -212,7 +219,9 @@ class Endpoint:
             fault = PeerRefused("the peer's certificate is not in the directory", remedy=_SEE_LEDGER)
         elif link.application != ALPN:
             _log.warning("refused %s: it does not speak %s", identity.did, ALPN)
-            fault = PeerRefused(f"the peer does not speak {ALPN}", remedy="use one version of fondaco", peer=identity.did)
+            fault = PeerRefused(
+                f"the peer does not speak {ALPN}", remedy="use one version of fondaco", peer=identity.did
+            )
         elif meant is not None and identity.did != meant.did:
             _log.warning("refused %s: it answered at the address of %s", identity.did, meant.did)
             fault = PeerRefused(
@@ -317,9 +326,17 @@ class Endpoint:
                 )
                 try:
                     await link.welcomed()
-                except BaseException:
+                except asyncio.CancelledError:
                     link.close(link.lost("not welcomed in time"), at_once=True)
                     raise
+                except PeerLost as fault:
+                    # In TLS 1.3 the server judges our certificate when our side of the handshake is over, and
+                    # asyncio closes without the alert: this is how a refusal looks from here.
+                    raise PeerRefused(
+                        f"the node at {identity.address} closed the link before it welcomed us",
+                        remedy="check that our own key is registered and active on the ledger",
+                        peer=identity.did,
+                    ) from fault
         except ssl.SSLError as fault:
             raise PeerRefused(
                 f"the node at {identity.address} is not the peer that was meant ({fault.reason or 'no TLS 1.3'})",

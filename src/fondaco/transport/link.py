@@ -284,7 +284,9 @@ class Link(asyncio.Protocol):
             self._h2.send_headers(number, fields)
         except h2.exceptions.TooManyStreamsError as fault:
             raise TransportError(
-                "as many streams to this peer are open as it allows", remedy="wait for some to end", peer=self.peer
+                "as many streams to this peer are open as it allows",
+                remedy="wait for some to end",
+                peer=self.peer,
             ) from fault
         stream = LinkStream(self, number, protocol, header)
         self._streams[number] = stream

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 
 from fondaco.errors import DeadlineExceeded, FondacoError, PeerLost, PeerRefused, TransportError
 from fondaco.transport.identity import PeerDirectory, PeerIdentity
@@ -96,12 +97,13 @@ class MemoryStream:
         """No more bytes from this side."""
         if not self.finished and self.fault is None:
             self.finished = True
-            self.twin._end()
+            self._owner.pass_on(self.peer, self.twin._end)
 
     async def abort(self, fault: FondacoError) -> None:
         """End both directions; the peer hears `fault`."""
         if self.fault is None:
-            self.twin.told(pack_fault(fault))
+            packed = pack_fault(fault)
+            self._owner.pass_on(self.peer, lambda: self.twin.told(packed))
             self.fail(fault)
 
     def told(self, packed: bytes) -> None:
@@ -143,10 +145,9 @@ class MemoryNetwork:
         self._cut: set[frozenset[str]] = set()
         self._silent: set[str] = set()
         self._transcripts: dict[str, bytearray] = {}
+        self._held_up: list[tuple[str, str, Callable[[], None]]] = []
 
-    def endpoint(
-        self, did: str, directory: PeerDirectory, timings: Timings | None = None
-    ) -> MemoryEndpoint:
+    def endpoint(self, did: str, directory: PeerDirectory, timings: Timings | None = None) -> MemoryEndpoint:
         """A node; it can be reached once it has started."""
         self._transcripts.setdefault(did, bytearray())
         return MemoryEndpoint(self, did, directory, timings or Timings())
@@ -154,6 +155,13 @@ class MemoryNetwork:
     def reaches(self, one: str, other: str) -> bool:
         """Whether bytes pass between the two now."""
         return frozenset((one, other)) not in self._cut and not self._silent & {one, other}
+
+    def pass_on(self, one: str, other: str, news: Callable[[], None]) -> None:
+        """Give news to a node, now or when it can be reached again."""
+        if self.reaches(one, other):
+            news()
+        else:
+            self._held_up.append((one, other, news))
 
     def received(self, did: str) -> bytes:
         """Every byte that a node has received."""
@@ -198,6 +206,9 @@ class MemoryNetwork:
                 loop.call_later(endpoint.timings.silence, endpoint.miss, whom)
 
     def _stir(self) -> None:
+        held_up, self._held_up = self._held_up, []
+        for one, other, news in held_up:
+            self.pass_on(one, other, news)
         for endpoint in self.endpoints.values():
             endpoint.stir()
 
@@ -279,6 +290,10 @@ class MemoryEndpoint:
         """This node received bytes."""
         self._network.transcribe(self.did, data)
 
+    def pass_on(self, peer: str, news: Callable[[], None]) -> None:
+        """Give news to a peer."""
+        self._network.pass_on(self.did, peer, news)
+
     def stir(self) -> None:
         """Senders look again whether they can send."""
         for stream in self._streams:
@@ -309,7 +324,13 @@ class MemoryEndpoint:
         self.transcribe(stream.protocol.encode() + stream.header)
         task = asyncio.get_running_loop().create_task(self._serve(stream))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._reap)
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None:
+            _log.error("a handler broke: this is a defect", exc_info=fault)
 
     async def _serve(self, stream: MemoryStream) -> None:
         fault: FondacoError | None = TransportError("the peer's handler broke", remedy="look at the peer's log")

@@ -80,9 +80,7 @@ def _first(faults: BaseExceptionGroup[FondacoError]) -> FondacoError:
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-async def splice_to(
-    stream: Stream, path: Path, *, deadline: float, traffic: Traffic | None = None
-) -> tuple[int, int]:
+async def splice_to(stream: Stream, path: Path, *, deadline: float, traffic: Traffic | None = None) -> tuple[int, int]:
     """Carry a peer's stream to the engine that listens (or soon will) on `path`.
 
     Raises:
