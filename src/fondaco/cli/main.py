@@ -114,7 +114,10 @@ def start(
 
     folder = Folder(dir_.resolve())
     logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        force=True,
     )
     folder.settings()
     held = folder.lock()
@@ -150,12 +153,12 @@ def wait_ready(folder: Path, process: subprocess.Popen[bytes], seconds: float = 
     deadline = time.monotonic() + seconds
     while True:
         try:
-            status: dict[str, Any] = control.ask(folder, "status", {}, deadline=5.0)
-            return status
+            return dict(control.ask(folder, "status", {}, deadline=5.0))
         except NodeError as fault:
             if process.poll() is not None:
                 raise NodeError(
-                    f"the node ended at once (exit code {process.returncode})", remedy=f"look at {folder}/node.log"
+                    f"the node ended at once (exit code {process.returncode})",
+                    remedy=f"look at {folder}/node.log",
                 ) from fault
             if time.monotonic() > deadline:
                 raise

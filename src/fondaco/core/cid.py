@@ -92,5 +92,7 @@ class Cid:
         """Raise NamingError unless `data` is what this CID names."""
         if _digest(data, self.hash_code) != self.digest:
             raise NamingError(
-                "the bytes are not those that the CID names", remedy="fetch or restore them again", cid=str(self)
+                "the bytes are not those that the CID names",
+                remedy="fetch or restore them again",
+                cid=str(self),
             )

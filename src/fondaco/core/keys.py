@@ -123,7 +123,7 @@ class SecretKey:
 
     def sign_raw(self, message: bytes) -> bytes:
         """The signature over the bare message: for formats that others fixed."""
-        return self._key.sign(message).signature
+        return bytes(self._key.sign(message).signature)
 
     def __repr__(self) -> str:
         return f"SecretKey(of {self.public.did})"

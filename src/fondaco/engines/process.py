@@ -52,7 +52,10 @@ async def run_job(job: Job, inputs: dict[str, pa.Table], sockets: Path, *, deadl
             return await _supervise(job, inputs, sockets, scratch)
     except TimeoutError as late:
         raise DeadlineExceeded(
-            "the engine did not end in time", remedy="allow the step more time", step=job.step, seconds=int(deadline)
+            "the engine did not end in time",
+            remedy="allow the step more time",
+            step=job.step,
+            seconds=int(deadline),
         ) from late
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -80,7 +83,8 @@ async def _supervise(job: Job, inputs: dict[str, pa.Table], sockets: Path, scrat
         raise
     finally:
         os.close(write_end)
-    assert process.stdin is not None and process.stderr is not None
+    assert process.stdin is not None
+    assert process.stderr is not None
     reader = asyncio.StreamReader(limit=1 << 20)
     loop = asyncio.get_running_loop()
     pipe, _protocol = await loop.connect_read_pipe(

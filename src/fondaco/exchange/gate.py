@@ -185,12 +185,28 @@ class Gate:
             ("status", grant.status in ("active", "exhausted"), f"the grant is {grant.status}"),
             ("expiry", self._now() < grant.expires, "the grant has expired"),
             ("expiry", self._block_time() < grant.expires, "the grant has expired by the ledger's time"),
-            ("dataset", (grant.provider, grant.path, grant.version) == (self._org, name.path, name.version), "the grant is for another dataset"),
+            (
+                "dataset",
+                (grant.provider, grant.path, grant.version) == (self._org, name.path, name.version),
+                "the grant is for another dataset",
+            ),
             ("purpose", grant.purpose == record.purpose, "the grant is for another purpose"),
-            ("operation", operation in grant.operations or step.program().hex() in grant.operations, "the grant is for another operation"),
-            ("columns", all(c in grant.columns for c in item.columns), "the grant does not cover all the columns"),
+            (
+                "operation",
+                operation in grant.operations or step.program().hex() in grant.operations,
+                "the grant is for another operation",
+            ),
+            (
+                "columns",
+                all(c in grant.columns for c in item.columns),
+                "the grant does not cover all the columns",
+            ),
             ("parties", all(p in grant.parties for p in step.parties), "the grant is for other parties"),
-            ("receivers", all(r in grant.receivers for r in step.receivers), "the grant names other receivers"),
+            (
+                "receivers",
+                all(r in grant.receivers for r in step.receivers),
+                "the grant names other receivers",
+            ),
             ("uses", record.consumed, "no use of the grant was taken for this task"),
         )
         for check, holds, cause in checks:

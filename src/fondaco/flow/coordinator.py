@@ -8,6 +8,7 @@ result. When a party fails, all others are told the same named cause, and the le
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -89,9 +90,9 @@ class Coordinator:
                 continue
             task = asyncio.create_task(self._guarded(view, due))
             self._running[view.id] = task
-            task.add_done_callback(lambda _done, task_id=view.id: self._over(task_id))
+            task.add_done_callback(functools.partial(self._over, view.id))
 
-    def _over(self, task_id: str) -> None:
+    def _over(self, task_id: str, _done: asyncio.Task[None]) -> None:
         self._running.pop(task_id, None)
         self.wake()
 
@@ -117,7 +118,7 @@ class Coordinator:
             raise FlowError(f"the task is {view.status}", remedy="only a failed task is started again", task=task)
         work = asyncio.create_task(self._drive(view))
         self._running[task] = work
-        work.add_done_callback(lambda _done: self._over(task))
+        work.add_done_callback(functools.partial(self._over, task))
         await asyncio.shield(work)
 
     async def _guarded(self, view: TaskView, due: Callable[[TaskView], Awaitable[None]]) -> None:
@@ -142,8 +143,8 @@ class Coordinator:
             self._journal.record(view.id, view.attempt, "", "refused", party=self.org, cause=refusal.cause)
             if view.status == "failed":
                 raise
-            step = view.workflow.steps[0].id
-            await self._chain.fail(view.id, view.attempt, step, self.org, refusal.code, refusal.cause)
+            first = view.workflow.steps[0].id
+            await self._chain.fail(view.id, view.attempt, first, self.org, refusal.code, refusal.cause)
             return
         running = self._chain.task(view.id)
         for step in view.workflow.steps:
@@ -226,7 +227,11 @@ class Coordinator:
     async def _cancel(self, view: TaskView, step: Step, failure: PartyFailed) -> None:
         cancel = to_bytes(
             wire.Cancel(
-                task=view.id, attempt=view.attempt, step=step.id, party=failure.party, cause=failure.cause[:400]
+                task=view.id,
+                attempt=view.attempt,
+                step=step.id,
+                party=failure.party,
+                cause=failure.cause[:400],
             )
         )
 

@@ -45,7 +45,15 @@ class Journal:
         path.chmod(0o600)
 
     def record(
-        self, task: str, attempt: int, step: str, event: str, *, party: str = "", cause: str = "", micros: int = 0
+        self,
+        task: str,
+        attempt: int,
+        step: str,
+        event: str,
+        *,
+        party: str = "",
+        cause: str = "",
+        micros: int = 0,
     ) -> None:
         """Add an entry, durable when this returns. `micros` is how long the thing took, 0 where not measured."""
         row = (int(time.time()), task, attempt, step, event, party, cause[:2000], micros)

@@ -121,9 +121,7 @@ class Party:
         members = active.step.members
         fits = 0 <= link.sender < len(members) and link.receiver == active.rank != link.sender
         if not fits or members[link.sender] != self._chain.org_of(stream.peer):
-            raise FlowError(
-                "this peer has no link in this step", remedy="see the task on the ledger", peer=stream.peer
-            )
+            raise FlowError("this peer has no link in this step", remedy="see the task on the ledger", peer=stream.peer)
         await splice_to(stream, active.sockets / f"{active.rank}.sock", deadline=_LINK_SECONDS)
 
     def _on_lost(self, peer: str, cause: str) -> None:
@@ -133,9 +131,7 @@ class Party:
             return
         for active in tuple(self._active.values()):
             if org in active.step.members or org == active.view.workflow.coordinator:
-                active.end(
-                    PartyFailed(f"{org} went away: {cause}", party=org, step=active.step.id, remedy=_AGAIN)
-                )
+                active.end(PartyFailed(f"{org} went away: {cause}", party=org, step=active.step.id, remedy=_AGAIN))
 
     # -- the work -------------------------------------------------------------------------------------------
 

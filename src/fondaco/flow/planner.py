@@ -151,7 +151,10 @@ class Planner:
         if operation not in OPERATIONS.get(engine, ()):
             raise FlowError(f"no engine does {engine}.{operation}", remedy="see docs/concepts/engines.md")
         step_id = _text(entry.get("id"), "a step's id")
-        parties, receivers = _texts(entry.get("parties"), "parties"), _texts(entry.get("receivers"), "receivers")
+        parties, receivers = (
+            _texts(entry.get("parties"), "parties"),
+            _texts(entry.get("receivers"), "receivers"),
+        )
         inputs: list[Input] = []
         written = entry.get("inputs")
         for party in parties:
@@ -162,8 +165,9 @@ class Planner:
             name = f"{dataset.path}@{dataset.version}"
             columns = _texts(item.get("columns"), "columns")
             datasets[name] = dataset
-            made = Input(party=party, dataset=name, columns=columns, grant=None)
-            if party != self._org:
+            pinned = item.get("grant")
+            made = Input(party=party, dataset=name, columns=columns, grant=pinned)
+            if party != self._org and pinned is None:
                 wanted = (engine, operation, purpose, columns, parties, receivers)
                 grant = self._covering(dataset, wanted)
                 if grant is None:
@@ -186,7 +190,9 @@ class Planner:
         )
 
     def _covering(
-        self, dataset: Dataset, wanted: tuple[str, str, str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+        self,
+        dataset: Dataset,
+        wanted: tuple[str, str, str, tuple[str, ...], tuple[str, ...], tuple[str, ...]],
     ) -> Grant | None:
         """An active grant that covers a use; the one that ends first."""
         engine, operation, purpose, columns, parties, receivers = wanted

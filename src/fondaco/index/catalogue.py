@@ -47,6 +47,7 @@ class Catalogue:
             return [(str(path), int(version)) for path, version in found]
         query = " ".join(f'"{word}"*' for word in words)
         found = self._db.execute(
-            "SELECT path, version FROM dataset WHERE dataset MATCH ? ORDER BY rank, path, version LIMIT ?", (query, limit)
+            "SELECT path, version FROM dataset WHERE dataset MATCH ? ORDER BY rank, path, version LIMIT ?",
+            (query, limit),
         )
         return [(str(path), int(version)) for path, version in found]

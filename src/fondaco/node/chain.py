@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 def one_line(text: str, limit: int) -> str:
     """Text that a contract takes as one short line."""
-    cleaned = "".join(c if c >= " " else " " for c in text)
+    cleaned = "".join(max(c, " ") for c in text)
     return cleaned.encode("utf-8")[:limit].decode("utf-8", "ignore")
 
 
@@ -134,7 +134,12 @@ class NodeChain:
     async def fail(self, task: str, attempt: int, step: str, party: str, code: str, cause: str) -> None:
         """End an attempt with a named party and cause."""
         msg = m.Fail(
-            task=_task_id(task), attempt=attempt, step=step, party=party, reason=code, cause=one_line(cause, 400)
+            task=_task_id(task),
+            attempt=attempt,
+            step=step,
+            party=party,
+            reason=code,
+            cause=one_line(cause, 400),
         )
         await self._service.submit(msg, self._key)
 

@@ -124,7 +124,9 @@ async def _ask(path: Path, verb: str, arguments: Json, on_progress: Progress | N
             reader, writer = await asyncio.open_unix_connection(address, limit=MAX_LINE)
     except (FileNotFoundError, ConnectionRefusedError, TimeoutError) as fault:
         raise NodeError(
-            "the node is not running", remedy=f"start it: fondaco start --dir {path.parent}", folder=str(path.parent)
+            "the node is not running",
+            remedy=f"start it: fondaco start --dir {path.parent}",
+            folder=str(path.parent),
         ) from fault
     finally:
         os.close(handle)
@@ -164,7 +166,10 @@ def ask(
                 return await _ask(folder / "control.sock", verb, arguments, on_progress)
         except TimeoutError as fault:
             raise DeadlineExceeded(
-                "the node did not answer in time", remedy="look at its node.log", verb=verb, seconds=int(deadline)
+                "the node did not answer in time",
+                remedy="look at its node.log",
+                verb=verb,
+                seconds=int(deadline),
             ) from fault
 
     return asyncio.run(bounded())

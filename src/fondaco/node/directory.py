@@ -76,9 +76,7 @@ class LedgerDirectory:
     def update(self) -> bool:
         """Read the ledger again; whether anything changed."""
         active = [
-            org.name
-            for org in _read(self._ledger, "identity/organisations", Organisation)
-            if org.status == "active"
+            org.name for org in _read(self._ledger, "identity/organisations", Organisation) if org.status == "active"
         ]
         nodes = [
             node

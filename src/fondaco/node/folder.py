@@ -154,7 +154,9 @@ class Folder:
             return Settings(**json.loads(text))
         except (ValueError, TypeError) as fault:
             raise NodeError(
-                "the settings file is damaged", remedy="restore node.json from its backup", folder=str(self.path)
+                "the settings file is damaged",
+                remedy="restore node.json from its backup",
+                folder=str(self.path),
             ) from fault
 
     def lock(self) -> IO[str]:

@@ -123,7 +123,7 @@ class LedgerService:
 
     # -- serving ----------------------------------------------------------------------------------------------
 
-    async def _on_submit(self, member: bool, tx: bytes) -> bytes:  # noqa: FBT001 - the caller names it
+    async def _on_submit(self, member: bool, tx: bytes) -> bytes:
         if not member and open_transaction(tx, self.ledger.genesis.chain).body.kind != _JOIN:
             raise LedgerError("a guest may join and nothing else", remedy="join first")
         return to_bytes(await self._commit(tx))
@@ -172,7 +172,8 @@ class LedgerService:
 
     async def catch_up_once(self) -> int:
         """Ask once for what is new and apply it; the height after it."""
-        assert self._peering is not None and isinstance(self.ledger, FollowerLedger)
+        assert self._peering is not None
+        assert isinstance(self.ledger, FollowerLedger)
         ask = to_bytes(Ask(start=self.ledger.height + 1, limit=_MOST))
         answer = await self._peering.call(self.validator, BLOCKS, ask, deadline=_CALL_SECONDS)
         for block in from_bytes(Blocks, answer, limit=16 << 20).blocks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import signal
 from collections.abc import Coroutine
@@ -125,7 +126,10 @@ class Node:
             if view.status == "proposed" and mine and view.id not in self._accepting:
                 task = asyncio.create_task(self._accept(view.id))
                 self._accepting[view.id] = task
-                task.add_done_callback(lambda _done, task_id=view.id: self._accepting.pop(task_id, None))
+                task.add_done_callback(functools.partial(self._accepted, view.id))
+
+    def _accepted(self, task: str, _done: asyncio.Task[None]) -> None:
+        self._accepting.pop(task, None)
 
     async def _accept(self, task: str) -> None:
         try:
@@ -180,5 +184,3 @@ class Node:
         for row in self.ledger.query("identity/nodes") or []:  # type: ignore[union-attr]
             if isinstance(row, dict) and row["key"] == self.key.public.raw and row["address"] != address:
                 await self.service.submit(Move(address=address), self.key)
-
-

@@ -77,7 +77,12 @@ class ResultStore:
         info = place(self._chain_id, task.id, task.attempt, step.id, self._org)
         sealed = to_bytes(
             Sealed(
-                task=task.id, attempt=task.attempt, step=step.id, party=self._org, to=to, box=seal(to, info, plain)
+                task=task.id,
+                attempt=task.attempt,
+                step=step.id,
+                party=self._org,
+                to=to,
+                box=seal(to, info, plain),
             )
         )
         path = self._path(task.id, task.attempt, step.id)
@@ -113,7 +118,9 @@ class ResultStore:
         data = self.sealed(task, attempt, step)
         if data is None:
             raise NodeError(
-                "no result of this step is kept here", remedy="ask for a step that this institution received", step=step
+                "no result of this step is kept here",
+                remedy="ask for a step that this institution received",
+                step=step,
             )
         kept = from_bytes(Sealed, data, limit=_LIMIT)
         plain = unseal(secret, place(self._chain_id, task, attempt, step, self._org), kept.box)

@@ -265,7 +265,9 @@ async def _until_joined(service: LedgerService, key: bytes) -> int:
     while service.ledger.query("identity/node", {"id": key}) is None:
         if time.monotonic() > deadline:
             raise DeadlineExceeded(
-                "the ledger does not have this organisation", remedy="ask for a new invitation", seconds=_JOIN_SECONDS
+                "the ledger does not have this organisation",
+                remedy="ask for a new invitation",
+                seconds=_JOIN_SECONDS,
             )
         await service.catch_up_once()
     return service.ledger.height
@@ -281,7 +283,8 @@ def join(folder: Folder, invitation: Invitation) -> int:
     settings = folder.settings()
     if (invitation.organisation, invitation.kind) != (settings.org, settings.kind):
         raise NodeError(
-            f"the invitation is for {invitation.organisation} ({invitation.kind})", remedy="ask for one of your own"
+            f"the invitation is for {invitation.organisation} ({invitation.kind})",
+            remedy="ask for one of your own",
         )
     genesis = from_bytes(Genesis, invitation.genesis)
     height = asyncio.run(_join(folder, invitation))

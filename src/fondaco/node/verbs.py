@@ -320,9 +320,7 @@ class Verbs:
     def _plan(self, document: Json) -> Plan:
         key = self._node.folder.user_key("analyst").public.raw
         coordinator = self._node.chain.org_of(self._node.settings.validator_did)
-        planner = Planner(
-            org=self._org, key=key, coordinator=coordinator, market=self._market, now=int(time.time())
-        )
+        planner = Planner(org=self._org, key=key, coordinator=coordinator, market=self._market, now=int(time.time()))
         return planner.plan(document)
 
     async def explain(self, arguments: Json, _progress: Progress) -> Json:
@@ -335,7 +333,9 @@ class Verbs:
         if plan.missing:
             lacks = ", ".join(f"{m.operation} on {m.dataset} from {m.provider}" for m in plan.missing)
             raise FlowError(
-                f"no grant that can be used covers: {lacks}", remedy="ask for it: fondaco request", missing=len(plan.missing)
+                f"no grant that can be used covers: {lacks}",
+                remedy="ask for it: fondaco request",
+                missing=len(plan.missing),
             )
         workflow = plan.workflow
         msg = tasks.Propose(
@@ -368,7 +368,14 @@ class Verbs:
             state = f"{view.status} {len(view.reported)}"
             if state != shown:
                 shown = state
-                progress({"task": task, "status": view.status, "attempt": view.attempt, "reports": len(view.reported)})
+                progress(
+                    {
+                        "task": task,
+                        "status": view.status,
+                        "attempt": view.attempt,
+                        "reports": len(view.reported),
+                    }
+                )
             if view.status in ("settled", "failed", "abandoned", "expired"):
                 return self._task(task)
             left = deadline - time.monotonic()

@@ -43,7 +43,7 @@ def derive(key: bytes, purpose: str) -> bytes:
 def lock(key: bytes, place: list[Value], plaintext: bytes) -> bytes:
     """Encrypt, bound to a place: nonce and box."""
     nonce = os.urandom(NONCE_BYTES)
-    return nonce + crypto_aead_xchacha20poly1305_ietf_encrypt(plaintext, encode(place), nonce, key)
+    return nonce + bytes(crypto_aead_xchacha20poly1305_ietf_encrypt(plaintext, encode(place), nonce, key))
 
 
 def unlock(key: bytes, place: list[Value], box: bytes) -> bytes:
@@ -54,7 +54,7 @@ def unlock(key: bytes, place: list[Value], box: bytes) -> bytes:
     """
     nonce, body = box[:NONCE_BYTES], box[NONCE_BYTES:]
     try:
-        return crypto_aead_xchacha20poly1305_ietf_decrypt(body, encode(place), nonce, key)
+        return bytes(crypto_aead_xchacha20poly1305_ietf_decrypt(body, encode(place), nonce, key))
     except (nacl.exceptions.CryptoError, ValueError, TypeError) as fault:
         raise Damaged(
             "stored data does not open", remedy="restore the vault folder and vault.key from one backup"

@@ -41,7 +41,7 @@ def make_query(file: str, table: str | None, query: str | None) -> str:
     if table is not None:
         if not _IDENTIFIER.fullmatch(table):
             raise ImportRefused("not the plain name of a table", remedy="give a --query instead", file=file)
-        return "SELECT * FROM " + ".".join(f'"{part}"' for part in table.split("."))  # noqa: S608 - checked above
+        return "SELECT * FROM " + ".".join(f'"{part}"' for part in table.split("."))
     assert query is not None
     bare = query.strip().rstrip(";")
     if not _SELECT.match(bare) or ";" in bare:
@@ -80,7 +80,7 @@ class SqliteSource:
             ) as db:
                 cursor = db.execute(self.query)
                 names = [part[0] for part in cursor.description]
-                yield names, iter(lambda: cursor.fetchone(), None)
+                yield names, iter(cursor.fetchone, None)
         except sqlite3.Error as fault:
             raise _refuse("SQLite refused", fault, self.file) from fault
 
@@ -124,7 +124,7 @@ class DuckdbSource:
     def schema(self) -> Schema:
         """Declared, or the query's own."""
         with self._open() as db:
-            found = db.sql(f"SELECT * FROM ({self.query}) LIMIT 0").to_arrow_table().schema  # noqa: S608
+            found = db.sql(f"SELECT * FROM ({self.query}) LIMIT 0").to_arrow_table().schema
         _match(self.declared, found.names, self.file)
         return self.declared or schema_of(found, self.file)
 
@@ -180,7 +180,9 @@ class PostgresSource:
         detail = fault.args[0] if fault.args else ""
         said = detail.get("M", "") if isinstance(detail, dict) else str(detail)
         return ImportRefused(
-            f"PostgreSQL refused: {said[:200]}", remedy="check the address, the table and the query", file=self.file
+            f"PostgreSQL refused: {said[:200]}",
+            remedy="check the address, the table and the query",
+            file=self.file,
         )
 
     def _fetch(self, db: pg8000.native.Connection, first: Sequence[Sequence[Any]] | None) -> Iterator[Sequence[Any]]:

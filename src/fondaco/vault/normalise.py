@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -56,7 +54,14 @@ def arrow_schema(schema: Schema) -> pa.Schema:
 def plain_column(name: str, kind: str, scale: int = 0) -> Column:
     """A column that nobody declared anything of but its type."""
     return Column(
-        name=name, type=kind, unit="", classification="internal", nullable=True, minimum=None, maximum=None, scale=scale
+        name=name,
+        type=kind,
+        unit="",
+        classification="internal",
+        nullable=True,
+        minimum=None,
+        maximum=None,
+        scale=scale,
     )
 
 
@@ -72,7 +77,7 @@ def cast_batch(batch: pa.RecordBatch, schema: Schema, file: str, first_row: int)
         try:
             arrays.append(values if values.type == target else pc.cast(values, target, safe=True))
         except pa.ArrowInvalid as fault:
-            row = _first_bad(values, lambda one, to=target: pc.cast(one, to, safe=True))
+            row = _first_bad(values, target)
             raise ImportRefused(
                 f"a value is not of type {column.type}",
                 remedy="correct the value, or declare another type for the column",
@@ -90,13 +95,13 @@ def cast_batch(batch: pa.RecordBatch, schema: Schema, file: str, first_row: int)
     return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(schema))
 
 
-def _first_bad(values: pa.Array, convert: Callable[[pa.Array], object]) -> int:
+def _first_bad(values: pa.Array, target: pa.DataType) -> int:
     """The position of the first value that cannot be converted, by halving."""
     low, high = 0, len(values)
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            convert(values.slice(low, middle - low))
+            pc.cast(values.slice(low, middle - low), target, safe=True)
         except pa.ArrowInvalid:
             high = middle
         else:

@@ -126,7 +126,9 @@ class ParquetSource:
             return pq.ParquetFile(self.path)
         except (pa.ArrowInvalid, OSError) as fault:
             first = str(fault).splitlines()[0][:200]
-            raise ImportRefused(f"not a whole Parquet file ({first})", remedy="copy it again", file=self.file) from fault
+            raise ImportRefused(
+                f"not a whole Parquet file ({first})", remedy="copy it again", file=self.file
+            ) from fault
 
     def schema(self) -> Schema:
         """Declared, or the file's own."""
@@ -222,7 +224,7 @@ class JsonLinesSource:
             for row, found in self._objects():
                 names[:] = names or list(found)
                 if found.keys() != dict.fromkeys(names).keys():
-                    odd = sorted(found.keys() ^ set(names))[0]
+                    odd = min(found.keys() ^ set(names))
                     raise self._refuse("a field is missing here, or stands only here", row, odd)
                 yield [found[c.name] for c in schema.columns]
 

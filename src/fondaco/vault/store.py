@@ -36,7 +36,8 @@ MAX_MANIFEST = 64 << 20
 _MANIFEST = "manifest"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS dataset (id TEXT PRIMARY KEY, folder TEXT NOT NULL, keys BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS name (path TEXT, version INTEGER, id TEXT NOT NULL, PRIMARY KEY (path, version)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS name (path TEXT, version INTEGER, id TEXT NOT NULL, PRIMARY KEY (path, version))
+    WITHOUT ROWID;
 """
 Progress = Callable[[int, int], None]
 
@@ -171,7 +172,8 @@ class Vault:
             _sync_folder(self._folder)
             keys = to_bytes(Keys(cid=cid.raw, key=key, salt=crypto.new_key()))
             self._db.execute(
-                "INSERT INTO dataset VALUES (?, ?, ?)", (known, target.name, crypto.lock(self._wrap, ["keys", known], keys))
+                "INSERT INTO dataset VALUES (?, ?, ?)",
+                (known, target.name, crypto.lock(self._wrap, ["keys", known], keys)),
             )
         return cid
 
@@ -196,7 +198,9 @@ class Vault:
             ).fetchone()
             if row is not None and row[0] != known:
                 raise VaultError(
-                    "this version names another dataset", remedy="leave the version out for the next", name=str(name)
+                    "this version names another dataset",
+                    remedy="leave the version out for the next",
+                    name=str(name),
                 )
             if row is None:
                 self._db.execute("INSERT INTO name VALUES (?, ?, ?)", (name.path, version, known))
@@ -221,7 +225,9 @@ class Vault:
         """All names, in order."""
         with self._lock:
             rows = self._db.execute("SELECT path, version, id FROM name ORDER BY path, version").fetchall()
-        return [(DatasetName.parse(path).at(version), Cid.from_raw(self._keys(known).cid)) for path, version, known in rows]
+        return [
+            (DatasetName.parse(path).at(version), Cid.from_raw(self._keys(known).cid)) for path, version, known in rows
+        ]
 
     # -- describing -------------------------------------------------------------------------------------------
 
@@ -253,7 +259,12 @@ class Vault:
         names = tuple(str(name) for name, named in self.names() if named == cid)
         keys = self._keys(self._id(cid))
         return Described(
-            cid, entry.manifest.schema, sum(entry.manifest.rows), entry.manifest.profile, commit(cid, keys.salt), names
+            cid,
+            entry.manifest.schema,
+            sum(entry.manifest.rows),
+            entry.manifest.profile,
+            commit(cid, keys.salt),
+            names,
         )
 
     def opening(self, cid: Cid) -> bytes:
@@ -339,7 +350,11 @@ class _Writer:
         self._check_key()
         profile = tuple(running.profile(name) for name, running in self._profiles.items())
         return Manifest(
-            format=FORMAT, schema=self._schema, chunks=tuple(self._chunks), rows=tuple(self._counts), profile=profile
+            format=FORMAT,
+            schema=self._schema,
+            chunks=tuple(self._chunks),
+            rows=tuple(self._counts),
+            profile=profile,
         )
 
     def _check_key(self) -> None:
@@ -351,7 +366,11 @@ class _Writer:
             if keys.column(name).null_count:
                 row = pc.index(pc.is_null(keys.column(name)), pa.scalar(value=True)).as_py()
                 raise ImportRefused(
-                    "a part of the key is missing", remedy="fill it in", file=self._file, row=row + 1, column=name
+                    "a part of the key is missing",
+                    remedy="fill it in",
+                    file=self._file,
+                    row=row + 1,
+                    column=name,
                 )
         numbered = keys.append_column("__row", pa.array(range(1, keys.num_rows + 1), pa.int64()))
         counted = numbered.group_by(names).aggregate([("__row", "count"), ("__row", "min")])
@@ -392,8 +411,8 @@ class _Running:
         limits = pc.min_max(values).as_py()
         low, high = limits["min"], limits["max"]
         if low is not None:
-            self._smallest = low if self._smallest is None else min(self._smallest, low)  # type: ignore[call-overload]
-            self._largest = high if self._largest is None else max(self._largest, high)  # type: ignore[call-overload]
+            self._smallest = low if self._smallest is None else min(self._smallest, low)
+            self._largest = high if self._largest is None else max(self._largest, high)
 
     def profile(self, name: str) -> ColumnProfile:
         """What was found."""

@@ -70,7 +70,11 @@ def command(*words: str) -> str:
         NodeError: it failed; says what it said.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "fondaco.cli.main", *words], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "fondaco.cli.main", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     if done.returncode:
         raise NodeError(f"fondaco {words[0]} failed: {done.stderr.strip()}", remedy="see the message")

@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import decimal
 from collections.abc import Sequence
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from fondaco.core.codec import Value
 from fondaco.core.models import Column
 from fondaco.engines.base import BadJob, Job, OutOfRange
 
 RING_LIMIT = 1 << 62
+
+Array = NDArray[Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +86,9 @@ def bound(column: Column) -> int:
         return 1
     if column.minimum is None or column.maximum is None:
         raise OutOfRange(
-            "no range is declared for this column", remedy="publish it with minimum and maximum", column=column.name
+            "no range is declared for this column",
+            remedy="publish it with minimum and maximum",
+            column=column.name,
         )
     return max(abs(column.minimum), abs(column.maximum))
 
@@ -110,7 +116,7 @@ def scaled(table: pa.Table, column: Column) -> pa.ChunkedArray:
     if column.type != "bool":
         limits = pc.min_max(whole).as_py()
         low, high = limits["min"], limits["max"]
-        if low is not None and (low < column.minimum or high > column.maximum):  # type: ignore[operator]
+        if low is not None and (low < column.minimum or high > column.maximum):
             raise OutOfRange(
                 "a value is outside the declared range; nothing was shared",
                 remedy="correct the data, or publish a version with a wider range",
@@ -126,17 +132,15 @@ def _aligned(match: pa.Table, data: pa.Table, keys: Sequence[str], selected: str
         db.register("m", numbered)
         db.register("d", data)
         on = " AND ".join(f'm."{key}" = d."{key}"' for key in (key.replace('"', '""') for key in keys))
-        query = f"SELECT {selected} FROM m LEFT JOIN d ON {on} GROUP BY m.__row ORDER BY m.__row"  # noqa: S608
+        query = f"SELECT {selected} FROM m LEFT JOIN d ON {on} GROUP BY m.__row ORDER BY m.__row"
         return db.execute(query).to_arrow_table()
 
 
-def _int64(column: pa.ChunkedArray) -> np.ndarray:
+def _int64(column: pa.ChunkedArray) -> Array:
     return np.asarray(pc.cast(column, pa.int64()).to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
-def summed(
-    table: pa.Table, match: pa.Table, keys: Sequence[str], column: Column
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def summed(table: pa.Table, match: pa.Table, keys: Sequence[str], column: Column) -> tuple[Array, Array, Array]:
     """(n, sum, sum of squares) of a column for each matched key, in scaled integers; nulls are not counted.
 
     Raises:
@@ -145,7 +149,10 @@ def summed(
     whole = scaled(table, column)
     data = table.select(list(keys)).append_column("__v", whole)
     parts = _aligned(
-        match, data, keys, "count(d.__v) AS n, coalesce(sum(d.__v), 0) AS s, coalesce(sum(d.__v * d.__v), 0) AS q"
+        match,
+        data,
+        keys,
+        "count(d.__v) AS n, coalesce(sum(d.__v), 0) AS s, coalesce(sum(d.__v * d.__v), 0) AS q",
     )
     total = pc.sum(parts.column("q")).as_py() or 0
     if int(total) >= RING_LIMIT or len(whole) * bound(column) ** 2 >= RING_LIMIT:
@@ -157,9 +164,7 @@ def summed(
     return _int64(parts.column("n")), _int64(parts.column("s")), _int64(parts.column("q"))
 
 
-def indicators(
-    table: pa.Table, match: pa.Table, keys: Sequence[str], column: str, groups: Sequence[Value]
-) -> np.ndarray:
+def indicators(table: pa.Table, match: pa.Table, keys: Sequence[str], column: str, groups: Sequence[Value]) -> Array:
     """For each matched key and group 1 where the key's row is of the group; shape (groups, keys), int64.
 
     Raises:
@@ -169,7 +174,9 @@ def indicators(
     parts = _aligned(match, data, keys, "min(d.__g) AS low, max(d.__g) AS high")
     if pc.any(pc.not_equal(parts.column("low"), parts.column("high"))).as_py():
         raise BadJob(
-            "a key has rows of more than one group", remedy="group by a column that the key decides", column=column
+            "a key has rows of more than one group",
+            remedy="group by a column that the key decides",
+            column=column,
         )
     low = parts.column("low")
     rows = [_int64(pc.fill_null(pc.equal(low, pa.scalar(_text(group))), fill_value=False)) for group in groups]
@@ -182,7 +189,7 @@ def _text(group: Value) -> str:
     return str(group)
 
 
-def single(table: pa.Table, match: pa.Table | None, keys: Sequence[str], column: Column) -> np.ndarray:
+def single(table: pa.Table, match: pa.Table | None, keys: Sequence[str], column: Column) -> Array:
     """A column's one value for each matched key (or each row where nothing was matched), scaled.
 
     Raises:
@@ -194,7 +201,9 @@ def single(table: pa.Table, match: pa.Table | None, keys: Sequence[str], column:
         parts = _aligned(match, data, keys, "count(d.__v) AS n, min(d.__v) AS v")
         if pc.any(pc.not_equal(parts.column("n"), 1)).as_py():
             raise BadJob(
-                "arithmetic needs one value for each matched key", remedy="choose a key that is unique", column=column.name
+                "arithmetic needs one value for each matched key",
+                remedy="choose a key that is unique",
+                column=column.name,
             )
         whole = parts.column("v")
     if whole.null_count:

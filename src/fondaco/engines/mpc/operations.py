@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fondaco.core.codec import Value
 from fondaco.core.models import Column
-from fondaco.engines.base import BadJob, Job, OutOfRange, Outcome, Report
+from fondaco.engines.base import BadJob, Job, Outcome, OutOfRange, Report
 from fondaco.engines.link import connect
 from fondaco.engines.mpc import inputs
 from fondaco.engines.mpc.runtime import Ring, Session
@@ -20,6 +21,8 @@ from fondaco.engines.mpc.runtime import Ring, Session
 MAX_GROUPS = 64
 _DIVISION_LIMIT = 1 << 36
 _MEANING = ("count", "sum", "sum of squares")
+
+Array = NDArray[Any]
 
 
 def describe(count: int, total: int, squares: int, scale: int) -> dict[str, float | int | None]:
@@ -79,8 +82,8 @@ def statistics(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Ta
         value_column, group_column = inputs.declared(job, value), inputs.declared(job, group)
     groups = _shared_groups(job, session, group.rank, group_column)
     keys, match = inputs.key_names(job), tables.get("match")
-    own: tuple[np.ndarray, ...] = ()
-    flags: np.ndarray | None = None
+    own: tuple[Array, ...] = ()
+    flags: Array | None = None
     if job.rank == value.rank and value_column is not None:
         own = inputs.summed(tables["data"], _needed(match), keys, value_column)
     if job.rank == group.rank and group_column is not None:
@@ -142,7 +145,7 @@ def pooled(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Table 
     if not isinstance(name, str):
         raise BadJob("name the column in parameters.value", remedy="correct the step")
     owners = [rank for rank in range(len(job.parties)) if rank != job.helper]
-    mine: np.ndarray | None = None
+    mine: Array | None = None
     column: Column | None = None
     if job.rank != job.helper:
         column = inputs.declaration(job.columns, name)
@@ -151,7 +154,9 @@ def pooled(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Table 
         whole = inputs.scaled(tables["data"], column).drop_null().to_numpy().astype(object)
         squares = int((whole * whole).sum()) if len(whole) else 0
         if squares >= inputs.RING_LIMIT // len(owners):
-            raise OutOfRange("the sum of squares could overflow the ring", remedy="declare a smaller scale", column=name)
+            raise OutOfRange(
+                "the sum of squares could overflow the ring", remedy="declare a smaller scale", column=name
+            )
         mine = np.array([len(whole), int(whole.sum()) if len(whole) else 0, squares], dtype=np.int64)
     like = np.zeros(3, dtype=np.int64)
     names = [f"p{rank}" for rank in owners]
@@ -209,7 +214,7 @@ def arithmetic(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Ta
     left = inputs.reference(job, parameters.get("left"), "left")
     right = inputs.reference(job, parameters.get("right"), "right")
     divides = operation == "divide"
-    mine: np.ndarray | None = None
+    mine: Array | None = None
     scale = 0
     if job.rank != job.helper:
         a, b = inputs.declared(job, left), inputs.declared(job, right)

@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 import spu
+from numpy.typing import NDArray
 from spu import libspu
 
-from fondaco.engines.base import BadJob, EngineError
+from fondaco.engines.base import BadJob
+from fondaco.errors import EngineError
+
+Array = NDArray[Any]
 
 
 class Ring(enum.Enum):
@@ -37,7 +41,8 @@ def make_config(members: int, ring: Ring) -> libspu.RuntimeConfig:
     """
     if members not in _PROTOCOL:
         raise BadJob(
-            "secret computation runs between two parties, or two and a helper", remedy="name two parties with data"
+            "secret computation runs between two parties, or two and a helper",
+            remedy="name two parties with data",
         )
     config = libspu.RuntimeConfig()
     config.protocol = _PROTOCOL[members]
@@ -57,9 +62,9 @@ class Session:
         self.name = f"{'aby3' if self.members == 3 else 'cheetah'}-fm{ring.value}"
         self._io = spu.Io(self.members, config)
         self._runtime = spu.Runtime(link, config)
-        self._inputs: dict[str, np.ndarray] = {}
+        self._inputs: dict[str, Array] = {}
 
-    def share(self, owner: int, name: str, array: np.ndarray | None, like: np.ndarray) -> None:
+    def share(self, owner: int, name: str, array: Array | None, like: Array) -> None:
         """Share `owner`'s array; others give None. `like` has its public shape and dtype."""
         self._inputs[name] = like
         if self.rank != owner:
@@ -102,7 +107,7 @@ class Session:
         self._runtime.run(executable)
         return list(executable.output_names)
 
-    def open(self, name: str, receivers: Sequence[int]) -> np.ndarray | None:
+    def open(self, name: str, receivers: Sequence[int]) -> Array | None:
         """Open an output to the receivers alone; None for the others."""
         mine = self._runtime.get_var(name)
         for receiver in receivers:
@@ -135,7 +140,8 @@ class Session:
         for rank in range(self.members):
             if rank != self.rank and bytes(self._link.recv(rank)) != mine:
                 raise EngineError(
-                    f"the members do not agree on {what}", remedy="see that all run the same step on the same match"
+                    f"the members do not agree on {what}",
+                    remedy="see that all run the same step on the same match",
                 )
 
     def announce(self, owner: int, number: int) -> int:

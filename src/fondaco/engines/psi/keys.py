@@ -8,15 +8,19 @@ with a null in it matches nothing and is left out; doubled keys count once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from fondaco import _kernel
 from fondaco.engines.base import BadJob
 
 ID_BYTES = 16
+
+Array = NDArray[Any]
 
 
 def distinct_keys(table: pa.Table, names: Sequence[str]) -> pa.Table:
@@ -54,7 +58,7 @@ def encode_keys(keys: pa.Table) -> pa.LargeBinaryArray:
     return pc.cast(joined, pa.large_binary()).combine_chunks()
 
 
-def identifiers(keys: pa.Table, session_key: bytes) -> np.ndarray:
+def identifiers(keys: pa.Table, session_key: bytes) -> Array:
     """The 16-byte identifier of each row, as an array of shape (rows, 16), dtype uint8."""
     if keys.num_rows == 0:
         return np.zeros((0, ID_BYTES), dtype=np.uint8)

@@ -73,7 +73,7 @@ def execute(ctx: Context, kind: str, payload: Value) -> None:
         raise UnknownKind(f"no contract has {kind[:64]}")
     cls, handler = found
     try:
-        msg = from_value(cls, payload)
+        msg: Any = from_value(cls, payload)
     except CodecError as fault:
         raise Malformed(fault.cause) from fault
     handler(ctx, msg)
@@ -105,8 +105,8 @@ def _one(cls: type, where: Callable[[bytes], bytes]) -> Callable[[ReadStore, dic
         wanted = data.get("id")
         if not isinstance(wanted, bytes):
             raise Malformed("the query needs an id of bytes")
-        record = load(store, cls, where(wanted))
-        return None if record is None else to_value(record)
+        found: Any = load(store, cls, where(wanted))
+        return None if found is None else to_value(found)
 
     return query
 

@@ -100,9 +100,7 @@ def publish(ctx: Context, msg: m.Publish) -> None:
     )
     save(ctx.store, keys.dataset(msg.path, msg.version), record)
     ctx.store.set(keys.latest(msg.path), msg.version.to_bytes(4, "big"))
-    ctx.emit(
-        CONTRACT, "published", path=msg.path, version=msg.version, owner=owner, commitment=msg.commitment
-    )
+    ctx.emit(CONTRACT, "published", path=msg.path, version=msg.version, owner=owner, commitment=msg.commitment)
 
 
 def latest(store: ReadStore, path: str) -> int:

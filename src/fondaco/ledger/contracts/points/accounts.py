@@ -39,7 +39,9 @@ def supply(store: ReadStore) -> int:
 def _take(ctx: Context, organisation: str, amount: int) -> None:
     held = balance(ctx.store, organisation)
     if amount > held:
-        raise WrongStatus(f"{organisation} has {held} points, {amount} are needed", remedy="ask for fewer or buy points")
+        raise WrongStatus(
+            f"{organisation} has {held} points, {amount} are needed", remedy="ask for fewer or buy points"
+        )
     write_number(ctx.store, keys.balance(organisation), held - amount)
 
 

@@ -39,7 +39,7 @@ def transfer(ctx: Context, msg: m.Transfer) -> None:
 def propose_mint(ctx: Context, msg: m.ProposeMint) -> None:
     """Put a minting of points to the vote."""
     authority.user_or_admins(ctx, msg.by, "governor")
-    if not 1 <= len(msg.amounts) <= MAX_MINTED or not all(0 < a and is_amount(a) for a in msg.amounts.values()):
+    if not 1 <= len(msg.amounts) <= MAX_MINTED or not all(a > 0 and is_amount(a) for a in msg.amounts.values()):
         raise Invalid("a mint gives one or more points to 1 to 64 organisations")
     for name in msg.amounts:
         if authority.organisation(ctx.store, name) is None:
