@@ -201,7 +201,12 @@ class World:
             scale=0,
         )
         terms = Terms(
-            operations=("mpc.statistics",), purposes=("delay-study",), price=100, minimum_rows=1, minimum_count=1, rules=rules
+            operations=("mpc.statistics",),
+            purposes=("delay-study",),
+            price=100,
+            minimum_rows=1,
+            minimum_count=1,
+            rules=rules,
         )
         msg = Publish(
             path=path,
@@ -267,7 +272,7 @@ class World:
         for party in ("airline", "weather"):
             msg = Report(task=task, attempt=1, step="statistics", outcome=hashlib.sha256(party.encode()).digest())
             self.must(msg, f"{party}/node")
-        store = self.ledger._storage  # noqa: SLF001
+        store = self.ledger._storage
         record = load_task(store, task)
         self.must(Finish(task=task, result=result_hash(record, outcomes(store, record))), "authority/node")
         self.must(Settle(task=task), "airline/node")
@@ -282,7 +287,12 @@ class World:
         self.run(task)
         assert self.propose(theirs, mine, grant).result.code != 0
         rule = Rule(
-            organisations=("airline",), operations=("mpc.statistics",), purposes=("delay-study",), columns=(), uses=5, until=START + 10**9
+            organisations=("airline",),
+            operations=("mpc.statistics",),
+            purposes=("delay-study",),
+            columns=(),
+            uses=5,
+            until=START + 10**9,
         )
         free = self.publish("weather", "wind", rules=(rule,))
         second = grant_id(self.request(free), 0)

@@ -237,10 +237,22 @@ class Application:
         return tuple(self._changes.changes)
 
     def _context(
-        self, store: Overlay, height: int, time: int, signers: tuple[bytes, ...], tx: bytes, events: list[Event]
+        self,
+        store: Overlay,
+        height: int,
+        time: int,
+        signers: tuple[bytes, ...],
+        tx: bytes,
+        events: list[Event],
     ) -> Context:
         return Context(
-            store=store, chain=self.chain, height=height, time=time // _NANOS, signers=signers, tx=tx, events=events
+            store=store,
+            chain=self.chain,
+            height=height,
+            time=time // _NANOS,
+            signers=signers,
+            tx=tx,
+            events=events,
         )
 
     def _open(self, data: bytes) -> Transaction:

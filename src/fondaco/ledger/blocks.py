@@ -199,9 +199,7 @@ class Validator:
 
 def validators_hash(validators: tuple[Validator, ...]) -> bytes:
     """ValidatorSet.Hash: over SimpleValidator{pub_key, voting_power} in the set's order."""
-    return merkle_root(
-        [field_message(1, field_bytes(1, v.key)) + field_varint(2, v.power) for v in validators]
-    )
+    return merkle_root([field_message(1, field_bytes(1, v.key)) + field_varint(2, v.power) for v in validators])
 
 
 def data_hash(txs: tuple[bytes, ...]) -> bytes:

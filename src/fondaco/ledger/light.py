@@ -168,8 +168,10 @@ def verify_anchor(trusted: Trusted, anchor: Anchor) -> Trusted:
     """
     now = verify_header(trusted, anchor.header, anchor.commit, anchor.validators)
     roots = (anchor.state_root, anchor.log_root)
-    if not 0 <= anchor.log_size < MAX_SIZE or any(len(root) != len(EMPTY_HASH) for root in roots) or (
-        app_hash(anchor.state_root, anchor.log_root, anchor.log_size) != anchor.header.app_hash
+    if (
+        not 0 <= anchor.log_size < MAX_SIZE
+        or any(len(root) != len(EMPTY_HASH) for root in roots)
+        or (app_hash(anchor.state_root, anchor.log_root, anchor.log_size) != anchor.header.app_hash)
     ):
         raise _refuse("app-hash", "the roots are not those of the header", height=anchor.header.height)
     return now

@@ -154,9 +154,7 @@ def verify_event(proof: EventProof, root: bytes) -> None:
     verify_inclusion(proof.leaf, proof.index, proof.size, proof.path, root, check="event-inclusion")
 
 
-def verify_inclusion(
-    leaf: bytes, index: int, size: int, path: tuple[bytes, ...], root: bytes, *, check: str
-) -> None:
+def verify_inclusion(leaf: bytes, index: int, size: int, path: tuple[bytes, ...], root: bytes, *, check: str) -> None:
     """Raise ProofError unless `leaf` is entry `index` of the `size` under this root (RFC 9162 section 2.1.3.2)."""
 
     def refuse(cause: str) -> ProofError:

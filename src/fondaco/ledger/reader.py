@@ -245,7 +245,9 @@ class Ledger:
             return header, commit, self._storage, self._app.tree, self._app.log
         if self._before is None:
             raise LedgerError(
-                "the present state is in no header yet", remedy="ask again after the next block", height=self.height
+                "the present state is in no header yet",
+                remedy="ask again after the next block",
+                height=self.height,
             )
         before, size = self._before
         return header, commit, before, Tree(before), Log(self._storage, size)
@@ -333,7 +335,9 @@ def read_results(data: bytes) -> list[TxResult]:
     for row in decoded if isinstance(decoded, list) else []:
         match row:
             case [int(code), str(space), str(error), str(cause), str(remedy), list(events)]:
-                found.append(TxResult(code, space, error, cause, remedy, tuple(e for e in events if isinstance(e, int))))
+                found.append(
+                    TxResult(code, space, error, cause, remedy, tuple(e for e in events if isinstance(e, int)))
+                )
             case _:
                 raise LedgerError("the stored results are damaged", remedy="restore the ledger folder")
     return found

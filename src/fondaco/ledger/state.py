@@ -155,8 +155,7 @@ class Tree:
     def update(self, changes: dict[bytes, bytes | None]) -> bytes:
         """Apply changed values (None: removed) to the pending nodes; the new root."""
         moves: list[_Change] = sorted(
-            (path_of(key), None if value is None else hashlib.sha256(value).digest())
-            for key, value in changes.items()
+            (path_of(key), None if value is None else hashlib.sha256(value).digest()) for key, value in changes.items()
         )
         if moves:
             node = self._apply(0, 0, moves)
@@ -244,7 +243,9 @@ def verify_state(proof: StateProof, root: bytes) -> None:
 
     def refuse(cause: str) -> ProofError:
         return ProofError(
-            cause, check="state-proof", remedy="ask for the proof again, from a node you trust to be up to date"
+            cause,
+            check="state-proof",
+            remedy="ask for the proof again, from a node you trust to be up to date",
         )
 
     if len(proof.siblings) > DEPTH or any(len(s) != len(EMPTY) for s in proof.siblings):

@@ -42,7 +42,10 @@ class Storage:
         self._nodes: dict[bytes, bytes | None] = {}
         self._learned: list[tuple[dict[bytes, bytes | None], dict[bytes, bytes | None]]] = []
         self._db = sqlite3.connect(
-            ":memory:" if path is None else str(path), check_same_thread=False, isolation_level=None, timeout=0
+            ":memory:" if path is None else str(path),
+            check_same_thread=False,
+            isolation_level=None,
+            timeout=0,
         )
         try:
             self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -140,7 +143,8 @@ class Storage:
                 self._db.execute("COMMIT")
             except sqlite3.Error as fault:
                 raise LedgerError(
-                    f"the ledger could not be written ({fault})", remedy="free the disk and start the node again"
+                    f"the ledger could not be written ({fault})",
+                    remedy="free the disk and start the node again",
                 ) from fault
             finally:
                 if self._db.in_transaction:

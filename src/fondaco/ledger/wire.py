@@ -1,5 +1,6 @@
-"""The few protobuf shapes whose hashes are consensus, written by hand (field numbers as CometBFT v0.38 publishes
-them in proto/tendermint/types). Writing only: nothing here reads bytes from outside. Proto3: zero values are left out.
+"""The few protobuf shapes whose hashes are consensus, written by hand.
+
+Field numbers are as CometBFT v0.38 publishes them in proto/tendermint/types. Writing only: nothing here reads bytes from outside. Proto3: zero values are left out.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ def to_text(report: Verified) -> str:
         f"verified: chain {report.chain}, height {report.height}, {what}",
         f"trust root {report.trust_root} ({'pinned by you' if report.pinned else 'NOT pinned: compare it'})",
         f"exported by {report.exporter_organisation} ({report.exporter})",
-        f"{report.headers} headers, {report.transactions} transactions ({report.refused} refused), "
-        + f"{report.events} events, {report.states} records",
+        f"{report.headers} headers, {report.transactions} transactions ({report.refused} refused)",
+        f"{report.events} events, {report.states} records",
     ]
     for grant in report.grants:
         lines.append(
@@ -80,7 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Verify the file that the arguments name, and print what it shows."""
     parser = argparse.ArgumentParser(prog="python -m fondaco.ledger.audit", description="Verify an audit bundle.")
     parser.add_argument("file", type=Path)
-    parser.add_argument("--trust-root", default=None, metavar="HEX", help="the genesis hash that the consortium published")
+    parser.add_argument(
+        "--trust-root", default=None, metavar="HEX", help="the genesis hash that the consortium published"
+    )
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args(arguments)
     try:

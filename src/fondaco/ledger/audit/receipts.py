@@ -305,7 +305,13 @@ def _task(evidence: Evidence, proposed: Entry, by_grant: Mapping[bytes, GrantRec
     record = evidence.record(task_keys.task(task))
     status = _typed(record, "status", str)
     result = _check_result(task, finished, reported)
-    _after("proposal, attempts, finish and settlement", proposed.number, *_numbers(running), _last(finished), settled)
+    _after(
+        "proposal, attempts, finish and settlement",
+        proposed.number,
+        *_numbers(running),
+        _last(finished),
+        settled,
+    )
     _same(
         "task and record",
         (record.get("workflow_hash"), workflow),
@@ -345,7 +351,12 @@ def _task(evidence: Evidence, proposed: Entry, by_grant: Mapping[bytes, GrantRec
 
 
 def _check_use(
-    evidence: Evidence, proposed: Entry, relied: Entry, by_grant: Mapping[bytes, GrantReceipt], *, started: bool
+    evidence: Evidence,
+    proposed: Entry,
+    relied: Entry,
+    by_grant: Mapping[bytes, GrantReceipt],
+    *,
+    started: bool,
 ) -> None:
     """A grant that a task relies on is the proposer's, for the task's purpose, issued before, and used once."""
     found = by_grant.get(relied.raw("grant"))
@@ -374,7 +385,9 @@ def _check_result(task: bytes, finished: list[Entry], reported: list[Entry]) -> 
         for event in reported
         if event.number_of("attempt") == attempt
     )
-    flat = [part for _key, _n, e in parts for part in (e.text("step").encode(), e.text("party").encode(), e.raw("outcome"))]
+    flat = [
+        part for _key, _n, e in parts for part in (e.text("step").encode(), e.text("party").encode(), e.raw("outcome"))
+    ]
     _same("reports and result", (done.raw("result"), derive("result", task, attempt.to_bytes(2, "big"), *flat)))
     return done.raw("result")
 

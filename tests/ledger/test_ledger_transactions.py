@@ -1,0 +1,123 @@
+"""A transaction has one form; nobody but its signers can make another of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ledger_world import CHAIN, Add, adding, key
+
+from fondaco.core.codec import decode, encode
+from fondaco.core.messages import from_bytes, to_bytes
+from fondaco.errors import FondacoError
+from fondaco.ledger.transactions import (
+    MAX_BYTES,
+    BadTransaction,
+    Body,
+    Envelope,
+    build,
+    open_transaction,
+)
+
+ALICE, BOB, CAROL = key("alice"), key("bob"), key("carol")
+MESSAGE = Add(name="n", amount=1)
+TX = build(CHAIN, MESSAGE, (ALICE, BOB, CAROL), nonce=bytes(16), expires=5)
+
+
+def _parts() -> tuple[Envelope, Body]:
+    envelope = from_bytes(Envelope, TX)
+    return envelope, from_bytes(Body, envelope.body)
+
+
+def _refused(data: bytes) -> None:
+    with pytest.raises(FondacoError):
+        open_transaction(data, CHAIN)
+
+
+def test_what_is_built_opens_with_its_signers_the_author_first() -> None:
+    opened = open_transaction(TX, CHAIN)
+    assert opened.signers[0] == ALICE.public.raw
+    assert list(opened.signers[1:]) == sorted((BOB.public.raw, CAROL.public.raw))
+    assert (opened.body.kind, opened.body.payload) == ("counter.add/1", {"name": "n", "amount": 1})
+    assert build(CHAIN, MESSAGE, (ALICE, CAROL, BOB), nonce=bytes(16), expires=5) == TX
+
+
+def test_a_transaction_of_another_chain_is_refused() -> None:
+    with pytest.raises(BadTransaction, match="another chain"):
+        open_transaction(TX, "another")
+
+
+def test_nobody_can_take_a_signature_away_or_add_one() -> None:
+    envelope, body = _parts()
+    mallory = key("mallory")
+    _refused(to_bytes(dataclasses.replace(envelope, signatures=envelope.signatures[:2])))
+    _refused(to_bytes(dataclasses.replace(envelope, signatures=(*envelope.signatures, bytes(64)))))
+    more = to_bytes(dataclasses.replace(body, signers=(*body.signers, mallory.public.raw)))
+    _refused(to_bytes(Envelope(body=more, signatures=(*envelope.signatures, mallory.sign("tx", more)))))
+    fewer = to_bytes(dataclasses.replace(body, signers=body.signers[:2]))
+    _refused(to_bytes(Envelope(body=fewer, signatures=envelope.signatures[:2])))
+
+
+def test_the_order_of_signers_is_fixed_and_nobody_signs_twice() -> None:
+    _envelope, body = _parts()
+    by_key = {s.public.raw: s for s in (ALICE, BOB, CAROL)}
+    author, one, two = body.signers
+    for signers in ((author, two, one), (author, one, one), (author, author, one), ()):
+        changed = to_bytes(dataclasses.replace(body, signers=signers))
+        _refused(to_bytes(Envelope(body=changed, signatures=tuple(by_key[k].sign("tx", changed) for k in signers))))
+
+
+def test_every_changed_byte_is_refused() -> None:
+    for at in range(len(TX)):
+        _refused(TX[:at] + bytes((TX[at] ^ 1,)) + TX[at + 1 :])
+    _refused(TX + b"\x00")
+    _refused(TX[:-1])
+
+
+def test_a_signature_with_a_shifted_scalar_is_refused() -> None:
+    """RFC 8032 section 5.1.7: S must be below the group order; adding the order must not give a second form."""
+    envelope, _body = _parts()
+    order = (1 << 252) + 27742317777372353535851937790883648493
+    first = envelope.signatures[0]
+    shifted = int.from_bytes(first[32:], "little") + order
+    forged = first[:32] + shifted.to_bytes(32, "little")
+    _refused(to_bytes(dataclasses.replace(envelope, signatures=(forged, *envelope.signatures[1:]))))
+
+
+def test_unknown_missing_and_ill_typed_fields_are_refused() -> None:
+    tree = decode(TX)
+    assert isinstance(tree, dict)
+    _refused(encode(tree | {"extra": 1}))
+    _refused(encode({"body": tree["body"]}))
+    _refused(encode(tree | {"body": "text"}))
+    _envelope, body = _parts()
+    for changed in (
+        dataclasses.replace(body, nonce=bytes(15)),
+        dataclasses.replace(body, expires=0),
+        dataclasses.replace(body, signers=(bytes(31),)),
+    ):
+        data = to_bytes(changed)
+        _refused(to_bytes(Envelope(body=data, signatures=(ALICE.sign("tx", data),) * len(changed.signers))))
+
+
+def test_64_kib_is_the_limit() -> None:
+    whole = build(CHAIN, Add(name="x" * (MAX_BYTES - 400), amount=1), (ALICE,), nonce=bytes(16), expires=5)
+    assert len(whole) <= MAX_BYTES
+    assert open_transaction(whole, CHAIN).signers == (ALICE.public.raw,)
+    _refused(build(CHAIN, Add(name="x" * MAX_BYTES, amount=1), (ALICE,), nonce=bytes(16), expires=5))
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_are_refused_by_name(data: bytes) -> None:
+    _refused(data)
+
+
+@given(st.data())
+def test_a_damaged_transaction_is_refused_by_name(data: st.DataObject) -> None:
+    whole = adding("n", 1, number=bytes(16))
+    at, much = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.binary(min_size=1, max_size=4))
+    damaged = whole[:at] + much + whole[at + len(much) :]
+    if damaged != whole:
+        _refused(damaged)
