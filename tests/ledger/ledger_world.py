@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
+import os
 from pathlib import Path
 
 from fondaco.core.codec import Value
@@ -39,7 +39,6 @@ from fondaco.ledger.transactions import build
 CHAIN = "test-chain"
 START = 1_700_000_000
 VALIDATOR = "validator"
-_numbers = itertools.count(1)
 
 
 def key(name: str) -> SecretKey:
@@ -49,7 +48,7 @@ def key(name: str) -> SecretKey:
 
 def nonce() -> bytes:
     """A nonce that no other call gives."""
-    return next(_numbers).to_bytes(16, "big")
+    return os.urandom(16)
 
 
 # -- a counter, where the rules of a consortium would be in the way ------------------------------------------------

@@ -1,6 +1,7 @@
-"""The few protobuf shapes whose hashes are consensus, written by hand.
+"""The few protobuf shapes whose hashes are consensus, written by hand, zero values left out (proto3).
 
-Field numbers are as CometBFT v0.38 publishes them in proto/tendermint/types. Writing only: nothing here reads bytes from outside. Proto3: zero values are left out.
+Field numbers are those that CometBFT v0.38 publishes in proto/tendermint/types. Writing only: nothing here reads
+bytes from outside. It trusts its callers with the ranges of numbers; it leaks nothing.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fondaco.core.messages import to_value
 from fondaco.errors import ProofError
-from fondaco.ledger.audit.format import MAX_BUNDLE, refuse
+from fondaco.ledger.audit.format import MAX_BUNDLE, GrantReceipt, Receipt, refuse
 from fondaco.ledger.audit.verify import Verified, verify
 
 
@@ -61,19 +61,25 @@ def to_text(report: Verified) -> str:
         f"{report.headers} headers, {report.transactions} transactions ({report.refused} refused)",
         f"{report.events} events, {report.states} records",
     ]
-    for grant in report.grants:
-        lines.append(
-            f"grant {grant.grant.hex()[:16]}: {grant.provider} let {grant.holder} use {grant.path}@{grant.version} "
-            f"for {grant.purpose} by {grant.basis}; {len(grant.used)} of {grant.uses_total} uses; "
-            f"{grant.paid} points paid; {grant.status}"
-        )
-    for task in report.receipts:
-        result = "no result" if not task.result else f"result {task.result.hex()[:16]}"
-        lines.append(
-            f"task {task.task.hex()[:16]}: by {task.initiator}, coordinated by {task.coordinator}, "
-            f"{len(task.grants)} grants, {len(task.running)} attempts, {result}; {task.status}"
-        )
+    lines += [_grant_line(grant) for grant in report.grants]
+    lines += [_task_line(receipt) for receipt in report.receipts]
     return "\n".join([*lines, f"checks: {', '.join(report.checks)}"])
+
+
+def _grant_line(grant: GrantReceipt) -> str:
+    return (
+        f"grant {grant.grant.hex()[:16]}: {grant.provider} let {grant.holder} use {grant.path}@{grant.version} "
+        f"for {grant.purpose} by {grant.basis}; {len(grant.used)} of {grant.uses_total} uses; "
+        f"{grant.paid} points paid; {grant.status}"
+    )
+
+
+def _task_line(task: Receipt) -> str:
+    result = f"result {task.result.hex()[:16]}" if task.result else "no result"
+    return (
+        f"task {task.task.hex()[:16]}: by {task.initiator}, coordinated by {task.coordinator}, "
+        f"{len(task.grants)} grants, {len(task.running)} attempts, {result}; {task.status}"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -49,10 +49,7 @@ def export(ledger: Ledger, secret: SecretKey, *, task: bytes | None = None) -> b
         chosen = events if task is None else _related(events, task)
         tip = anchor.header.height
         places = {(event.height, event.index) for event in chosen if event.height}
-        if task is None:
-            heights = set(range(1, tip))
-        else:
-            heights = {height for height, _index in places}
+        heights = set(range(1, tip)) if task is None else {height for height, _index in places}
         blocks = {height: _block(ledger, height) for height in sorted(heights)}
         transactions = [
             proven

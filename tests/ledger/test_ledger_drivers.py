@@ -1,0 +1,405 @@
+"""The embedded driver makes CometBFT's blocks; a follower believes only what it computed itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ledger_world import (
+    START,
+    VALIDATOR,
+    Counter,
+    World,
+    adding,
+    consortium_genesis,
+    counter_genesis,
+    counter_ledger,
+    key,
+    transfer,
+)
+
+from fondaco.core.codec import Value
+from fondaco.core.messages import from_bytes, to_bytes
+from fondaco.errors import CodecError, DeadlineExceeded, FondacoError, LedgerError, ProofError
+from fondaco.ledger.application import Application
+from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, Commit, CommitSig, block_id, data_hash, vote_bytes
+from fondaco.ledger.contracts import registry as contracts
+from fondaco.ledger.contracts.kit import Context
+from fondaco.ledger.embedded import EmbeddedLedger
+from fondaco.ledger.follower import Diverged, FollowerLedger
+from fondaco.ledger.light import trust_genesis, verify_header, verify_proof
+from fondaco.ledger.log import verify_consistency
+from fondaco.ledger.storage import Storage
+from fondaco.ledger.transactions import BadTransaction
+
+
+@pytest.fixture
+def ledger() -> Iterator[EmbeddedLedger]:
+    """An embedded ledger of counters, in memory."""
+    made = counter_ledger()
+    yield made
+    made.stop()
+
+
+def block_of(data: bytes) -> Block:
+    """A decoded block."""
+    return from_bytes(Block, data, limit=MAX_WIRE_BYTES)
+
+
+def resigned(block: Block, **changes: object) -> bytes:
+    """The block with another header, signed by the validator itself."""
+    header = dataclasses.replace(block.header, **changes)  # type: ignore[arg-type]
+    unsigned = dataclasses.replace(block.commit, block=block_id(header, block.txs, block.last_commit), signatures=())
+    time = block.commit.signatures[0].time
+    signature = key(VALIDATOR).sign_raw(vote_bytes(header.chain, unsigned, time))
+    place = dataclasses.replace(block.commit.signatures[0], signature=signature)
+    commit = dataclasses.replace(unsigned, signatures=(place,))
+    return to_bytes(dataclasses.replace(block, header=header, commit=commit))
+
+
+# -- embedded ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_submission_ends_with_its_place_and_result(ledger: EmbeddedLedger) -> None:
+    good = ledger.submit(adding("n", 5)).result(10)
+    bad = ledger.submit(adding("n", 101)).result(10)
+    assert (good.result.code, good.result.events) == (0, (1,))
+    assert (bad.result.code, bad.result.codespace) == (7, "counter")
+    assert bad.result.cause == "over 100 at once"
+    assert bad.result.remedy == "add less"
+    assert ledger.query("all") == {"counter/first": 1, "counter/n": 5}
+    (index, event), *_ = ledger.events(1, 10)
+    assert (index, event["kind"], event["height"], event["tx"]) == (1, "added", good.height, good.tx)
+
+
+def test_it_says_of_itself_what_it_is(ledger: EmbeddedLedger) -> None:
+    assert "tamper-evident, not Byzantine fault tolerant" in ledger.status().says
+
+
+def test_every_header_links_and_is_signed_and_carries_the_hash_before(ledger: EmbeddedLedger) -> None:
+    for n in range(4):
+        ledger.submit(adding(f"n{n}", n)).result(10)
+    ledger.wait_provable(10)
+    trusted = trust_genesis(counter_genesis())
+    times = [START * 10**9]
+    last = Commit(height=0, round=0, block=block_of(ledger.blocks(1, 1)[0]).header.last_block, signatures=())
+    for data in ledger.blocks(1, 100):
+        block = block_of(data)
+        trusted = verify_header(trusted, block.header, block.commit, counter_genesis().validators)
+        assert block.last_commit == last
+        assert block.commit.block == block_id(block.header, block.txs, block.last_commit)
+        assert block.header.time > times[-1]
+        times.append(block.header.time)
+        last = block.commit
+
+
+def test_an_idle_ledger_makes_one_proof_block_and_rests(ledger: EmbeddedLedger) -> None:
+    height = ledger.submit(adding("n", 1)).result(10).height
+    ledger.wait_height(height + 1, 10)
+    assert ledger.provable()
+    with pytest.raises(DeadlineExceeded, match="did not reach"):
+        ledger.wait_height(height + 2, 0.2)
+
+
+def test_many_threads_are_grouped_into_few_blocks(ledger: EmbeddedLedger) -> None:
+    done: list[int] = []
+
+    def work(name: str) -> None:
+        futures = [ledger.submit(adding(name, 1)) for _n in range(50)]
+        done.extend(future.result(30).height for future in futures)
+
+    threads = [threading.Thread(target=work, args=(f"n{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(done) == 200
+    assert len(set(done)) < 50
+    counters = ledger.query("all")
+    assert isinstance(counters, dict)
+    assert [counters[f"counter/n{n}"] for n in range(4)] == [50] * 4
+
+
+def test_the_same_transaction_twice_is_executed_once(ledger: EmbeddedLedger) -> None:
+    tx = adding("n", 1)
+    first, second = ledger.submit(tx), ledger.submit(tx)
+    assert first.result(10).result.code == 0
+    with pytest.raises(BadTransaction, match="doubled"):
+        second.result(10)
+    with pytest.raises(BadTransaction, match="executed before"):
+        ledger.submit(tx)
+
+
+def test_a_submission_cannot_be_taken_back(ledger: EmbeddedLedger) -> None:
+    future = ledger.submit(adding("n", 1))
+    assert not future.cancel()
+    assert future.result(10).result.code == 0
+
+
+def test_proofs_can_be_made_while_blocks_keep_coming(ledger: EmbeddedLedger) -> None:
+    trusted = trust_genesis(counter_genesis())
+    sizes: list[tuple[int, bytes]] = []
+    for n in range(6):
+        futures = [ledger.submit(adding("n", 1)) for _m in range(5)]
+        futures[-1].result(10)
+        proof = ledger.prove([b"counter/n", b"counter/none"], [0])
+        verify_proof(trusted, proof)
+        value = int.from_bytes(proof.states[0].value or b"", "big")
+        assert value == proof.anchor.log_size - 1
+        assert 5 * n <= value <= 5 * n + 5
+        sizes.append((proof.anchor.log_size, proof.anchor.log_root))
+    ledger.wait_provable(10)
+    now = ledger.anchor()
+    for size, root in sizes:
+        shown = ledger.consistency(size)
+        verify_consistency(shown.old, shown.new, root, now.log_root, shown.path)
+
+
+def test_watchers_hear_each_height_in_order(ledger: EmbeddedLedger) -> None:
+    heard: list[int] = []
+    ledger.wait_height(1, 10)
+    ledger.watch(heard.append)
+    last = ledger.submit(adding("n", 1)).result(10).height
+    ledger.wait_height(last + 1, 10)
+    ledger.submit(adding("n", 1)).result(10)
+    assert heard == list(range(heard[0], heard[-1] + 1))
+
+
+def test_another_validators_key_is_refused() -> None:
+    with pytest.raises(LedgerError, match="not that of the chain"):
+        EmbeddedLedger(None, counter_genesis(), Counter(), key("stranger"))
+    with pytest.raises(LedgerError, match="not that of the chain"):
+        EmbeddedLedger(None, dataclasses.replace(counter_genesis(), validators=()), Counter(), key(VALIDATOR))
+
+
+def test_a_folder_belongs_to_one_chain_and_to_one_process(tmp_path: Path) -> None:
+    ledger = counter_ledger(tmp_path)
+    with pytest.raises(LedgerError, match="cannot be opened"):
+        counter_ledger(tmp_path)
+    ledger.stop()
+    other = dataclasses.replace(counter_genesis(), chain="another")
+    with pytest.raises(LedgerError, match="another chain"):
+        EmbeddedLedger(tmp_path, other, Counter(), key(VALIDATOR))
+    counter_ledger(tmp_path).stop()
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").write_bytes(b"this is no database" * 100)
+    with pytest.raises(LedgerError, match="cannot be opened"):
+        counter_ledger(tmp_path)
+
+
+def test_a_reopened_ledger_goes_on_where_it_was(tmp_path: Path) -> None:
+    first = counter_ledger(tmp_path)
+    first.submit(adding("n", 3)).result(10)
+    first.wait_provable(10)
+    before = first.status()
+    first.stop()
+    second = counter_ledger(tmp_path)
+    assert second.status().app_hash == before.app_hash
+    assert second.status().height >= before.height
+    assert second.submit(adding("n", 4)).result(10).result.code == 0
+    assert second.query("all") == {"counter/first": 1, "counter/n": 7}
+    second.stop()
+
+
+def test_a_stopped_ledger_takes_nothing_more() -> None:
+    ledger = counter_ledger()
+    waiting = ledger.submit(adding("n", 1))
+    ledger.stop()
+    assert waiting.result(1).result.code == 0
+    assert (ledger.genesis.chain, ledger.height > 0) == ("test-chain", True)
+
+
+class Broken(Counter):
+    """Contracts with a defect that no error names."""
+
+    def execute(self, ctx: Context, kind: str, payload: Value) -> None:
+        """Fail as only a defect does."""
+        raise ZeroDivisionError
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_defect_leaves_nobody_waiting_and_nothing_half_done() -> None:
+    ledger = EmbeddedLedger(None, counter_genesis(), Broken(), key(VALIDATOR))
+    ledger.wait_provable(10)
+    before = ledger.status()
+    future = ledger.submit(adding("n", 1))
+    with pytest.raises(LedgerError, match="ended by a defect"):
+        future.result(10)
+    with pytest.raises(LedgerError, match="ended by a defect"):
+        ledger.submit(adding("n", 2))
+    assert ledger.status() == before
+    ledger.stop()
+
+
+def test_a_full_disk_ends_the_ledger_with_its_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = counter_ledger(tmp_path)
+    ledger.wait_provable(10)
+    before = ledger.status()
+
+    def full(_self: Storage, db: sqlite3.Connection, _changes: object) -> None:
+        db.execute("INSERT INTO nowhere VALUES (1)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "put_nodes", full)
+        with pytest.raises(LedgerError, match="could not be written"):
+            ledger.submit(adding("n", 1)).result(10)
+    assert ledger.query("all") == {"counter/first": 1}
+    ledger.stop()
+    again = counter_ledger(tmp_path)
+    assert again.status().app_hash == before.app_hash
+    assert again.submit(adding("n", 1)).result(10).result.code == 0
+    again.stop()
+
+
+# -- follower -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chain() -> list[bytes]:
+    """Blocks of a consortium at work."""
+    world = World()
+    world.story()
+    blocks = world.ledger.blocks(1, 1000)
+    world.ledger.stop()
+    return blocks
+
+
+def follow(folder: Path | None = None) -> FollowerLedger:
+    """A follower of the consortium."""
+    return FollowerLedger(folder, consortium_genesis(), contracts)
+
+
+def test_a_follower_computes_the_same_and_proves_the_same(chain: list[bytes], tmp_path: Path) -> None:
+    world = World()
+    world.story()
+    follower = follow(tmp_path)
+    for data in world.ledger.blocks(1, 1000):
+        follower.apply(data)
+    assert follower.status().app_hash == world.ledger.status().app_hash
+    proof = follower.prove([b"points/supply"], [0])
+    verify_proof(trust_genesis(consortium_genesis()), proof)
+    assert to_bytes(proof) == to_bytes(world.ledger.prove([b"points/supply"], [0]))
+    assert follower.query("points/supply") == world.ledger.query("points/supply")
+    world.ledger.stop()
+    follower.close()
+
+
+def test_a_follower_catches_up_after_a_restart_and_passes_over_what_it_has(chain: list[bytes], tmp_path: Path) -> None:
+    follower = follow(tmp_path)
+    for data in chain[:7]:
+        follower.apply(data)
+    follower.close()
+    follower = follow(tmp_path)
+    assert follower.height == 7
+    assert follower.apply(chain[3]) == 7
+    with pytest.raises(LedgerError, match="does not follow"):
+        follower.apply(chain[8])
+    for data in chain:
+        follower.apply(data)
+    assert follower.height == len(chain)
+    follower.close()
+
+
+Change = Callable[[Block], Block]
+
+
+def _commit(**changes: object) -> Change:
+    return lambda b: dataclasses.replace(b, commit=dataclasses.replace(b.commit, **changes))  # type: ignore[arg-type]
+
+
+CARRIED: dict[str, Change] = {
+    "a transaction left out": lambda b: dataclasses.replace(b, txs=()),
+    "a transaction more": lambda b: dataclasses.replace(b, txs=(*b.txs, transfer(1))),
+    "another header": lambda b: dataclasses.replace(b, header=dataclasses.replace(b.header, app_hash=bytes(32))),
+    "another last commit": lambda b: dataclasses.replace(b, last_commit=dataclasses.replace(b.last_commit, round=1)),
+    "no signature": _commit(signatures=()),
+    "another round": _commit(round=1),
+    "a signature more": lambda b: dataclasses.replace(
+        b,
+        commit=dataclasses.replace(
+            b.commit,
+            signatures=(*b.commit.signatures, CommitSig(flag=2, address=bytes(20), time=1, signature=bytes(64))),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", sorted(CARRIED))
+def test_what_a_carrier_changed_is_refused_and_the_true_block_still_applies(what: str, chain: list[bytes]) -> None:
+    follower = follow()
+    for data in chain[:2]:
+        follower.apply(data)
+    with pytest.raises(ProofError):
+        follower.apply(to_bytes(CARRIED[what](block_of(chain[2]))))
+    assert follower.evidence is None
+    assert follower.apply(chain[2]) == 3
+    follower.close()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"app_hash": bytes(32)},
+        {"last_results_hash": bytes(32)},
+        {"consensus_hash": bytes(32)},
+        {"app_version": 2},
+        {"proposer": bytes(20)},
+        {"evidence_hash": bytes(32)},
+    ],
+)
+def test_what_the_validator_signed_wrongly_halts_the_follower_and_is_kept(
+    changes: dict[str, object], chain: list[bytes], tmp_path: Path
+) -> None:
+    follower = follow(tmp_path)
+    for data in chain[:2]:
+        follower.apply(data)
+    false = resigned(block_of(chain[2]), **changes)
+    with pytest.raises(Diverged):
+        follower.apply(false)
+    follower.close()
+    follower = follow(tmp_path)
+    assert (follower.height, follower.evidence) == (2, false)
+    with pytest.raises(Diverged, match="halted: block 3"):
+        follower.apply(chain[2])
+    assert follower.query("points/supply") is not None
+    follower.close()
+
+
+def test_a_signed_block_that_breaks_the_rules_halts_the_follower(chain: list[bytes]) -> None:
+    follower = follow()
+    for data in chain[:2]:
+        follower.apply(data)
+    block = block_of(chain[2])
+    twice = dataclasses.replace(block, txs=(*block.txs, *block.txs))
+    with pytest.raises(Diverged, match="breaks the rules"):
+        follower.apply(resigned(twice, data_hash=data_hash(twice.txs)))
+    follower.close()
+
+
+def test_nonsense_is_refused_by_name(chain: list[bytes]) -> None:
+    follower = follow()
+    for data in (b"", b"\xa0", chain[0][:-1], bytes(1000)):
+        with pytest.raises(CodecError):
+            follower.apply(data)
+    for at in range(0, len(chain[0]), 5):
+        with pytest.raises(FondacoError):
+            follower.apply(chain[0][:at] + bytes((chain[0][at] ^ 2,)) + chain[0][at + 1 :])
+    assert follower.height == 0
+    follower.close()
+
+
+def test_a_crashed_founding_is_founded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(_self: Application, _also: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Application, "commit", die)
+        with pytest.raises(KeyboardInterrupt):
+            follow(tmp_path)
+    follow(tmp_path).close()
