@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from transport_world import Losses, World, did_of, drain, echo
+from transport_world import Losses, World, did_of, drain, echo, flood
 
 from fondaco.errors import (
     DeadlineExceeded,
@@ -170,8 +170,7 @@ def test_what_was_sent_before_the_end_is_read_even_when_the_handler_read_nothing
         await asyncio.sleep(0.2)
         assert await drain(stream) == b"all there is"
         with pytest.raises(FondacoError):
-            while True:
-                await stream.send(bytes(1 << 20))
+            await flood(stream)
 
     world.run(story)
 
@@ -186,8 +185,7 @@ def test_the_cause_of_an_abort_reaches_the_handler(world: World, half_closed: bo
             await stream.send(b"ready")
             try:
                 await drain(stream)
-                while True:
-                    await stream.send(bytes(1 << 20))
+                await flood(stream)
             except FondacoError as fault:
                 heard.set_result(fault)
                 raise
@@ -298,8 +296,7 @@ def test_a_call_ends_at_its_deadline_and_the_handler_hears_it(world: World) -> N
         async def never(stream: Stream) -> None:
             await drain(stream)
             try:
-                while True:
-                    await stream.send(bytes(1 << 20))
+                await flood(stream)
             except FondacoError as fault:
                 heard.set_result(fault)
 
@@ -363,8 +360,7 @@ def test_streams_that_break_with_unread_bytes_do_not_narrow_the_link(world: Worl
         for _ in range(40):
             stream = await ada.open(did_of("bob"), "ignore/1")
             with pytest.raises(FondacoError):
-                while True:
-                    await stream.send(bytes(1 << 20))
+                await flood(stream)
         assert await ada.call(did_of("bob"), "ok/1", bytes(MAX_CALL), deadline=20) == b"ok"
 
     world.run(story)
@@ -416,8 +412,7 @@ def test_a_payload_or_answer_over_the_limit_is_refused_on_either_side(world: Wor
         # A caller that does not check itself is cut off by the callee, in the middle of its sending.
         stream = await ada.open(did_of("bob"), "ok/1")
         with pytest.raises(RemoteError, match="more than"):
-            for _ in range(40):
-                await stream.send(bytes(1 << 20))
+            await flood(stream)
         assert await ada.call(did_of("bob"), "ok/1", b"", deadline=5) == b"ok"
 
     world.run(story)

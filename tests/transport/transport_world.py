@@ -122,6 +122,12 @@ async def drain(stream: Stream) -> bytes:
     return b"".join(parts)
 
 
+async def flood(stream: Stream) -> None:
+    """Send until the stream breaks."""
+    while True:
+        await stream.send(bytes(1 << 20))
+
+
 async def echo(stream: Stream) -> None:
     """A handler that sends back what comes, as it comes."""
     while data := await stream.receive():

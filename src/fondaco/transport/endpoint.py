@@ -207,7 +207,7 @@ class Endpoint:
             dialled=dialled,
             timings=self._timings,
             on_ready=lambda link: self._ready(link, meant),
-            on_stream=lambda stream: self._arrived(stream),
+            on_stream=self._arrived,
             on_closed=self._closed,
         )
 

@@ -13,15 +13,17 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
 
 from fondaco.core.keys import PublicKey, SecretKey
 from fondaco.errors import PeerRefused
 
 MAX_CERTIFICATE = 2048
+ED25519 = SignatureAlgorithmOID.ED25519
+_WHOLE_BITS = b"\x03\x41\x00"  # DER: a bit string of 64 bytes, no bit left over
 _FROM = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 _UNTIL = datetime.datetime(2120, 1, 1, tzinfo=datetime.UTC)
 
@@ -80,9 +82,11 @@ def public_key_of(certificate: bytes) -> PublicKey:
     try:
         parsed = x509.load_der_x509_certificate(certificate)
         key = parsed.public_key()
-        if not isinstance(key, Ed25519PublicKey) or parsed.public_bytes(Encoding.DER) != certificate:
+        exact = parsed.signature_algorithm_oid == ED25519 and parsed.public_bytes(Encoding.DER) == certificate
+        exact = exact and certificate.endswith(_WHOLE_BITS + parsed.signature)
+        if not isinstance(key, Ed25519PublicKey) or not exact:
             raise PeerRefused("not a certificate of an Ed25519 key", remedy=remedy)
         key.verify(parsed.signature, parsed.tbs_certificate_bytes)
-    except (ValueError, TypeError, InvalidSignature) as fault:
+    except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm, InvalidSignature) as fault:
         raise PeerRefused("not a self-signed Ed25519 certificate", remedy=remedy) from fault
     return PublicKey(key.public_bytes_raw())

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import itertools
 import ssl
 import time
@@ -448,10 +449,8 @@ class Link(asyncio.Protocol):
             self._transport.abort()
             return
         if say is not None:
-            try:
+            with contextlib.suppress(h2.exceptions.ProtocolError):  # h2 may have seen the end already
                 self._h2.close_connection(additional_data=pack_fault(say))
-            except h2.exceptions.ProtocolError:
-                pass  # the connection had ended in h2's eyes
             self._flush()
         self._transport.close()
 

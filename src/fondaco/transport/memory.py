@@ -48,7 +48,7 @@ class MemoryStream:
         self.finished = False
         self._ended = False
         self._parts: deque[bytes] = deque()
-        self._held = 0
+        self.held = 0
         self._news = asyncio.Event()
         self._room = asyncio.Event()
 
@@ -65,12 +65,12 @@ class MemoryStream:
                 raise self.fault
             if self.finished:
                 raise TransportError("the stream has ended", remedy="open another", peer=self.peer)
-            room = WINDOW - self.twin._held
+            room = WINDOW - self.twin.held
             if room <= 0 or not self._owner.heard_by(self.peer):
                 self._room.clear()
                 await self._room.wait()
                 continue
-            self.twin._feed(bytes(view[:room]))
+            self.twin.feed(bytes(view[:room]))
             view = view[room:]
 
     async def receive(self, deadline: float | None = None) -> bytes:
@@ -86,7 +86,7 @@ class MemoryStream:
             ) from late
         if self._parts:
             data = self._parts.popleft()
-            self._held -= len(data)
+            self.held -= len(data)
             self.twin.wake()
             return data
         if self._ended:
@@ -97,7 +97,7 @@ class MemoryStream:
         """No more bytes from this side."""
         if not self.finished and self.fault is None:
             self.finished = True
-            self._owner.pass_on(self.peer, self.twin._end)
+            self._owner.pass_on(self.peer, self.twin.end)
 
     async def abort(self, fault: FondacoError) -> None:
         """End both directions; the peer hears `fault`."""
@@ -125,14 +125,16 @@ class MemoryStream:
         """There may be room to send, or a fault."""
         self._room.set()
 
-    def _feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
+        """Bytes came."""
         if self.fault is None:
             self._owner.transcribe(data)
             self._parts.append(data)
-            self._held += len(data)
+            self.held += len(data)
             self._news.set()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """The peer finished."""
         self._ended = self._ended or self.fault is None
         self._news.set()
 
@@ -145,7 +147,7 @@ class MemoryNetwork:
         self._cut: set[frozenset[str]] = set()
         self._silent: set[str] = set()
         self._transcripts: dict[str, bytearray] = {}
-        self._held_up: list[tuple[str, str, Callable[[], None]]] = []
+        self._delayed: list[tuple[str, str, Callable[[], None]]] = []
 
     def endpoint(self, did: str, directory: PeerDirectory, timings: Timings | None = None) -> MemoryEndpoint:
         """A node; it can be reached once it has started."""
@@ -161,7 +163,7 @@ class MemoryNetwork:
         if self.reaches(one, other):
             news()
         else:
-            self._held_up.append((one, other, news))
+            self._delayed.append((one, other, news))
 
     def received(self, did: str) -> bytes:
         """Every byte that a node has received."""
@@ -206,7 +208,7 @@ class MemoryNetwork:
                 loop.call_later(endpoint.timings.silence, endpoint.miss, whom)
 
     def _stir(self) -> None:
-        held_up, self._held_up = self._held_up, []
+        held_up, self._delayed = self._delayed, []
         for one, other, news in held_up:
             self.pass_on(one, other, news)
         for endpoint in self.endpoints.values():
