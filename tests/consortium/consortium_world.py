@@ -32,8 +32,8 @@ name = "dep_delay"
 type = "int64"
 unit = "min"
 nullable = true
-minimum = -1000000000
-maximum = 1000000000
+minimum = -10000000
+maximum = 10000000
 """
 PLANES_TOML = """
 key = ["tailnum"]
@@ -61,7 +61,7 @@ type = "bool"
 
 def delays(index: int) -> int:
     """Values with no short or common encoding."""
-    return 700_000_000 + 7_654_321 * (index % 17) + index
+    return 7_000_000 + 76_543 * (index % 17) + index
 
 
 def write_sources(folder: Path) -> dict[str, tuple[Path, Path, str]]:

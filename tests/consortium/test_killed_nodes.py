@@ -49,14 +49,15 @@ def run_until(cast, victim: str, step: str, event: str) -> str:
 def conserved(cast) -> dict:
     points = cast[REGULATOR].ask("points")
     assert points["conservation"]["balances"] + points["conservation"]["escrows"] == points["conservation"]["supply"]
-    return points["balances"]
+    return {REGULATOR: 0} | points["balances"]
 
 
 def finish(cast, task: str) -> None:
     """Run the task again at its coordinator until it is settled, unless it has been settled."""
     wait_until(lambda: cast[REGULATOR].ask("task", task=task)["status"] in ("failed", "settled"), "an end", 60)
     if cast[REGULATOR].ask("task", task=task)["status"] == "failed":
-        assert cast[REGULATOR].ask("again", task=task)["status"] == "settled"
+        ended = cast[REGULATOR].ask("again", task=task)
+        assert ended["status"] == "settled", ended["failure"]
 
 
 def revive(cast, victim: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from fondaco.core.messages import to_bytes
@@ -33,6 +34,7 @@ from fondaco.transport.peering import Peering
 _log = logging.getLogger(__name__)
 _GRACE_SECONDS = 6.0
 _CANCEL_SECONDS = 3.0
+ACCEPT_SECONDS = 10.0
 
 
 def _named(fault: FondacoError, org: str, step: str) -> PartyFailed:
@@ -100,6 +102,8 @@ class Coordinator:
         everyone = all(party in view.accepted for party in view.workflow.parties)
         if view.status in ("proposed", "accepted") and everyone:
             return self._drive
+        if view.status == "proposed":
+            return self._await_acceptance
         if view.status == "running":
             return self._finish if not view.missing_reports() else self._interrupted
         if view.status == "finished":
@@ -134,6 +138,25 @@ class Coordinator:
         cause = f"{self.org}, the coordinator, went away in the middle of the attempt and is back"
         await self._chain.fail(view.id, view.attempt, step, self.org, PartyFailed.code, cause)
         self._party.forget(view.id)
+
+    async def _await_acceptance(self, view: TaskView) -> None:
+        """Give the parties their time; then name the one that has not accepted."""
+        deadline = time.monotonic() + ACCEPT_SECONDS
+        while True:
+            now = self._chain.task(view.id)
+            missing = [party for party in now.workflow.parties if party not in now.accepted]
+            if now.status != "proposed" or not missing:
+                return
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            try:
+                await self._chain.wait_height(now.height + 1, left)
+            except DeadlineExceeded:
+                _log.info("task %s: %s has not accepted", view.id, missing[0])
+        cause = f"{missing[0]} did not accept the task within {ACCEPT_SECONDS:.0f} s"
+        first = view.workflow.steps[0].id
+        await self._chain.fail(view.id, view.attempt, first, missing[0], DeadlineExceeded.code, cause)
 
     async def _drive(self, view: TaskView) -> None:
         try:

@@ -115,7 +115,7 @@ class LedgerService:
     def _on_height(self, height: int) -> None:
         for listener in self._listeners:
             listener(height)
-        self._tasks = asyncio.ensure_future(self._notify())
+        self._notifying = asyncio.ensure_future(self._notify())
 
     async def _notify(self) -> None:
         async with self._grew:

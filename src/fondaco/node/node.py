@@ -123,7 +123,8 @@ class Node:
         """Take part in tasks that name us. The ledger has checked the grants; the gate will check everything."""
         for view in self.chain.open_tasks():
             mine = self.settings.org in view.workflow.parties and self.settings.org not in view.accepted
-            if view.status == "proposed" and mine and view.id not in self._accepting:
+            due = view.status == "proposed" or (view.status == "failed" and not view.attempt)
+            if due and mine and view.id not in self._accepting:
                 task = asyncio.create_task(self._accept(view.id))
                 self._accepting[view.id] = task
                 task.add_done_callback(functools.partial(self._accepted, view.id))

@@ -180,7 +180,8 @@ class Story:
         for org, name, path, schema, query in given:
             found = self.cast[org].ask("import", source=str(path), schema=str(schema), query=query, name=name)
             say(
-                f"     {org:<10} {found['rows']:>8,} rows in {found['seconds']:.1f} s   {found['cid'][:20]}…  {found['name']}"
+                f"     {org:<10} {found['rows']:>8,} rows in {found['seconds']:.1f} s   "
+                f"{found['cid'][:20]}…  {found['name']}"
             )
         self._chapter("They publish what they hold: schema, terms and a keyed commitment, no row")
         terms: dict[str, dict[str, Any]] = {
@@ -229,7 +230,8 @@ class Story:
         self._chapter("Everyone follows the chain; the weather service searches, and each hit is proven")
         for hit in self.cast[WEATHER].ask("search", text="departure delay")["hits"]:
             say(
-                f"     {hit['name']} of {hit['owner']}: {hit['title']}; {hit['price']} points; proven at {hit['proven_at']}"
+                f"     {hit['name']} of {hit['owner']}: {hit['title']}; {hit['price']} points; "
+                f"proven at {hit['proven_at']}"
             )
         explained = self.cast[WEATHER].ask("explain", workflow=delay_workflow())
         lacks = ", ".join(f"{m['operation']} from {m['provider']}" for m in explained["missing"])
@@ -340,13 +342,15 @@ class Story:
         weather, authority, airline = self.cast[WEATHER], self.cast[AUTHORITY], self.cast[AIRLINE]
         used = next(g for g in weather.ask("grants")["grants"] if g["holder"] == WEATHER)
         say(
-            f"     the weather service's grant has {used['uses_left']} of {used['uses_total']} uses left; it tries again"
+            f"     the weather service's grant has {used['uses_left']} of {used['uses_total']} uses left; "
+            "it tries again"
         )
         again = _fault(lambda: weather.ask("run", workflow=_pinned(delay_workflow(), AIRLINE, used["grant"])))
         self.checks.refused("a second use of a grant for one", again, because="is exhausted")
         held = next(g for g in airline.ask("grants")["grants"] if g["holder"] == AIRLINE)
         say(
-            f"     the airline's grant has {held['uses_left']} of {held['uses_total']} uses left; the authority revokes it"
+            f"     the airline's grant has {held['uses_left']} of {held['uses_total']} uses left; "
+            "the authority revokes it"
         )
         authority.ask("revoke", grant=held["grant"], reason="the register is being corrected")
         revoked = _fault(lambda: airline.ask("run", workflow=_pinned(fleet_workflow(), AUTHORITY, held["grant"])))

@@ -16,7 +16,7 @@ T = TypeVar("T")
 Attribute = int | str | bytes
 MAX_AMOUNT = (1 << 62) - 1
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_WORD = re.compile(r"[a-z0-9][a-z0-9._:/*-]{0,127}")
+_WORD = re.compile(r"[a-z0-9][a-z0-9._:/-]{0,127}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -168,7 +168,8 @@ def accept(ctx: Context, msg: m.Accept) -> None:
     party = authority.node(ctx).organisation
     if party not in record.parties:
         raise Denied(f"{party} has no part in this task")
-    if record.status != "proposed":
+    late = record.status == "failed" and not record.consumed
+    if record.status != "proposed" and not late:
         raise WrongStatus(f"the task is {record.status}")
     if party in record.accepted:
         raise Conflict(f"{party} has accepted already")
