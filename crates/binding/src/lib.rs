@@ -44,7 +44,9 @@ fn keyed_ids<'py>(
     let key: [u8; 32] = key
         .try_into()
         .map_err(|_| PyValueError::new_err("a key is 32 bytes"))?;
-    hashed(py, data, offsets, move |items| fondaco_kernel::keyed_ids(&key, items))
+    hashed(py, data, offsets, move |items| {
+        fondaco_kernel::keyed_ids(&key, items)
+    })
 }
 
 /// The native kernel of fondaco.

@@ -24,7 +24,10 @@ impl std::fmt::Display for Refused {
         match self {
             Self::OffsetsShape => write!(f, "offsets are not n + 1 little-endian 64-bit integers"),
             Self::OffsetsRange { index } => {
-                write!(f, "offset {index} is negative, falls, or points past the data")
+                write!(
+                    f,
+                    "offset {index} is negative, falls, or points past the data"
+                )
             }
         }
     }
