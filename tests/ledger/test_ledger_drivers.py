@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sqlite3
 import threading
@@ -26,7 +27,16 @@ from fondaco.core.codec import Value
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import CodecError, DeadlineExceeded, FondacoError, LedgerError, ProofError
 from fondaco.ledger.application import Application
-from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, Commit, CommitSig, block_id, data_hash, vote_bytes
+from fondaco.ledger.blocks import (
+    MAX_WIRE_BYTES,
+    Block,
+    Commit,
+    CommitSig,
+    Validator,
+    block_id,
+    data_hash,
+    vote_bytes,
+)
 from fondaco.ledger.contracts import registry as contracts
 from fondaco.ledger.contracts.kit import Context
 from fondaco.ledger.embedded import EmbeddedLedger
@@ -59,6 +69,12 @@ def resigned(block: Block, **changes: object) -> bytes:
     place = dataclasses.replace(block.commit.signatures[0], signature=signature)
     commit = dataclasses.replace(unsigned, signatures=(place,))
     return to_bytes(dataclasses.replace(block, header=header, commit=commit))
+
+
+def apply_all(follower: FollowerLedger, blocks: list[bytes]) -> None:
+    """Apply blocks in order."""
+    for data in blocks:
+        follower.apply(data)
 
 
 # -- embedded ---------------------------------------------------------------------------------------------------------
@@ -172,8 +188,23 @@ def test_watchers_hear_each_height_in_order(ledger: EmbeddedLedger) -> None:
 def test_another_validators_key_is_refused() -> None:
     with pytest.raises(LedgerError, match="not that of the chain"):
         EmbeddedLedger(None, counter_genesis(), Counter(), key("stranger"))
-    with pytest.raises(LedgerError, match="not that of the chain"):
-        EmbeddedLedger(None, dataclasses.replace(counter_genesis(), validators=()), Counter(), key(VALIDATOR))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"validators": ()},
+        {"chain": ""},
+        {"chain": "x" * 51},
+        {"time": 0},
+        {"validators": (Validator(key=b"short", power=1),)},
+        {"validators": (Validator(key=key(VALIDATOR).public.raw, power=0),)},
+        {"validators": (Validator(key=key(VALIDATOR).public.raw, power=1),) * 2},
+    ],
+)
+def test_no_chain_begins_with_an_unsound_genesis(changes: dict[str, object]) -> None:
+    with pytest.raises(LedgerError, match="genesis"):
+        FollowerLedger(None, dataclasses.replace(counter_genesis(), **changes), Counter())  # type: ignore[arg-type]
 
 
 def test_a_folder_belongs_to_one_chain_and_to_one_process(tmp_path: Path) -> None:
@@ -190,6 +221,39 @@ def test_a_folder_belongs_to_one_chain_and_to_one_process(tmp_path: Path) -> Non
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").write_bytes(b"this is no database" * 100)
     with pytest.raises(LedgerError, match="cannot be opened"):
+        counter_ledger(tmp_path)
+
+
+def test_an_operator_who_edits_the_validators_database_is_found_out(tmp_path: Path) -> None:
+    """Whoever holds the machine can change its file; nobody else then believes it."""
+    world = World(tmp_path)
+    honest = FollowerLedger(None, consortium_genesis(), contracts)
+    world.ledger.submit(transfer(1)).result(10)
+    world.ledger.wait_provable(10)
+    world.ledger.stop()
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as db:
+        db.execute("UPDATE kv SET value = ? WHERE key = ?", ((10**9).to_bytes(8, "big"), b"points/balance/airline"))
+    edited = EmbeddedLedger(tmp_path, consortium_genesis(), contracts, key(VALIDATOR))
+    with pytest.raises(ProofError) as caught:
+        verify_proof(trust_genesis(consortium_genesis()), edited.prove([b"points/balance/airline"]))
+    assert caught.value.check == "state-proof"
+    edited.submit(transfer(2, amount=2_000_000)).result(10)
+    edited.wait_provable(10)
+    with pytest.raises(Diverged):
+        apply_all(honest, edited.blocks(1, 100))
+    edited.stop()
+    honest.close()
+
+
+@pytest.mark.parametrize("table", ["node", "log_node"])
+def test_an_edited_tree_or_log_does_not_open(table: str, tmp_path: Path) -> None:
+    ledger = counter_ledger(tmp_path)
+    ledger.submit(adding("n", 1)).result(10)
+    ledger.stop()
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as db:
+        column = "node" if table == "node" else "hash"
+        db.execute(f"UPDATE {table} SET {column} = zeroblob(length({column}))")
+    with pytest.raises(LedgerError, match="changed or is damaged"):
         counter_ledger(tmp_path)
 
 

@@ -91,6 +91,12 @@ class Application:
         self._leaves: list[tuple[int, bytes]] = []
         self._at = self.height
         self.app_hash = app_hash(self._tree.root(), self._log.root(), size)
+        if self._storage.meta("app_hash") not in (None, self.app_hash):
+            raise LedgerError(
+                "the stored state is not the one that was committed: the ledger's file was changed or is damaged",
+                remedy="restore the ledger folder from its backup, or fetch the chain again",
+                height=self.height,
+            )
 
     # -- ABCI, in its order ---------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The genesis document: the beginning that all pin by its hash."""
+"""The genesis document: the beginning that all pin by its hash. It trusts nothing; what is in it, all may read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import hashlib
 
 from fondaco.core.codec import Value
 from fondaco.core.messages import message, to_bytes
+from fondaco.errors import LedgerError
 from fondaco.ledger.blocks import Validator
+
+MAX_CHAIN = 50  # bytes, as CometBFT
+MAX_VALIDATORS = 256
+MAX_TIME = 1 << 62
 
 
 @message("genesis/1")
@@ -22,3 +27,20 @@ class Genesis:
     def hash(self) -> bytes:
         """SHA-256 of the canonical bytes: the trust root that people compare."""
         return hashlib.sha256(b"fondaco/genesis\x00" + to_bytes(self)).digest()
+
+    def check(self) -> None:
+        """Raise LedgerError unless a chain can begin with this document."""
+        keys = [validator.key for validator in self.validators]
+        sound = (
+            1 <= len(self.chain.encode()) <= MAX_CHAIN
+            and 0 < self.time < MAX_TIME
+            and 1 <= len(keys) <= MAX_VALIDATORS
+            and len(dict.fromkeys(keys)) == len(keys)
+            and all(len(key) == 32 for key in keys)
+            and all(0 < validator.power < MAX_TIME // MAX_VALIDATORS for validator in self.validators)
+        )
+        if not sound:
+            raise LedgerError(
+                "the genesis names no chain of 1 to 50 bytes, no time, or no set of different validators with power",
+                remedy="take the genesis document from the institution that founded the consortium",
+            )

@@ -75,6 +75,7 @@ class Ledger:
     """The state, blocks and proofs of one chain, as of its last committed block. Safe from any thread."""
 
     def __init__(self, folder: Path | None, genesis: Genesis, registry: Registry) -> None:
+        genesis.check()
         self.genesis = genesis
         self.lock = threading.RLock()
         self._grown = threading.Condition(self.lock)
