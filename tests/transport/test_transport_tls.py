@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import logging
 import os
 import socket
@@ -167,6 +168,39 @@ def test_two_members_whose_certificates_bear_one_name_are_told_apart(world: Worl
             )
             await node.call(did_of("bob"), "who/1", b"", deadline=5)
         assert seen == [did_of("twin-1"), did_of("twin-2")]
+
+    world.run(story)
+
+
+@pytest.mark.parametrize("authority", [False, True])
+@pytest.mark.parametrize("until", [2001, 9999])
+def test_a_member_cannot_lock_another_out_with_a_certificate_in_its_name(
+    world: World, authority: bool, until: int
+) -> None:
+    name = x509.load_der_x509_certificate(certificate_of("ada")).subject
+    hostile = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private_key(secret_of("eve")).public_key())
+        .serial_number(1)
+        .not_valid_before(datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC))
+        .not_valid_after(datetime.datetime(until, 1, 1, tzinfo=datetime.UTC))
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .sign(private_key(secret_of("eve")), None)
+        .public_bytes(Encoding.DER)
+    )
+
+    async def story() -> None:
+        ada, bob = await _serving(world)
+        for one in ("ada", "bob"):
+            world.directories[one].put(PeerIdentity(did_of("eve"), hostile, None))
+        for members in (world.members, dict(reversed(world.members.items()))):
+            for member in members.values():  # in either order of the anchors
+                world.directories["bob"].remove(member.did)
+                world.directories["bob"].put(member)
+            bob.refresh()
+            await _still_serves(ada)
 
     world.run(story)
 
@@ -666,5 +700,18 @@ def test_a_new_certificate_of_the_same_key_ends_the_link_of_the_old_one(world: W
         bob.refresh()
         with pytest.raises(PeerRefused, match="no longer trusted"):
             await stream.receive(5)
+
+    world.run(story)
+
+
+def test_a_link_that_has_carried_all_its_streams_is_replaced(world: World) -> None:
+    async def story() -> None:
+        ada, _bob = await _serving(world)
+        await _still_serves(ada)
+        (link,) = ada._links
+        link._h2.highest_outbound_stream_id = (1 << 31) - 1
+        with pytest.raises(TransportError, match="all the streams it can"):
+            await ada.open(did_of("bob"), "echo/1")
+        await _still_serves(ada)
 
     world.run(story)

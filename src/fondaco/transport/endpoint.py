@@ -30,7 +30,7 @@ from fondaco.transport.peering import (
     too_late,
 )
 from fondaco.transport.stream import LinkStream
-from fondaco.transport.tls import ALPN, make_context
+from fondaco.transport.tls import ALPN, can_anchor, make_context
 
 _log = logging.getLogger(__name__)
 MAX_HANDSHAKES = 64
@@ -379,13 +379,16 @@ class Endpoint:
 def _is_sound(identity: PeerIdentity) -> bool:
     """Whether the certificate is one, and of this did: the directory may hold what somebody else wrote."""
     try:
-        sound = public_key_of(identity.certificate).did == identity.did
+        ours = public_key_of(identity.certificate).did == identity.did
     except PeerRefused as fault:
         _log.warning("left %s out: %s", identity.did, fault.cause)
         return False
-    if not sound:
+    if not ours:
         _log.warning("left %s out: its certificate is of another key", identity.did)
-    return sound
+    elif not can_anchor(identity.certificate):
+        _log.warning("left %s out: OpenSSL cannot read its certificate", identity.did)
+        return False
+    return ours
 
 
 def _place(identity: PeerIdentity) -> tuple[str, int]:

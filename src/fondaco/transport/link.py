@@ -282,7 +282,13 @@ class Link(asyncio.Protocol):
         check_opening(protocol, header)
         if self.fault is not None:
             raise self.fault
-        number = self._h2.get_next_available_stream_id()
+        try:
+            number = self._h2.get_next_available_stream_id()
+        except h2.exceptions.NoAvailableStreamIDError as fault:
+            # A link carries 2^30 streams (RFC 9113 section 5.1.1); the next one gets a new link.
+            worn = TransportError("the link has carried all the streams it can", remedy="try again", peer=self.peer)
+            self.close(worn)
+            raise worn from fault
         fields = [
             (b":method", b"POST"),
             (b":scheme", b"https"),

@@ -43,3 +43,12 @@ def make_context(secret: SecretKey, certificate: bytes, trusted: Iterable[bytes]
     finally:
         os.close(handle)
     return context
+
+
+def can_anchor(certificate: bytes) -> bool:
+    """Whether OpenSSL reads this certificate too: one that it does not read would spoil a whole context."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificate)
+    except ssl.SSLError:
+        return False
+    return True
