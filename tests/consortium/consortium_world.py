@@ -70,7 +70,10 @@ def write_sources(folder: Path) -> dict[str, tuple[Path, Path, str]]:
     tables: dict[str, tuple[list[str], list[list[Any]], str, str]] = {
         AIRLINE: (
             ["tailnum", "slot", "dep_delay"],
-            [[f"NSHARED{i % 40:04d}" if i % 2 else f"NAIRONLY{i % 40:04d}", f"SLOT-{i % 60:05d}", delays(i)] for i in range(600)],
+            [
+                [f"NSHARED{i % 40:04d}" if i % 2 else f"NAIRONLY{i % 40:04d}", f"SLOT-{i % 60:05d}", delays(i)]
+                for i in range(600)
+            ],
             FLIGHTS_TOML,
             FLIGHTS,
         ),
@@ -215,6 +218,8 @@ def journal(actor: Actor, task: str) -> list[tuple[str, str, str, str]]:
     """(step, event, party, cause) of a node's own journal, read from its file: the node may be dead."""
     path = actor.folder / "journal.sqlite"
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
-        rows = db.execute("SELECT step, event, party, cause FROM journal WHERE task = ? ORDER BY id", (task,)).fetchall()
+        rows = db.execute(
+            "SELECT step, event, party, cause FROM journal WHERE task = ? ORDER BY id", (task,)
+        ).fetchall()
     db.close()
     return rows

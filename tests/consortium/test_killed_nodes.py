@@ -64,8 +64,10 @@ def revive(cast, victim: str) -> None:
     cast[victim].start()
     cast[victim].ready()
     wait_until(
-        lambda: len({cast[org].ask("status")["height"] for org in cast.actors}) == 1
-        and len({cast[org].ask("status")["app_hash"] for org in cast.actors}) == 1,
+        lambda: (
+            len({cast[org].ask("status")["height"] for org in cast.actors}) == 1
+            and len({cast[org].ask("status")["app_hash"] for org in cast.actors}) == 1
+        ),
         "the killed node catches up",
         40,
     )
@@ -111,8 +113,6 @@ def test_a_node_killed_before_it_accepts_is_named(world, victim) -> None:
         task = cast[WEATHER].ask("run", workflow=workflow(), wait=False)["task"]
     wait_until(lambda: named_by(cast[REGULATOR], task, victim), f"the coordinator names {victim}", NAMED_SECONDS)
     revive(cast, victim)
-    wait_until(
-        lambda: victim in cast[REGULATOR].ask("task", task=task)["accepted"], "the node accepts late", 40
-    )
+    wait_until(lambda: victim in cast[REGULATOR].ask("task", task=task)["accepted"], "the node accepts late", 40)
     finish(cast, task)
     conserved(cast)

@@ -51,7 +51,15 @@ class Org:
     def spec(self, **changes) -> OrganisationSpec:
         node = NodeSpec(key=self.node, certificate=b"cert", address="host:1", seal_key=bytes(32))
         users = tuple(UserSpec(key=key, roles=(role,), seal_key=bytes(32)) for role, key in self.users.items())
-        fields = {"name": self.name, "title": self.name, "kind": self.kind, "admins": (self.admin,), "threshold": 1, "node": node, "users": users}
+        fields = {
+            "name": self.name,
+            "title": self.name,
+            "kind": self.kind,
+            "admins": (self.admin,),
+            "threshold": 1,
+            "node": node,
+            "users": users,
+        }
         return OrganisationSpec(**(fields | changes))
 
 
@@ -75,7 +83,9 @@ class World:
     def _context(self, store, signers, events) -> Context:
         self.count += 1
         tx = hashlib.sha256(self.count.to_bytes(8, "big")).digest()
-        return Context(store=store, chain="test", height=self.height, time=self.time, signers=signers, tx=tx, events=events)
+        return Context(
+            store=store, chain="test", height=self.height, time=self.time, signers=signers, tx=tx, events=events
+        )
 
     def send(self, msg: object, *signers: bytes) -> bytes:
         """Execute as a transaction: all or nothing; its hash."""
@@ -114,12 +124,26 @@ SCHEMA = Schema(columns=(column("k"), column("v")), key=("k",))
 
 
 def terms(**changes) -> Terms:
-    fields = {"operations": ("psi.intersection", "mpc.statistics"), "purposes": ("study",), "price": 10, "minimum_rows": 0, "minimum_count": 0, "rules": ()}
+    fields = {
+        "operations": ("psi.intersection", "mpc.statistics"),
+        "purposes": ("study",),
+        "price": 10,
+        "minimum_rows": 0,
+        "minimum_count": 0,
+        "rules": (),
+    }
     return Terms(**(fields | changes))
 
 
 def rule(**changes) -> Rule:
-    fields = {"organisations": ("*",), "operations": ("*",), "purposes": ("*",), "columns": (), "uses": 5, "until": 1_900_000_000}
+    fields = {
+        "organisations": ("*",),
+        "operations": ("*",),
+        "purposes": ("*",),
+        "columns": (),
+        "uses": 5,
+        "until": 1_900_000_000,
+    }
     return Rule(**(fields | changes))
 
 

@@ -13,7 +13,14 @@ GUEST = b"\x07" * 32
 
 
 def invite(world: World, name: str = "gamma", **changes) -> m.Invite:
-    fields = {"by": "alpha", "key": GUEST, "certificate": b"c", "organisation": name, "kind": "member", "expires": world.time + 60}
+    fields = {
+        "by": "alpha",
+        "key": GUEST,
+        "certificate": b"c",
+        "organisation": name,
+        "kind": "member",
+        "expires": world.time + 60,
+    }
     return m.Invite(**(fields | changes))
 
 
@@ -43,7 +50,15 @@ def test_an_invitation_expires(world) -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"by": "beta"}, {"organisation": "beta"}, {"organisation": "No"}, {"kind": "king"}, {"expires": 0}, {"certificate": b"x" * 3000}, {"key": b"short"}],
+    [
+        {"by": "beta"},
+        {"organisation": "beta"},
+        {"organisation": "No"},
+        {"kind": "king"},
+        {"expires": 0},
+        {"certificate": b"x" * 3000},
+        {"key": b"short"},
+    ],
 )
 def test_bad_invitations_are_refused(world, changes) -> None:
     world.refused(invite(world, **changes), world.orgs["alpha"].admin)
@@ -74,7 +89,9 @@ def test_a_revoked_key_signs_nothing_and_never_comes_back(world) -> None:
 def test_a_rotated_key_hands_over(world) -> None:
     alpha = world.orgs["alpha"]
     fresh = m.UserSpec(key=b"\x09" * 32, roles=("steward",), seal_key=bytes(32))
-    world.refused(m.PutUser(organisation="alpha", user=fresh, replaces=world.orgs["beta"].users["steward"]), alpha.admin)
+    world.refused(
+        m.PutUser(organisation="alpha", user=fresh, replaces=world.orgs["beta"].users["steward"]), alpha.admin
+    )
     world.refused(m.PutUser(organisation="alpha", user=fresh, replaces=alpha.node), alpha.admin)
     world.send(m.PutUser(organisation="alpha", user=fresh, replaces=alpha.users["steward"]), alpha.admin)
     world.refused(publication("/alpha/d/one"), alpha.users["steward"])

@@ -9,13 +9,15 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from contracts_world import World, publication, rule, terms
 from hypothesis import settings
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule as step
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple
+from hypothesis.stateful import rule as step
 
 from fondaco.ledger.contracts.grants import messages as g
 from fondaco.ledger.contracts.kit import derive
 from fondaco.ledger.contracts.points.messages import Transfer
 from fondaco.ledger.contracts.tasks import messages as t
-from fondaco.ledger.contracts.tasks.handlers import outcomes, result_hash, task as task_record
+from fondaco.ledger.contracts.tasks.handlers import outcomes, result_hash
+from fondaco.ledger.contracts.tasks.handlers import task as task_record
 
 ORGS = ("alpha", "beta", "coord")
 ALLOTMENT, FEE = 500, 500
@@ -39,7 +41,9 @@ class Market(RuleBasedStateMachine):
         self.price = price
         rules = (rule(uses=3, organisations=("beta",)),) if auto else ()
         for owner, path in PATHS.items():
-            self.world.send(publication(path, terms=terms(price=price, rules=rules)), self.world.orgs[owner].users["steward"])
+            self.world.send(
+                publication(path, terms=terms(price=price, rules=rules)), self.world.orgs[owner].users["steward"]
+            )
         self.auto = auto
         self.balance = dict.fromkeys(ORGS, ALLOTMENT)
         self.escrow: dict[bytes, int] = {}
@@ -55,7 +59,12 @@ class Market(RuleBasedStateMachine):
             return None
         return self.world.send(msg, *signers)
 
-    @step(source=st.sampled_from(ORGS), to=st.sampled_from(ORGS), amount=st.integers(-5, 600), skew=st.sampled_from([0, 0, 0, 1, -1]))
+    @step(
+        source=st.sampled_from(ORGS),
+        to=st.sampled_from(ORGS),
+        amount=st.integers(-5, 600),
+        skew=st.sampled_from([0, 0, 0, 1, -1]),
+    )
     def transfer(self, source: str, to: str, amount: int, skew: int) -> None:
         allowed = source != to and 0 < amount <= self.balance[source] and skew == 0
         msg = Transfer(source=source, target=to, amount=amount, sequence=self.sent[source] + 1 + skew)
@@ -64,7 +73,14 @@ class Market(RuleBasedStateMachine):
             self.balance[to] += amount
             self.sent[source] += 1
 
-    @step(target=requests, asker=st.sampled_from(["alpha", "beta"]), uses=st.integers(0, 4), days=st.integers(-1, 3), purpose=st.sampled_from(["study", "study", "sale"]), most=st.integers(0, 80))
+    @step(
+        target=requests,
+        asker=st.sampled_from(["alpha", "beta"]),
+        uses=st.integers(0, 4),
+        days=st.integers(-1, 3),
+        purpose=st.sampled_from(["study", "study", "sale"]),
+        most=st.integers(0, 80),
+    )
     def ask(self, asker: str, uses: int, days: int, purpose: str, most: int):
         provider = "beta" if asker == "alpha" else "alpha"
         expires = self.world.time + days * 86400
@@ -73,7 +89,13 @@ class Market(RuleBasedStateMachine):
             operations=("psi.intersection",), purpose=purpose, parties=("alpha", "beta"), receivers=("alpha", "beta"),
             uses=uses, expires=expires, max_price=most,
         )  # fmt: skip
-        allowed = uses > 0 and days > 0 and purpose == "study" and most >= self.price and self.balance[asker] >= self.price * uses
+        allowed = (
+            uses > 0
+            and days > 0
+            and purpose == "study"
+            and most >= self.price
+            and self.balance[asker] >= self.price * uses
+        )
         tx = self.attempt(allowed, msg, self.world.orgs[asker].users["analyst"])
         if tx is None:
             return multiple()
@@ -81,7 +103,14 @@ class Market(RuleBasedStateMachine):
         grant = derive("grant", request, (0).to_bytes(4, "big"))
         self.balance[asker] -= self.price * uses
         self.escrow[grant] = self.price * uses
-        self.request[request] = {"asker": asker, "provider": provider, "uses": uses, "expires": expires, "answer": "pending", "grant": grant}
+        self.request[request] = {
+            "asker": asker,
+            "provider": provider,
+            "uses": uses,
+            "expires": expires,
+            "answer": "pending",
+            "grant": grant,
+        }
         if self.auto and asker == "beta" and uses <= 3:
             self.give(request, uses, expires)
         return request
@@ -116,7 +145,10 @@ class Market(RuleBasedStateMachine):
     def revoke(self, grant: bytes, by: str) -> None:
         known = self.grant[grant]
         allowed = by == known["provider"] and known["status"] in ("active", "exhausted")
-        if self.attempt(allowed, g.RevokeGrant(grant=grant, reason=""), self.world.orgs[by].users["reviewer"]) is not None:
+        if (
+            self.attempt(allowed, g.RevokeGrant(grant=grant, reason=""), self.world.orgs[by].users["reviewer"])
+            is not None
+        ):
             self.end_grant(grant, "revoked")
 
     def end_grant(self, grant: bytes, status: str) -> None:
@@ -137,7 +169,13 @@ class Market(RuleBasedStateMachine):
     def pass_time(self, hours: int) -> None:
         self.world.time += hours * 3600
 
-    @step(target=tasks, grant=grants, proposer=st.sampled_from(["alpha", "beta"]), operation=st.sampled_from(["psi.intersection", "psi.intersection", "mpc.statistics"]), columns=st.sampled_from([("k",), ("k",), ("k", "v")]))
+    @step(
+        target=tasks,
+        grant=grants,
+        proposer=st.sampled_from(["alpha", "beta"]),
+        operation=st.sampled_from(["psi.intersection", "psi.intersection", "mpc.statistics"]),
+        columns=st.sampled_from([("k",), ("k",), ("k", "v")]),
+    )
     def propose(self, grant: bytes, proposer: str, operation: str, columns: tuple[str, ...]):
         known = self.grant[grant]
         other = known["provider"]
@@ -161,14 +199,27 @@ class Market(RuleBasedStateMachine):
         if tx is None:
             return multiple()
         task = derive("task", tx)
-        self.task[task] = {"grant": grant, "status": "proposed", "accepted": [], "attempt": 0, "reports": [], "consumed": False, "ever": False, "deadline": self.world.time + 86400, "by": proposer}
+        self.task[task] = {
+            "grant": grant,
+            "status": "proposed",
+            "accepted": [],
+            "attempt": 0,
+            "reports": [],
+            "consumed": False,
+            "ever": False,
+            "deadline": self.world.time + 86400,
+            "by": proposer,
+        }
         return task
 
     @step(task=tasks, by=st.sampled_from(ORGS))
     def accept(self, task: bytes, by: str) -> None:
         known = self.task[task]
         open_ = known["status"] == "proposed" or (known["status"] == "failed" and not known["consumed"])
-        if self.attempt(open_ and by not in known["accepted"], t.Accept(task=task), self.world.orgs[by].node) is not None:
+        if (
+            self.attempt(open_ and by not in known["accepted"], t.Accept(task=task), self.world.orgs[by].node)
+            is not None
+        ):
             known["accepted"].append(by)
 
     @step(task=tasks)
@@ -204,7 +255,9 @@ class Market(RuleBasedStateMachine):
     @step(task=tasks, by=st.sampled_from(ORGS), party=st.sampled_from(ORGS))
     def fail(self, task: bytes, by: str, party: str) -> None:
         known = self.task[task]
-        msg = t.Fail(task=task, attempt=known["attempt"], step="one", party=party, reason="engine.error", cause="it broke")
+        msg = t.Fail(
+            task=task, attempt=known["attempt"], step="one", party=party, reason="engine.error", cause="it broke"
+        )
         if self.attempt(known["status"] in ("running", "proposed"), msg, self.world.orgs[by].node) is not None:
             known["status"] = "failed"
 

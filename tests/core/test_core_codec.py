@@ -13,9 +13,13 @@ from fondaco.core.codec import Value
 from fondaco.core.messages import from_bytes, message, to_bytes, to_value
 from fondaco.errors import CodecError
 
-scalars = st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.binary(max_size=80) | st.text(max_size=40)
+scalars = (
+    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.binary(max_size=80) | st.text(max_size=40)
+)
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8), inner, max_size=5), max_leaves=30
+    scalars,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=8), inner, max_size=5),
+    max_leaves=30,
 )
 
 
@@ -107,7 +111,9 @@ def test_more_bytes_than_the_limit_are_refused_unread() -> None:
 
 
 def outer() -> Outer:
-    return Outer(text="a", maybe=None, many=(Inner(number=1),), table={"x": 2}, anything=[1, {"y": b"z"}], named={"k": [None]})
+    return Outer(
+        text="a", maybe=None, many=(Inner(number=1),), table={"x": 2}, anything=[1, {"y": b"z"}], named={"k": [None]}
+    )
 
 
 def test_a_message_comes_back_whole() -> None:

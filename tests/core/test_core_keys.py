@@ -38,7 +38,11 @@ def test_a_signature_holds_in_its_domain_alone() -> None:
     key = SecretKey.generate()
     signature = key.sign("tx", b"message")
     key.public.verify("tx", b"message", signature)
-    for domain, text, sig in (("vote", b"message", signature), ("tx", b"massage", signature), ("tx", b"message", signature[:-1])):
+    for domain, text, sig in (
+        ("vote", b"message", signature),
+        ("tx", b"massage", signature),
+        ("tx", b"message", signature[:-1]),
+    ):
         with pytest.raises(KeyMaterialError):
             key.public.verify(domain, text, sig)
 
@@ -53,7 +57,13 @@ def test_a_small_order_key_verifies_nothing() -> None:
 def test_did_key_is_the_published_form() -> None:
     did = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"  # an example of the did:key specification
     assert PublicKey.from_did(did).did == did
-    for bad in ("did:web:x", did[:-1], did + "1", "did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1ZdCEJwekUDPQiYBme", "did:key:z0"):
+    for bad in (
+        "did:web:x",
+        did[:-1],
+        did + "1",
+        "did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1ZdCEJwekUDPQiYBme",
+        "did:key:z0",
+    ):
         with pytest.raises(FondacoError):
             PublicKey.from_did(bad)
 
@@ -77,7 +87,12 @@ def test_an_independent_cid_library_reads_ours(data, kind, hash_code) -> None:
     cid = Cid.of(data, codec=kind, hash_code=hash_code)
     assert Cid.parse(str(cid)) == cid == Cid.from_raw(cid.raw)
     found = libipld.decode_cid(str(cid))
-    assert (found["version"], found["codec"], found["hash"]["code"], found["hash"]["digest"]) == (1, kind, hash_code, cid.digest)
+    assert (found["version"], found["codec"], found["hash"]["code"], found["hash"]["digest"]) == (
+        1,
+        kind,
+        hash_code,
+        cid.digest,
+    )
     cid.check(data)
     with pytest.raises(NamingError):
         cid.check(data + b"x")
@@ -110,7 +125,10 @@ def test_names_come_back(text) -> None:
     assert str(DatasetName.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "a/b/c", "/a/b", "/A/b/c", "/a/b/c@0", "/a/b/c@01", "/a/../c", "/a/b/c/d", "/a/b/c@", "/a/b/" + "x" * 64])
+@pytest.mark.parametrize(
+    "text",
+    ["", "a/b/c", "/a/b", "/A/b/c", "/a/b/c@0", "/a/b/c@01", "/a/../c", "/a/b/c/d", "/a/b/c@", "/a/b/" + "x" * 64],
+)
 def test_bad_names_are_refused(text) -> None:
     with pytest.raises(NamingError):
         DatasetName.parse(text)
@@ -157,6 +175,11 @@ def test_any_bytes_make_an_error_and_never_an_exception(data) -> None:
     assert unpack_error(data).cause
 
 
-@given(st.dictionaries(st.text(max_size=10), st.none() | st.integers() | st.text(max_size=5) | st.dictionaries(st.text(max_size=10), st.text(max_size=4))))
+@given(
+    st.dictionaries(
+        st.text(max_size=10),
+        st.none() | st.integers() | st.text(max_size=5) | st.dictionaries(st.text(max_size=10), st.text(max_size=4)),
+    )
+)
 def test_any_map_makes_an_error(value) -> None:
     assert error_from_dict(value).remedy

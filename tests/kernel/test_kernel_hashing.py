@@ -49,7 +49,14 @@ def test_vectors_shared_with_rust(vector) -> None:
 
 @pytest.mark.parametrize(
     "offsets",
-    [b"", b"\x00" * 7, struct.pack("<2q", 0, 4), struct.pack("<3q", 0, 2, 1), struct.pack("<2q", -1, 1), struct.pack("<1q", 9)],
+    [
+        b"",
+        b"\x00" * 7,
+        struct.pack("<2q", 0, 4),
+        struct.pack("<3q", 0, 2, 1),
+        struct.pack("<2q", -1, 1),
+        struct.pack("<1q", 9),
+    ],
 )
 def test_bad_offsets_are_refused(offsets) -> None:
     with pytest.raises(ValueError, match="offset"):

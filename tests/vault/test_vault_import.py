@@ -121,7 +121,16 @@ def test_a_declared_column_that_is_not_there_is_named(vault, tmp_path) -> None:
     assert refused(vault, CsvSource(csv(tmp_path, "id,word\n1,x\n"), declared.schema)).column == "size"
 
 
-@pytest.mark.parametrize("text", ["x = [", "more = 1", "[[columns]]\nname = 'a'", "[[columns]]\nname='a'\ntype='int64'\nage=3", "key=['b']\n[[columns]]\nname='a'\ntype='int64'"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = [",
+        "more = 1",
+        "[[columns]]\nname = 'a'",
+        "[[columns]]\nname='a'\ntype='int64'\nage=3",
+        "key=['b']\n[[columns]]\nname='a'\ntype='int64'",
+    ],
+)
 def test_bad_schema_files_are_refused(tmp_path, text) -> None:
     with pytest.raises(ImportRefused):
         read_schema(csv(tmp_path, text, "s.toml"))
@@ -155,7 +164,11 @@ def test_a_cut_parquet_file_is_refused(vault, tmp_path) -> None:
 
 
 frames = st.lists(
-    st.tuples(st.integers(-(1 << 62), 1 << 62), st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=8), st.booleans()),
+    st.tuples(
+        st.integers(-(1 << 62), 1 << 62),
+        st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=8),
+        st.booleans(),
+    ),
     min_size=1,
     max_size=40,
 )
@@ -167,7 +180,9 @@ def test_all_formats_give_the_rows_of_the_source_and_one_name(tmp_path_factory, 
     folder = tmp_path_factory.mktemp("formats")
     frame = pd.DataFrame(rows, columns=["n", "t", "b"])
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    toml = "".join(f'[[columns]]\nname = "{n}"\ntype = "{t}"\n' for n, t in (("n", "int64"), ("t", "text"), ("b", "bool")))
+    toml = "".join(
+        f'[[columns]]\nname = "{n}"\ntype = "{t}"\n' for n, t in (("n", "int64"), ("t", "text"), ("b", "bool"))
+    )
     schema = read_schema(csv(folder, toml, "s.toml")).schema
     frame.to_csv(folder / "in.csv", index=False, quoting=2)
     frame.to_json(folder / "in.jsonl", orient="records", lines=True)

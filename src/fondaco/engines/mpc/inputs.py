@@ -133,7 +133,7 @@ def _aligned(match: pa.Table, data: pa.Table, keys: Sequence[str], selected: str
         db.register("d", data)
         on = " AND ".join(f'm."{key}" = d."{key}"' for key in (key.replace('"', '""') for key in keys))
         query = f"SELECT {selected} FROM m LEFT JOIN d ON {on} GROUP BY m.__row ORDER BY m.__row"
-        return db.execute(query).to_arrow_table()
+        return db.sql(query).to_arrow_table()
 
 
 def _int64(column: pa.ChunkedArray) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fondaco.core.codec import Value
@@ -97,7 +97,11 @@ def init_genesis(ctx: Context, document: Value) -> None:
 
 
 def _listing(cls: type, prefix: bytes) -> Callable[[ReadStore, dict[str, Value]], Value]:
-    return lambda store, _data: [to_value(record) for record in records(store, cls, prefix)]
+    def query(store: ReadStore, _data: dict[str, Value]) -> Value:
+        found: Iterator[Any] = records(store, cls, prefix)
+        return [to_value(record) for record in found]
+
+    return query
 
 
 def _one(cls: type, where: Callable[[bytes], bytes]) -> Callable[[ReadStore, dict[str, Value]], Value]:

@@ -33,7 +33,12 @@ def dataset(store: ReadStore, path: str, version: int) -> m.Dataset:
 
 
 def _words(words: tuple[str, ...], *, none: bool) -> bool:
-    return (none or bool(words)) and len(words) <= MAX_WORDS and distinct(words) and all(w == ANY or is_word(w) for w in words)
+    return (
+        (none or bool(words))
+        and len(words) <= MAX_WORDS
+        and distinct(words)
+        and all(w == ANY or is_word(w) for w in words)
+    )
 
 
 def _check_terms(terms: m.Terms, columns: tuple[str, ...]) -> None:

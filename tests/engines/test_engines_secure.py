@@ -1,0 +1,122 @@
+"""Only secure configurations exist, and what parties prepare is checked before it is shared."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from engines_world import column, jobs
+from hypothesis import given
+from hypothesis import strategies as st
+from spu import libspu
+
+from fondaco.engines.base import BadJob, OutOfRange, estimate, leakage
+from fondaco.engines.mpc import inputs
+from fondaco.engines.mpc.operations import describe
+from fondaco.engines.mpc.runtime import Ring, make_config
+from fondaco.engines.psi.keys import distinct_keys, encode_keys, identifiers
+
+
+@pytest.mark.parametrize("ring", list(Ring))
+@pytest.mark.parametrize(("members", "protocol"), [(3, libspu.ProtocolKind.ABY3), (2, libspu.ProtocolKind.CHEETAH)])
+def test_the_whole_configuration_is_the_secure_one(members, protocol, ring) -> None:
+    config = make_config(members, ring)
+    assert config.protocol == protocol
+    assert config.field in (libspu.FieldType.FM64, libspu.FieldType.FM128)
+    assert config.trunc_allow_msb_error is False
+    assert config.experimental_enable_colocated_optimization is False
+
+
+@pytest.mark.parametrize("members", [0, 1, 4, 5])
+def test_no_other_number_of_members_has_a_protocol(members) -> None:
+    with pytest.raises(BadJob):
+        make_config(members, Ring.WIDE64)
+
+
+def test_values_outside_the_declared_range_are_refused_and_not_told() -> None:
+    table = pa.table({"v": [1, 2, 987654]})
+    with pytest.raises(OutOfRange) as caught:
+        inputs.scaled(table, column("v", low=0, high=10))
+    assert "987654" not in caught.value.diagnostics()
+    with pytest.raises(OutOfRange, match="no range is declared"):
+        inputs.scaled(table, column("v"))
+
+
+def test_sums_that_could_overflow_the_ring_are_refused() -> None:
+    table, match = pa.table({"k": ["a"], "v": [1]}), pa.table({"k": ["a"]})
+    with pytest.raises(OutOfRange, match="overflow"):
+        inputs.summed(table, match, ["k"], column("v", low=0, high=1 << 32))
+
+
+def test_a_key_of_two_groups_is_refused() -> None:
+    table = pa.table({"k": ["a", "a"], "g": [True, False]})
+    with pytest.raises(BadJob, match="more than one group"):
+        inputs.indicators(table, pa.table({"k": ["a"]}), ["k"], "g", [True, False])
+
+
+def test_arithmetic_wants_one_value_a_key() -> None:
+    match = pa.table({"k": ["a", "b"]})
+    with pytest.raises(BadJob, match="one value"):
+        inputs.single(pa.table({"k": ["a", "a", "b"], "v": [1, 2, 3]}), match, ["k"], column("v", low=0, high=9))
+    with pytest.raises(BadJob, match="missing"):
+        inputs.single(pa.table({"v": pa.array([1, None], pa.int64())}), None, [], column("v", low=0, high=9))
+
+
+@pytest.mark.parametrize(
+    "value", [None, "air", {"party": "air"}, {"party": "nobody", "column": "v"}, {"party": "reg", "column": "v"}]
+)
+def test_references_name_a_party_with_data(value) -> None:
+    job = jobs("mpc", "statistics", {}, ["air", "weather", "reg"], [[], [], []], (0,), helper=2)[0]
+    with pytest.raises(BadJob):
+        inputs.reference(job, value, "value")
+
+
+@given(st.lists(st.integers(-(10**6), 10**6), min_size=2, max_size=60))
+def test_figures_from_sums_equal_numpy(values) -> None:
+    found = describe(len(values), sum(values), sum(v * v for v in values), 2)
+    scaled = np.array(values) / 100
+    assert found["mean"] == pytest.approx(scaled.mean(), rel=1e-9, abs=1e-9)
+    assert found["variance"] == pytest.approx(scaled.var(ddof=1), rel=1e-6, abs=1e-9)
+
+
+def test_figures_of_nothing_are_undefined() -> None:
+    assert describe(0, 0, 0, 0) == {"count": 0, "sum": None, "mean": None, "variance": None}
+    assert describe(1, 5, 25, 0)["variance"] is None
+
+
+texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=6)
+
+
+@given(st.lists(st.tuples(texts, st.integers(-(1 << 62), 1 << 62)), min_size=1, max_size=30))
+def test_different_keys_have_different_encodings(rows) -> None:
+    import unicodedata
+
+    table = pa.table({"t": [t for t, _n in rows], "n": [n for _t, n in rows]})
+    encoded = encode_keys(table)
+    assert len({bytes(e.as_py()) for e in encoded}) == len({(unicodedata.normalize("NFC", t), n) for t, n in rows})
+
+
+def test_identifiers_depend_on_the_session_and_hide_the_key() -> None:
+    keys = distinct_keys(pa.table({"k": ["secret", "secret", None, "x"]}), ["k"])
+    assert keys.num_rows == 2
+    one, two = identifiers(keys, b"a" * 32), identifiers(keys, b"b" * 32)
+    assert one.shape == (2, 16)
+    assert not (one == two).all(axis=1).any()
+    assert b"secret" not in one.tobytes()
+
+
+def test_a_slice_has_the_identifiers_of_its_rows() -> None:
+    table = pa.table({"k": [f"key{i}" for i in range(100)]})
+    whole = identifiers(table, b"s" * 32)
+    assert (identifiers(table.slice(40, 20), b"s" * 32) == whole[40:60]).all()
+
+
+def test_every_operation_says_what_it_tells_and_costs() -> None:
+    from fondaco.engines.base import OPERATIONS
+
+    for engine, operations in OPERATIONS.items():
+        for operation in operations:
+            assert leakage(engine, operation)
+            assert estimate(engine, operation, 1000).seconds > 0
+    with pytest.raises(BadJob):
+        leakage("psi", "union")
