@@ -60,7 +60,7 @@ class _Before:
     def __init__(self, storage: Storage, app: Application) -> None:
         self._storage = storage
         self._values = {key: storage.get(key) for key in app.changed_keys}
-        self._nodes = {place: storage.get_node(place) for place in app.tree.pending}
+        self._nodes = app.tree.before()
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key then."""
@@ -81,10 +81,10 @@ class Ledger:
         self._grown = threading.Condition(self.lock)
         self._watchers: list[Callable[[int], None]] = []
         self._storage = Storage(None if folder is None else folder / "ledger.sqlite")
-        self._app = Application(self._storage, registry)
         self._before: tuple[_Before, int] | None = None
         with contextlib.ExitStack() as undo:
             undo.callback(self._storage.close)
+            self._app = Application(self._storage, registry)
             self._start()
             self._tip = self._load_tip()
             undo.pop_all()

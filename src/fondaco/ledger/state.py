@@ -137,12 +137,18 @@ class Tree:
     def __init__(self, nodes: NodeStore) -> None:
         self._nodes = nodes
         self.pending: dict[bytes, bytes | None] = {}
+        self.seen: dict[bytes, bytes | None] = {}
+
+    def before(self) -> dict[bytes, bytes | None]:
+        """What stood at the places of the pending nodes; an update has seen every node that it overwrites."""
+        return {place: self.seen.get(place) for place in self.pending}
 
     def _load(self, depth: int, prefix: int) -> bytes | None:
         place = _place(depth, prefix)
         if place in self.pending:
             return self.pending[place]
-        return self._nodes.get_node(place)
+        node = self.seen[place] = self._nodes.get_node(place)
+        return node
 
     @staticmethod
     def _hash(node: bytes | None) -> bytes:

@@ -7,10 +7,13 @@ Trusts the disk to keep what it was told to flush; leaks nothing.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from fondaco.errors import LedgerError
 
@@ -34,62 +37,89 @@ def _after(prefix: bytes) -> bytes:
 
 
 class Storage:
-    """The file of one ledger. One writer; readers from any thread are serialised by a lock."""
+    """The file of one ledger. One writer; readers from any thread see the last commit and do not wait for a write."""
 
     def __init__(self, path: Path | None) -> None:
-        self.lock = threading.RLock()
+        self._writing = threading.RLock()
+        self._caching = threading.Lock()
+        self._generation = 0
         self._values: dict[bytes, bytes | None] = {}
         self._nodes: dict[bytes, bytes | None] = {}
         self._learned: list[tuple[dict[bytes, bytes | None], dict[bytes, bytes | None]]] = []
-        self._db = sqlite3.connect(
-            ":memory:" if path is None else str(path),
-            check_same_thread=False,
-            isolation_level=None,
-            timeout=0,
-        )
-        try:
-            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute("PRAGMA wal_autocheckpoint=4000")
-            self._db.executescript(_TABLES)
+        with contextlib.ExitStack() as undo:
             if path is not None:
-                path.chmod(0o600)
-        except sqlite3.Error as fault:
-            self._db.close()
+                undo.callback(self._hold(path.with_name(path.name + ".lock")).close)
+            try:
+                self._db = self._connect(path)
+                undo.callback(self._db.close)
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.execute("PRAGMA wal_autocheckpoint=4000")
+                self._db.executescript(_TABLES)
+                if path is None:
+                    self._reader, self._reading = self._db, self._writing
+                else:
+                    path.chmod(0o600)
+                    self._reader, self._reading = self._connect(path), threading.RLock()
+                    undo.callback(self._reader.close)
+                    self._reader.execute("PRAGMA query_only=ON")
+            except sqlite3.Error as fault:
+                raise LedgerError(
+                    f"the ledger file cannot be opened ({fault})",
+                    remedy="restore the ledger folder from its backup",
+                    file=str(path),
+                ) from fault
+            self._closing = undo.pop_all()
+
+    @staticmethod
+    def _hold(path: Path) -> IO[bytes]:
+        """Lock out every other process: two that made blocks with one key would make two histories."""
+        file = path.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as fault:
+            file.close()
             raise LedgerError(
-                f"the ledger file cannot be opened ({fault})",
-                remedy="stop the other process that has it, or restore it from its backup",
+                "the ledger file cannot be opened: another process has it",
+                remedy="stop the other node that runs in this folder",
                 file=str(path),
             ) from fault
+        return file
+
+    @staticmethod
+    def _connect(path: Path | None) -> sqlite3.Connection:
+        name = ":memory:" if path is None else str(path)
+        return sqlite3.connect(name, check_same_thread=False, isolation_level=None, timeout=5)
+
+    def _cached(self, cache: dict[bytes, bytes | None], query: str, key: bytes) -> bytes | None:
+        """A committed value by its key, from the cache or the file."""
+        with self._caching:
+            if key in cache:
+                return cache[key]
+            generation = self._generation
+        with self._reading:
+            row = self._reader.execute(query, (key,)).fetchone()
+        value = None if row is None else bytes(row[0])
+        with self._caching:
+            if generation == self._generation:  # otherwise a commit came between, and this may be old
+                self._remember(cache, key, value)
+        return value
 
     def get(self, key: bytes) -> bytes | None:
         """The committed value, or None."""
-        with self.lock:
-            if key in self._values:
-                return self._values[key]
-            row = self._db.execute("SELECT value FROM kv WHERE key = ?", (key,)).fetchone()
-            value = None if row is None else bytes(row[0])
-            self._remember(self._values, key, value)
-            return value
+        return self._cached(self._values, "SELECT value FROM kv WHERE key = ?", key)
 
     def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Committed pairs under a prefix, in order of key."""
-        with self.lock:
-            rows = self._db.execute(
+        with self._reading:
+            rows = self._reader.execute(
                 "SELECT key, value FROM kv WHERE key >= ? AND key < ? ORDER BY key", (prefix, _after(prefix))
             ).fetchall()
         return iter(rows)
 
     def get_node(self, place: bytes) -> bytes | None:
         """A committed tree node."""
-        with self.lock:
-            if place in self._nodes:
-                return self._nodes[place]
-            row = self._db.execute("SELECT node FROM node WHERE place = ?", (place,)).fetchone()
-            node = None if row is None else bytes(row[0])
-            self._remember(self._nodes, place, node)
-            return node
+        return self._cached(self._nodes, "SELECT node FROM node WHERE place = ?", place)
 
     @staticmethod
     def _remember(cache: dict[bytes, bytes | None], key: bytes, value: bytes | None) -> None:
@@ -99,32 +129,34 @@ class Storage:
 
     def get_log_node(self, level: int, index: int) -> bytes | None:
         """A committed node of the event log."""
-        with self.lock:
-            row = self._db.execute("SELECT hash FROM log_node WHERE level = ? AND idx = ?", (level, index)).fetchone()
+        with self._reading:
+            row = self._reader.execute(
+                "SELECT hash FROM log_node WHERE level = ? AND idx = ?", (level, index)
+            ).fetchone()
         return None if row is None else bytes(row[0])
 
     def meta(self, name: str) -> bytes | None:
         """A named value: height, app hash, log size, genesis."""
-        with self.lock:
-            row = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        with self._reading:
+            row = self._reader.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if row is None else bytes(row[0])
 
     def block(self, height: int) -> tuple[bytes, bytes] | None:
         """A block and its results, as canonical bytes."""
-        with self.lock:
-            row = self._db.execute("SELECT block, results FROM block WHERE height = ?", (height,)).fetchone()
+        with self._reading:
+            row = self._reader.execute("SELECT block, results FROM block WHERE height = ?", (height,)).fetchone()
         return None if row is None else (bytes(row[0]), bytes(row[1]))
 
     def find_tx(self, tx_hash: bytes) -> tuple[int, int] | None:
         """(height, index) of a transaction, or None."""
-        with self.lock:
-            row = self._db.execute("SELECT height, idx FROM tx WHERE hash = ?", (tx_hash,)).fetchone()
+        with self._reading:
+            row = self._reader.execute("SELECT height, idx FROM tx WHERE hash = ?", (tx_hash,)).fetchone()
         return None if row is None else (int(row[0]), int(row[1]))
 
     def events(self, start: int, limit: int) -> list[tuple[int, bytes]]:
         """(index, leaf) of events from `start` on."""
-        with self.lock:
-            rows = self._db.execute(
+        with self._reading:
+            rows = self._reader.execute(
                 "SELECT idx, leaf FROM event WHERE idx >= ? ORDER BY idx LIMIT ?", (start, limit)
             ).fetchall()
         return [(int(index), bytes(leaf)) for index, leaf in rows]
@@ -135,7 +167,7 @@ class Storage:
         Raises:
             LedgerError: the disk refused; nothing was written.
         """
-        with self.lock:
+        with self._writing:
             self._learned.clear()
             try:
                 self._db.execute("BEGIN IMMEDIATE")
@@ -150,9 +182,11 @@ class Storage:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                     self._learned.clear()
-            for cache, changes in self._learned:
-                for key, value in changes.items():
-                    self._remember(cache, key, value)
+            with self._caching:
+                self._generation += 1
+                for cache, changes in self._learned:
+                    for key, value in changes.items():
+                        self._remember(cache, key, value)
             self._learned.clear()
 
     def put_meta(self, name: str, value: bytes) -> None:
@@ -180,6 +214,6 @@ class Storage:
         self._learned.append((self._nodes, changes))
 
     def close(self) -> None:
-        """Close the file."""
-        with self.lock:
-            self._db.close()
+        """Close the file and let other processes have it."""
+        with self._writing, self._reading:
+            self._closing.close()
