@@ -65,7 +65,7 @@ def test_a_peer_process_that_dies_or_freezes_is_named_on_every_stream_and_once(
             assert taken < within + _SLACK
             peer, cause = await losses.first()
             assert peer == did_of("bob")
-            assert cause == ("silent for 1.5 s" if how is signal.SIGSTOP else cause)
+            assert cause == ("silent for 2 s" if how is signal.SIGSTOP else cause)
             await asyncio.sleep(0.2)
             assert len(losses.told) == 1
 

@@ -15,7 +15,7 @@ from fondaco.transport.peering import Peering, Stream, Timings
 
 HOST = "127.0.0.1"
 STORY_SECONDS = 60.0
-QUICK = Timings(connect=2.0, handshake=2.0, heartbeat=0.1, silence=1.5)
+QUICK = Timings(connect=2.0, handshake=2.0, heartbeat=0.1, silence=2.0)
 
 
 def secret_of(name: str) -> SecretKey:
