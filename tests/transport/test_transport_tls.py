@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import errno
 import logging
 import os
 import socket
@@ -713,5 +714,26 @@ def test_a_link_that_has_carried_all_its_streams_is_replaced(world: World) -> No
         with pytest.raises(TransportError, match="all the streams it can"):
             await ada.open(did_of("bob"), "echo/1")
         await _still_serves(ada)
+
+    world.run(story)
+
+
+def test_a_node_that_runs_out_of_descriptors_serves_again_when_it_has_some(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accept = asyncio.SelectorEventLoop.sock_accept
+    faults = [OSError(errno.EMFILE, "too many open files"), OSError(errno.ECONNABORTED, "aborted")]
+
+    async def failing(loop: Any, listener: socket.socket) -> Any:
+        if faults:
+            raise faults.pop()
+        return await accept(loop, listener)
+
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_accept", failing)
+
+    async def story() -> None:
+        ada, _bob = await _serving(world)
+        await _still_serves(ada)
+        assert faults == []
 
     world.run(story)
