@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_world import CHAIN, START, adding, counter_genesis, counter_ledger, key
 
@@ -239,6 +239,7 @@ def test_keys_and_events_are_proven_offline_from_the_genesis() -> None:
         verify_proof(trust_genesis(counter_genesis(stranger)), proof)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_random_bytes_are_no_proof(data: bytes) -> None:
     with pytest.raises(CodecError):

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fondaco.errors import ProofError
@@ -90,6 +90,7 @@ def test_the_published_roots_are_ours() -> None:
 LEAVES = st.lists(st.binary(max_size=3), min_size=1, max_size=40)
 
 
+@settings(deadline=None)
 @given(LEAVES, st.data())
 def test_each_entry_is_proven_and_no_other_is(leaves: list[bytes], data: st.DataObject) -> None:
     log = log_of(leaves)
@@ -115,6 +116,7 @@ def test_each_entry_is_proven_and_no_other_is(leaves: list[bytes], data: st.Data
             verify_event(wrong, root)
 
 
+@settings(deadline=None)
 @given(LEAVES, st.data())
 def test_growth_is_proven_and_rewriting_is_refused(leaves: list[bytes], data: st.DataObject) -> None:
     log = log_of(leaves)
@@ -156,6 +158,7 @@ def test_a_lost_node_is_named() -> None:
         Log(Nodes(), 3).root()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=4), st.integers(-3, 70), st.integers(-3, 70), st.lists(st.binary(max_size=33), max_size=70))
 def test_nonsense_is_refused_and_never_crashes(leaf: bytes, index: int, size: int, path: list[bytes]) -> None:
     with pytest.raises(ProofError) as caught:

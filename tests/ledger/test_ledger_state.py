@@ -76,6 +76,7 @@ def grown(steps: list[dict[bytes, bytes | None]]) -> tuple[Nodes, dict[bytes, by
     return nodes, content, root
 
 
+@settings(deadline=None)
 @given(CHANGES)
 def test_the_root_is_that_of_the_content_whatever_the_history(steps: list[dict[bytes, bytes | None]]) -> None:
     nodes, content, root = grown(steps)
@@ -84,6 +85,7 @@ def test_the_root_is_that_of_the_content_whatever_the_history(steps: list[dict[b
     assert Tree(nodes).root() == root
 
 
+@settings(deadline=None)
 @given(CHANGES)
 def test_no_node_is_left_behind(steps: list[dict[bytes, bytes | None]]) -> None:
     nodes, content, _root = grown(steps)
@@ -94,6 +96,7 @@ def test_no_node_is_left_behind(steps: list[dict[bytes, bytes | None]]) -> None:
     assert nodes == fresh
 
 
+@settings(deadline=None)
 @given(CHANGES, KEYS)
 def test_presence_and_absence_are_proven(steps: list[dict[bytes, bytes | None]], key: bytes) -> None:
     nodes, content, root = grown(steps)
@@ -102,6 +105,7 @@ def test_presence_and_absence_are_proven(steps: list[dict[bytes, bytes | None]],
         verify_state(from_bytes(StateProof, to_bytes(proof)), root)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(KEYS, VALUES, min_size=1, max_size=30), KEYS, VALUES)
 def test_a_false_value_or_a_false_absence_is_refused(content: dict[bytes, bytes], key: bytes, lie: bytes) -> None:
     nodes, content, root = grown([dict(content)])
@@ -114,7 +118,7 @@ def test_a_false_value_or_a_false_absence_is_refused(content: dict[bytes, bytes]
 
 
 @given(st.dictionaries(KEYS, VALUES, min_size=2, max_size=30), st.data())
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_a_changed_proof_is_refused(content: dict[bytes, bytes], data: st.DataObject) -> None:
     nodes, content, root = grown([dict(content)])
     key = data.draw(st.sampled_from(sorted(content)))
@@ -162,6 +166,7 @@ class Base:
         return iter(sorted((k, v) for k, v in self.content.items() if k.startswith(prefix)))
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(KEYS, VALUES),
     st.dictionaries(KEYS, st.none() | VALUES),

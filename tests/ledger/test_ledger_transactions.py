@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_world import CHAIN, Add, adding, key
 
@@ -109,11 +109,13 @@ def test_64_kib_is_the_limit() -> None:
     _refused(build(CHAIN, Add(name="x" * MAX_BYTES, amount=1), (ALICE,), nonce=bytes(16), expires=5))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_random_bytes_are_refused_by_name(data: bytes) -> None:
     _refused(data)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_damaged_transaction_is_refused_by_name(data: st.DataObject) -> None:
     whole = adding("n", 1, number=bytes(16))
