@@ -18,6 +18,9 @@ from fondaco.ledger.audit.__main__ import main
 from fondaco.ledger.audit.bundle import export
 from fondaco.ledger.audit.format import DOMAIN, MAX_BUNDLE, Bundle
 from fondaco.ledger.audit.verify import CHECKS, verify
+from fondaco.ledger.contracts.grants.messages import Review, RevokeGrant, WithdrawRequest
+from fondaco.ledger.contracts.kit import derive
+from fondaco.ledger.contracts.tasks.messages import Abandon, Accept, Fail, Report, Run
 
 EXPORTER = "authority/node"
 
@@ -219,6 +222,53 @@ def test_what_is_left_out_is_named_even_when_the_exporter_signs_it(
     assert isinstance(tree, dict)
     change(tree)
     assert _failed(_signed(tree), whole[1]) == check
+
+
+def test_every_other_ending_has_its_receipt_too() -> None:
+    """A denied item, a smaller grant, a failed attempt, a use given back, a use paid for without a result."""
+    world = World()
+    theirs, mine = world.publish("weather", "rain"), world.publish("airline", "flights")
+    denied = world.request(theirs, uses=2)
+    world.must(Review(request=denied, item=0, approve=False, reason="not now", uses=0, expires=0), "weather/user")
+    open_request = world.request(theirs)
+    world.must(WithdrawRequest(request=open_request), "airline/user")
+    grant = world.review(world.request(theirs, uses=5), uses=3)
+
+    def proposed() -> bytes:
+        done = world.propose(theirs, mine, grant)
+        assert done.result.code == 0, done.result
+        task = derive("task", done.tx)
+        for party in ("airline", "weather", "authority"):
+            world.must(Accept(task=task), f"{party}/node")
+        world.must(Run(task=task, attempt=1), "authority/node")
+        return task
+
+    def failing(task: bytes, attempt: int) -> None:
+        msg = Fail(task=task, attempt=attempt, step="statistics", party="weather", reason="silent", cause="no answer")
+        world.must(msg, "authority/node")
+
+    again, given_back, spent = proposed(), proposed(), proposed()
+    failing(again, 1)
+    world.must(Run(task=again, attempt=2), "authority/node")
+    failing(given_back, 1)
+    world.must(Abandon(task=given_back), "authority/node")
+    world.must(Report(task=spent, attempt=1, step="statistics", outcome=bytes(32)), "airline/node")
+    failing(spent, 1)
+    world.must(Abandon(task=spent), "airline/user")
+    world.must(RevokeGrant(grant=grant, reason="enough"), "weather/user")
+    world.ledger.wait_provable(10)
+    root = world.genesis.hash.hex()
+    found = verify(export(world.ledger, key(EXPORTER)), trust_root=root)
+    (receipt,) = found.grants
+    assert (receipt.status, receipt.uses_total, len(receipt.used), len(receipt.returned)) == ("revoked", 3, 3, 1)
+    assert (receipt.paid, receipt.refunded, receipt.escrow) == (100, 300, 100)
+    assert [task.status for task in found.receipts] == ["running", "abandoned", "abandoned"]
+    assert [len(task.running) for task in found.receipts] == [2, 1, 1]
+    assert all(task.result == b"" for task in found.receipts)
+    for task in (again, given_back, spent):
+        alone = verify(export(world.ledger, key(EXPORTER), task=task), trust_root=root)
+        assert [r.task for r in alone.receipts] == [task]
+    world.ledger.stop()
 
 
 def test_another_chain_is_refused_by_the_pinned_trust_root(whole: tuple[bytes, str]) -> None:

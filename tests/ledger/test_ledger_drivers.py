@@ -39,7 +39,7 @@ from fondaco.ledger.blocks import (
 )
 from fondaco.ledger.contracts import registry as contracts
 from fondaco.ledger.contracts.kit import Context
-from fondaco.ledger.embedded import EmbeddedLedger
+from fondaco.ledger.embedded import EmbeddedLedger, LedgerFull
 from fondaco.ledger.follower import Diverged, FollowerLedger
 from fondaco.ledger.light import trust_genesis, verify_header, verify_proof
 from fondaco.ledger.log import verify_consistency
@@ -148,6 +148,18 @@ def test_the_same_transaction_twice_is_executed_once(ledger: EmbeddedLedger) -> 
         second.result(10)
     with pytest.raises(BadTransaction, match="executed before"):
         ledger.submit(tx)
+
+
+@pytest.mark.parametrize("bound", ["MAX_WAITING", "MAX_WAITING_BYTES"])
+def test_when_too_much_waits_the_sender_is_told(
+    bound: str, ledger: EmbeddedLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(f"fondaco.ledger.embedded.{bound}", 0)
+        with pytest.raises(LedgerFull, match="wait"):
+            ledger.submit(adding("n", 1))
+    assert ledger.submit(adding("n", 1)).result(10).result.code == 0
+    assert ledger._waiting_bytes == 0
 
 
 def test_a_submission_cannot_be_taken_back(ledger: EmbeddedLedger) -> None:

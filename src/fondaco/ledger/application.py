@@ -37,6 +37,7 @@ MAX_TXS_BYTES = (2 << 20) - (64 << 10)  # a block of 2 MiB, less room for header
 _REPLAY = b"replay/nonce/"
 _PRUNED = b"replay/pruned"
 _VERIFIED = 20_000
+_VERIFIED_BYTES = 4096  # a larger transaction is verified each time, so that memory is bounded
 _NANOS = 1_000_000_000
 BAD_CODE, UNSOUND_CODE = 1, 4
 
@@ -268,7 +269,8 @@ class Application:
             found = open_transaction(data, self.chain)
             if len(self._verified) >= _VERIFIED:
                 self._verified.clear()
-            self._verified[key] = found
+            if len(data) <= _VERIFIED_BYTES:
+                self._verified[key] = found
         return found
 
     @staticmethod
@@ -289,6 +291,7 @@ class Application:
             self._check_replay(tx, self._changes, height)
         except FondacoError as fault:
             return TxResult(BAD_CODE, "ledger", fault.code, fault.cause, fault.remedy, ())
+        self._verified.pop(tx.hash, None)
         self._changes.set(self._replay_key(tx), b"\x01")
         branch, events = Overlay(self._changes), list[Event]()
         ctx = self._context(branch, height, time, tx.signers, tx.hash, events)

@@ -27,6 +27,7 @@ from fondaco.ledger.reader import Ledger
 from fondaco.ledger.transactions import BadTransaction
 
 MAX_WAITING = 50_000
+MAX_WAITING_BYTES = 64 << 20
 MAX_BLOCK_TXS = 4_000
 BLOCK_SECONDS = 0.02  # at most 50 blocks a second: one fsync serves all that came meanwhile
 STOP_SECONDS = 60.0
@@ -59,6 +60,7 @@ class EmbeddedLedger(Ledger):
         self._validator = validator
         self._address = genesis.validators[0].address
         self._waiting: deque[tuple[bytes, Future[Committed]]] = deque()
+        self._waiting_bytes = 0
         self._work = threading.Condition()
         self._stopping = False
         self._failed: LedgerError | None = None
@@ -79,9 +81,10 @@ class EmbeddedLedger(Ledger):
         with self._work:
             if self._stopping or self._failed is not None:
                 raise self._failed or LedgerError("the ledger is stopping", remedy="start the node again")
-            if len(self._waiting) >= MAX_WAITING:
-                raise LedgerFull(f"{MAX_WAITING} transactions wait", remedy="submit again later")
+            if len(self._waiting) >= MAX_WAITING or self._waiting_bytes + len(tx) > MAX_WAITING_BYTES:
+                raise LedgerFull(f"{len(self._waiting)} transactions wait", remedy="submit again later")
             self._waiting.append((tx, future))
+            self._waiting_bytes += len(tx)
             self._work.notify()
         return future
 
@@ -118,6 +121,7 @@ class EmbeddedLedger(Ledger):
                 item = self._waiting.popleft()
                 batch.append(item)
                 size += len(item[0])
+            self._waiting_bytes -= size
             return batch
 
     def _make_blocks(self) -> None:
