@@ -5,7 +5,6 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMPS := .stamps
-UV_VERSION := 0.13.9
 RUST := $(shell find crates Cargo.toml Cargo.lock -name target -prune -o -type f -print)
 
 .PHONY: help setup system demo test lint bench lock format
@@ -15,20 +14,23 @@ help:
 	@echo "make test    every test"
 	@echo "make lint    every check of style, types and imports"
 	@echo "make bench   every benchmark; results in bench/results"
-	@echo "make lock    renew requirements.lock from pyproject.toml"
+	@echo "make format  put every file in the form that lint asks for"
+	@echo "make lock    renew bootstrap.lock and requirements.lock from pyproject.toml"
 
-$(STAMPS)/venv: requirements.lock
-	@mkdir -p $(STAMPS)
+# The stamps of the environment live in it, so that removing .venv is all it takes to start anew.
+.venv/synced: bootstrap.lock requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11, or make PYTHON=path" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bootstrap.lock
 	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
 	@touch $@
 
-$(STAMPS)/built: $(STAMPS)/venv pyproject.toml $(RUST)
+.venv/built: .venv/synced pyproject.toml $(RUST)
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.85 or later" >&2; exit 1; }
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	@touch $@
 
-setup: $(STAMPS)/built
+setup: .venv/built
 
 # What only the tests need of the system: a PostgreSQL server to import from, tcpdump to look at the wire.
 system: $(STAMPS)/system
@@ -37,14 +39,14 @@ $(STAMPS)/system:
 	@if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || ! command -v tcpdump >/dev/null 2>&1; then \
 	  command -v apt-get >/dev/null || { echo "the tests need PostgreSQL and tcpdump: install them and run again" >&2; exit 1; }; \
 	  sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	  $$sudo apt-get update -q; DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -qy postgresql tcpdump; fi
+	  $$sudo apt-get update -q; $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy postgresql tcpdump; fi
 	@touch $@
 
 demo: setup
 	$(BIN)/fondaco demo
 
 test: setup system
-	cargo test --quiet --workspace --exclude fondaco-binding
+	cargo test --locked --quiet --workspace --exclude fondaco-binding
 	$(BIN)/pytest --junitxml=$(STAMPS)/tests.xml
 
 lint: setup
@@ -53,7 +55,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	cargo fmt --all --check
-	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
 
 format:
 	$(BIN)/ruff format .
@@ -61,9 +63,10 @@ format:
 	cargo fmt --all
 
 bench: setup
-	@mkdir -p bench/results
 	@for one in bench/bench_*.py; do echo "== $$one"; $(BIN)/python $$one; done
 
+# Locks name versions and hashes, no host: pip and uv find the files wherever this machine is told to look.
+LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11
 lock:
-	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11 \
-	  --all-extras --group dev pyproject.toml -o requirements.lock
+	$(BIN)/$(LOCK) --group pyproject.toml:bootstrap -o bootstrap.lock
+	$(BIN)/$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
