@@ -1,0 +1,213 @@
+"""A ledger with two institutions and a running task, a vault, and the gate of the one that holds the data."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from fondaco.core.keys import SecretKey
+from fondaco.core.messages import to_value
+from fondaco.core.names import DatasetName
+from fondaco.exchange.gate import Gate
+from fondaco.flow.heads import heads
+from fondaco.flow.journal import Journal
+from fondaco.flow.model import Input, Step, Workflow
+from fondaco.ledger.blocks import Validator
+from fondaco.ledger.contracts import registry
+from fondaco.ledger.contracts.catalog import messages as catalog
+from fondaco.ledger.contracts.grants import messages as grants
+from fondaco.ledger.contracts.identity.messages import NodeSpec, OrganisationSpec, UserSpec
+from fondaco.ledger.contracts.kit import derive
+from fondaco.ledger.contracts.tasks import messages as tasks
+from fondaco.ledger.embedded import Committed, EmbeddedLedger
+from fondaco.ledger.genesis import Genesis
+from fondaco.ledger.transactions import build
+from fondaco.node.chain import NodeChain
+from fondaco.node.directory import LedgerDirectory
+from fondaco.node.ledgers import LedgerService
+from fondaco.transport.identity import make_certificate
+from fondaco.vault.sources import CsvSource
+from fondaco.vault.store import Vault
+
+ROLES = ("steward", "analyst", "reviewer", "governor")
+PATHS = {"holder": "/holder/d/rows", "asker": "/asker/d/rows"}
+PURPOSE = "study"
+OPERATIONS = ("psi.intersection", "mpc.statistics", "mpc.arithmetic")
+
+
+class Party:
+    """Keys of one institution."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.admin, self.node = SecretKey.generate(), SecretKey.generate()
+        self.users = {role: SecretKey.generate() for role in ROLES}
+
+    def spec(self) -> OrganisationSpec:
+        """What genesis is told."""
+        node = NodeSpec(
+            key=self.node.public.raw,
+            certificate=make_certificate(self.node, name=self.name),
+            address="127.0.0.1:1",
+            seal_key=bytes(32),
+        )
+        users = tuple(UserSpec(key=k.public.raw, roles=(r,), seal_key=bytes(32)) for r, k in self.users.items())
+        return OrganisationSpec(
+            name=self.name,
+            title=self.name,
+            kind="member",
+            admins=(self.admin.public.raw,),
+            threshold=1,
+            node=node,
+            users=users,
+        )
+
+
+class GateWorld:
+    """Everything up to a running task; then `gate.open`."""
+
+    def __init__(self, folder: Path, *, rows: int = 200, minimum_rows: int = 0, minimum_count: int = 0) -> None:
+        self.folder = folder
+        self.parties = {name: Party(name) for name in ("holder", "asker", "coord")}
+        validator = SecretKey.generate()
+        state = registry.GenesisState(
+            organisations=tuple(p.spec() for p in self.parties.values()),
+            allotments=dict.fromkeys(self.parties, 10_000),
+            coordinator_fee=0,
+        )
+        genesis = Genesis(
+            chain="gate",
+            time=time.time_ns(),
+            validators=(Validator(key=validator.public.raw, power=10),),
+            state=to_value(state),
+        )
+        (folder / "ledger").mkdir(parents=True)
+        self.ledger = EmbeddedLedger(folder / "ledger", genesis, registry, validator)
+        self.vault = Vault(folder / "vault", os.urandom(32))
+        self.journal = Journal(folder / "journal.sqlite")
+        source = folder / "rows.csv"
+        source.write_text("k,v,w\n" + "".join(f"key{i},{i},{i % 2}\n" for i in range(rows)))
+        self.cid = self.vault.import_source(CsvSource(source))
+        self.vault.assign(self.cid, DatasetName.parse(PATHS["holder"]))
+        described = self.vault.describe(self.cid)
+        for name, path in PATHS.items():
+            terms = catalog.Terms(
+                operations=OPERATIONS,
+                purposes=(PURPOSE, "other"),
+                price=1,
+                minimum_rows=minimum_rows,
+                minimum_count=minimum_count,
+                rules=(
+                    catalog.Rule(
+                        organisations=("*",),
+                        operations=("*",),
+                        purposes=("*",),
+                        columns=(),
+                        uses=100,
+                        until=int(time.time()) + 10**7,
+                    ),
+                ),
+            )
+            msg = catalog.Publish(
+                path=path,
+                version=1,
+                title=name,
+                description="",
+                schema=described.schema,
+                commitment=described.commitment if name == "holder" else bytes(32),
+                rows=None,
+                terms=terms,
+            )
+            self.send(msg, self.parties[name].users["steward"])
+        self.now = time.time
+        service = LedgerService(self.ledger, validator="", own="")
+        self.chain = NodeChain(service, LedgerDirectory(self.ledger), self.parties["holder"].node)
+        self.heard = time.monotonic
+        self.gate = Gate(
+            org="holder",
+            ledger=self.ledger,
+            vault=self.vault,
+            journal=self.journal,
+            contact=lambda: self.heard(),
+            stale_seconds=30,
+            now=lambda: self.now(),
+        )
+
+    def send(self, msg: object, *secrets: SecretKey) -> Committed:
+        """Execute; fails on a refusal."""
+        tx = build("gate", msg, secrets, nonce=os.urandom(16), expires=self.ledger.height + 500)
+        done = self.ledger.submit(tx).result(20)
+        assert done.result.code == 0, done.result.cause
+        return done
+
+    def grant(self, **changes: Any) -> str:
+        """A grant of the holder's rows for the asker; its id."""
+        fields: dict[str, Any] = {
+            "items": (grants.Item(path=PATHS["holder"], version=1, columns=("k", "v")),),
+            "operations": OPERATIONS,
+            "purpose": PURPOSE,
+            "parties": ("holder", "asker"),
+            "receivers": ("asker", "holder"),
+            "uses": 50,
+            "expires": int(time.time()) + 3600,
+            "max_price": 5,
+        }
+        done = self.send(grants.RequestUse(**(fields | changes)), self.parties["asker"].users["analyst"])
+        return derive("grant", derive("request", done.tx), (0).to_bytes(4, "big")).hex()
+
+    def step(self, grant: str, **changes: Any) -> Step:
+        """A step that brings the holder's and the asker's keys."""
+        fields: dict[str, Any] = {
+            "id": "one",
+            "engine": "psi",
+            "operation": "intersection",
+            "parameters": {"keys": ["k"]},
+            "parties": ("asker", "holder"),
+            "helper": None,
+            "inputs": (
+                Input(party="asker", dataset=PATHS["asker"] + "@1", columns=("k",), grant=None),
+                Input(party="holder", dataset=PATHS["holder"] + "@1", columns=("k", "v"), grant=grant),
+            ),
+            "match": None,
+            "receivers": ("asker",),
+        }
+        return Step(**(fields | changes))
+
+    def workflow(self, *steps: Step, **changes: Any) -> Workflow:
+        """A workflow of the asker's."""
+        fields: dict[str, Any] = {
+            "title": "t",
+            "purpose": PURPOSE,
+            "initiator": "asker",
+            "coordinator": "coord",
+            "steps": steps,
+        }
+        return Workflow(**(fields | changes))
+
+    def propose(self, workflow: Workflow) -> str:
+        """Propose; the task's id."""
+        msg = tasks.Propose(
+            workflow=workflow.bytes,
+            coordinator=workflow.coordinator,
+            parties=workflow.parties,
+            steps=heads(workflow),
+            purpose=workflow.purpose,
+            deadline=int(time.time()) + 3000,
+        )
+        return derive("task", self.send(msg, self.parties["asker"].users["analyst"]).tx).hex()
+
+    def running(self, workflow: Workflow) -> str:
+        """Propose, have all accept, run."""
+        task = self.propose(workflow)
+        for name in workflow.parties:
+            self.send(tasks.Accept(task=bytes.fromhex(task)), self.parties[name].node)
+        self.send(tasks.Run(task=bytes.fromhex(task), attempt=1), self.parties["coord"].node)
+        return task
+
+    def close(self) -> None:
+        """Close all files."""
+        self.ledger.stop()
+        self.vault.close()
+        self.journal.close()
