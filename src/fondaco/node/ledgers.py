@@ -227,5 +227,7 @@ class LedgerService:
 
 def _soon(loop: asyncio.AbstractEventLoop, work: Callable[[int], None], height: int) -> None:
     """From the thread that makes blocks into the event loop, unless that has ended."""
-    if not loop.is_closed():
+    try:
         loop.call_soon_threadsafe(work, height)
+    except RuntimeError:
+        _log.debug("height %d came after the node had stopped", height)
