@@ -26,6 +26,8 @@ def test_the_demo_tells_its_whole_story(tmp_path) -> None:
         assert "Traceback" not in log, log
     verify = [sys.executable, "-m", "fondaco.cli.main", "audit", "verify", str(bundle)]
     assert subprocess.run(verify, capture_output=True, timeout=60, check=False).returncode == 0
-    pinned = subprocess.run([*verify, "--trust-root", "00" * 32], capture_output=True, text=True, timeout=60, check=False)
+    pinned = subprocess.run(
+        [*verify, "--trust-root", "00" * 32], capture_output=True, text=True, timeout=60, check=False
+    )
     assert pinned.returncode == 5
     assert "trust-root" in pinned.stderr

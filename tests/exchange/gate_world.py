@@ -130,10 +130,18 @@ class GateWorld:
             ledger=self.ledger,
             vault=self.vault,
             journal=self.journal,
-            contact=lambda: self.heard(),
+            contact=self._contact,
             stale_seconds=30,
-            now=lambda: self.now(),
+            now=self._clock,
         )
+
+    def _contact(self) -> float:
+        """When the chain was last heard of, by whatever the test put in place of the clock."""
+        return self.heard()
+
+    def _clock(self) -> float:
+        """The time now, likewise."""
+        return self.now()
 
     def send(self, msg: object, *secrets: SecretKey) -> Committed:
         """Execute; fails on a refusal."""
