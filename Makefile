@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMPS := .stamps
 RUST := $(shell find crates Cargo.toml Cargo.lock -name target -prune -o -type f -print)
 
-.PHONY: help setup system demo test lint bench lock format
+.PHONY: help setup system demo test lint bench docs lock format
 
 help:
 	@echo "make demo    four institutions on this machine, from import to audit"
@@ -15,6 +15,7 @@ help:
 	@echo "make lint    every check of style, types and imports"
 	@echo "make bench   every benchmark; results in bench/results"
 	@echo "make format  put every file in the form that lint asks for"
+	@echo "make docs    write docs/reference from the code"
 	@echo "make lock    renew bootstrap.lock and requirements.lock from pyproject.toml"
 
 # The stamps of the environment live in it, so that removing .venv is all it takes to start anew.
@@ -61,6 +62,9 @@ format:
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	cargo fmt --all
+
+docs: setup
+	$(BIN)/python tools/reference.py
 
 bench: setup
 	@for one in bench/bench_*.py; do echo "== $$one"; $(BIN)/python $$one; done

@@ -411,7 +411,7 @@ def mint(
 def vote(
     proposal: Annotated[str, typer.Argument(help="The proposal's id.")],
     dir_: Dir = HERE,
-    approve: Annotated[bool, typer.Option("--yes/--no")] = True,
+    approve: Annotated[bool, typer.Option("--yes/--no", help="For or against.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Vote on a proposal to mint points."""

@@ -100,11 +100,12 @@ class ControlError(FondacoError):
     """What the node answered instead of a result; keeps the node's code and exit code."""
 
     code = "node.answer"
+    exit_code = 9
 
     def __init__(self, answer: Json) -> None:
         super().__init__(str(answer.get("cause", "")), remedy=str(answer.get("remedy", "")), **answer["details"])
         self.answer = answer
-        self.answer_exit_code = int(answer.get("exit_code", 1))
+        self.answer_exit_code = int(answer.get("exit_code", self.exit_code))
 
     def to_dict(self) -> dict[str, object]:
         """The node's own error."""

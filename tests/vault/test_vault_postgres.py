@@ -1,0 +1,161 @@
+"""PostgreSQL as a source: a real server, read-only, its types, its refusals, its password nowhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+import pg8000.native
+import pytest
+from postgres_world import PASSWORD, postgres
+
+from fondaco.errors import ImportRefused
+from fondaco.vault.databases import PostgresSource, make_query
+from fondaco.vault.reader import read_table
+from fondaco.vault.schema_file import read_schema
+from fondaco.vault.store import Vault
+
+ROWS = 70_000
+SETUP = f"""
+CREATE TABLE loans (id bigint PRIMARY KEY, branch text, amount numeric(12,2), rate double precision,
+                    open boolean, since date, seen timestamptz);
+INSERT INTO loans SELECT i, 'branch ' || i % 7, i + 0.25, i / 8.0, i % 2 = 0, date '2020-01-01' + i % 365,
+                         timestamptz '2020-01-01 00:00:00+00' + i * interval '1 minute'
+                  FROM generate_series(1, {ROWS}) AS i;
+UPDATE loans SET branch = NULL, amount = NULL, seen = NULL WHERE id = 5;
+CREATE SCHEMA risk;
+CREATE TABLE risk.flags (id bigint, odd integer[]);
+INSERT INTO risk.flags VALUES (1, '{{1,2}}');
+CREATE TABLE twice (id bigint);
+INSERT INTO twice VALUES (1), (2), (1);
+CREATE TABLE nothing (id bigint);
+CREATE SEQUENCE drawn;
+"""
+TOML = """
+key = ["id"]
+[[columns]]
+name = "id"
+type = "int64"
+[[columns]]
+name = "amount"
+type = "decimal"
+scale = 2
+nullable = true
+"""
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with postgres() as found:
+        parts = urllib.parse.urlsplit(found)
+        db = pg8000.native.Connection(
+            "steward", password=PASSWORD, host="127.0.0.1", port=parts.port or 0, database="postgres"
+        )
+        db.run(SETUP)
+        db.close()
+        yield found
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Iterator[Vault]:
+    made = Vault(tmp_path / "vault", b"k" * 32)
+    yield made
+    made.close()
+
+
+def table(address: str, name: str) -> PostgresSource:
+    return PostgresSource(address, make_query(address, name, None))
+
+
+def query(address: str, text: str) -> PostgresSource:
+    return PostgresSource(address, make_query(address, None, text))
+
+
+def refused(vault: Vault, source: PostgresSource) -> ImportRefused:
+    before = sorted(path.name for path in vault._folder.iterdir())
+    with pytest.raises(ImportRefused) as caught:
+        vault.import_source(source)
+    assert sorted(path.name for path in vault._folder.iterdir()) == before
+    said = caught.value.diagnostics() + repr(caught.value) + repr(caught.value.__cause__)
+    assert PASSWORD not in said
+    assert urllib.parse.quote(PASSWORD, safe="") not in said
+    assert caught.value.remedy
+    return caught.value
+
+
+def test_a_table_comes_in_with_its_types_and_every_row(vault, address) -> None:
+    done = vault.import_source(table(address, "loans"))
+    assert done.rows == ROWS
+    types = {column.name: column.type for column in done.schema.columns}
+    assert types == {
+        "id": "int64",
+        "branch": "text",
+        "amount": "decimal",
+        "rate": "float64",
+        "open": "bool",
+        "since": "date",
+        "seen": "timestamp",
+    }
+    rows = sorted(read_table(vault, done.id, list(types)).to_pylist(), key=lambda row: row["id"])
+    assert [row["id"] for row in rows] == list(range(1, ROWS + 1))
+    assert rows[4]["branch"] is None
+    assert rows[4]["amount"] is None
+    assert rows[4]["seen"] is None
+    assert str(rows[99]["amount"]) == "100.25"
+    assert (rows[99]["branch"], rows[99]["open"], rows[99]["rate"]) == ("branch 2", True, 12.5)
+    assert rows[99]["since"].isoformat() == "2020-04-10"
+    assert rows[99]["seen"].isoformat().startswith("2020-01-01T01:40:00")
+
+
+def test_a_query_with_a_declared_schema_comes_in_as_declared(vault, address, tmp_path) -> None:
+    declared = tmp_path / "schema.toml"
+    declared.write_text(TOML)
+    source = dataclasses.replace(
+        query(address, "SELECT amount, id FROM loans WHERE id <= 10 ORDER BY id"), declared=read_schema(declared)
+    )
+    done = vault.import_source(source)
+    found = read_table(vault, done.id, ["id", "amount"]).to_pylist()
+    assert [row["id"] for row in found] == list(range(1, 11))
+    assert found[4]["amount"] is None
+
+
+def test_two_imports_of_the_same_rows_have_one_name(vault, address) -> None:
+    first = vault.import_source(query(address, "SELECT id, branch FROM loans ORDER BY id"))
+    second = vault.import_source(query(address, "SELECT id, branch FROM loans ORDER BY id"))
+    assert first.cid == second.cid
+
+
+def test_what_the_database_refuses_is_told_in_its_words(vault, address) -> None:
+    assert "does not exist" in refused(vault, table(address, "absent")).cause
+    assert "division by zero" in refused(vault, query(address, "SELECT 1 / 0 AS id")).cause
+    assert "division by zero" in refused(vault, query(address, f"SELECT 1 / ({ROWS} - id) AS id FROM loans")).cause
+
+
+def test_a_wrong_password_and_a_dead_server_are_told_without_the_password(vault, address) -> None:
+    wrong = address.replace("s3cret", "wrong")
+    assert "password" in refused(vault, table(wrong, "loans")).cause
+    parts = urllib.parse.urlsplit(address)
+    dead = address.replace(f":{parts.port}/", ":1/")
+    assert refused(vault, table(dead, "loans")).details["file"] == "postgresql://127.0.0.1:1/postgres"
+
+
+def test_a_query_cannot_write(vault, address) -> None:
+    assert "read-only" in refused(vault, query(address, "SELECT nextval('drawn') AS id")).cause
+    with pytest.raises(ImportRefused, match="single SELECT"):
+        query(address, "DELETE FROM loans RETURNING id")
+    cause = refused(vault, query(address, "WITH gone AS (DELETE FROM loans RETURNING id) SELECT id FROM gone")).cause
+    assert "WITH" in cause or "read-only" in cause
+    assert vault.import_source(query(address, "SELECT count(*) AS n FROM loans")).rows == 1
+
+
+def test_empty_nested_and_repeated_are_named(vault, address, tmp_path) -> None:
+    assert "no rows" in refused(vault, table(address, "nothing")).cause
+    assert refused(vault, table(address, "risk.flags")).details["column"] == "odd"
+    declared = tmp_path / "schema.toml"
+    declared.write_text('key = ["id"]\n[[columns]]\nname = "id"\ntype = "int64"\n')
+    source = dataclasses.replace(table(address, "twice"), declared=read_schema(declared))
+    fault = refused(vault, source)
+    assert "key" in fault.cause
+    assert fault.details["row"] == 3
