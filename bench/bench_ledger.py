@@ -14,7 +14,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import Row, report
 from nacl.bindings import crypto_sign_open
 
 from fondaco.core.keys import SecretKey
@@ -28,6 +27,7 @@ from fondaco.ledger.follower import FollowerLedger
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import Proof, trust_genesis, verify_proof
 from fondaco.ledger.transactions import DOMAIN, Envelope, build
+from harness import Row, report
 
 CHAIN = "bench"
 PROOFS = 50

@@ -11,19 +11,20 @@ import inspect
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import typer.main
 
 import fondaco
-import fondaco.ledger.contracts as contracts
 from fondaco.cli.main import app
-from fondaco.core.models import Column, Schema
 from fondaco.core.messages import is_message, kind_of
+from fondaco.core.models import Column, Schema
 from fondaco.errors import FondacoError
+from fondaco.ledger import contracts
 from fondaco.ledger.contracts import registry
 from fondaco.ledger.contracts.kit import Refused
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "docs" / "reference"
 NOTICE = "Written by `make docs` from the code; do not edit.\n"
@@ -33,10 +34,11 @@ def _said(thing: object) -> str:
     return " ".join((inspect.getdoc(thing) or "").split())
 
 
-def _descendants(cls: type) -> Iterator[type]:
+def descendants(cls: type[T]) -> Iterator[type[T]]:
+    """All subclasses, at any depth."""
     for child in cls.__subclasses__():
         yield child
-        yield from _descendants(child)
+        yield from descendants(child)
 
 
 def _row(cls: type) -> str:
@@ -57,7 +59,7 @@ def contracts_page() -> str:
     ]
     names = sorted({kind.partition(".")[0] for kind in registry.kinds()})
     general = sorted(
-        (c for c in _descendants(Refused) if c.__dict__.get("codespace") == "ledger"), key=lambda c: c.number
+        (c for c in descendants(Refused) if c.__dict__.get("codespace") == "ledger"), key=lambda c: c.number
     )
     lines += ["## Any transaction", "", "| codespace | number | code | when |", "| --- | --- | --- | --- |"]
     lines += [f"| {c.codespace} | {c.number} | `{c.code}` | {_said(c)} |" for c in general]
@@ -66,12 +68,12 @@ def contracts_page() -> str:
         for kind in registry.kinds():
             if kind.partition(".")[0] == name:
                 lines.append(_row(registry.HANDLERS[kind][0]))
-        module = importlib.import_module(f"{contracts.__name__}.{name}.messages")
-        own = [c for c in vars(module).values() if is_message(c) and c.__module__ == module.__name__]
+        messages = importlib.import_module(f"{contracts.__name__}.{name}.messages")
+        own = [c for c in vars(messages).values() if is_message(c) and c.__module__ == messages.__name__]
         records = [c for c in own if kind_of(c) not in registry.HANDLERS]
         lines += ["", "| record or part | fields | what it is |", "| --- | --- | --- |"]
         lines += [_row(cls) for cls in sorted(records, key=kind_of)]
-        errors = [c for c in _descendants(Refused) if getattr(c, "codespace", "") == name and c.number > 1]
+        errors = [c for c in descendants(Refused) if getattr(c, "codespace", "") == name and c.number > 1]
         lines += ["", "| codespace | number | code | when |", "| --- | --- | --- | --- |"]
         lines += [f"| {name} | {c.number} | `{c.code}` | {_said(c)} |" for c in sorted(errors, key=lambda c: c.number)]
     lines += ["", "## schema", "", "| part | fields | what it is |", "| --- | --- | --- |", _row(Column), _row(Schema)]
@@ -116,7 +118,7 @@ def errors_page() -> str:
             importlib.import_module(module.name)
     rows = {
         c.code: f"| `{c.code}` | {c.exit_code} | {_said(c).split('. ')[0].rstrip('.')} |"
-        for c in _descendants(FondacoError)
+        for c in descendants(FondacoError)
         if c.__module__.startswith("fondaco.") and "code" in c.__dict__ and not _said(c).startswith("Base")
     }
     table = "\n".join(rows[code] for code in sorted(rows))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import decimal
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -246,6 +247,7 @@ _PYTHON: dict[type, str] = {
     bytes: "bytes",
     datetime.date: "date",
     datetime.datetime: "timestamp",
+    decimal.Decimal: "decimal",
 }
 
 
@@ -270,8 +272,15 @@ def infer_rows(names: list[str], sample: list[list[Any]], file: str) -> Schema:
                 row=row + 1,
                 column=name,
             )
-        columns.append(plain_column(name, known[0] if known and known[0] else "text"))
+        kind = known[0] if known and known[0] else "text"
+        columns.append(plain_column(name, kind, _scale([row[index] for row in sample]) if kind == "decimal" else 0))
     return Schema(columns=tuple(columns), key=())
+
+
+def _scale(values: list[Any]) -> int:
+    """The digits after the point that the longest of the finite decimals has; at least 0."""
+    exponents = (value.as_tuple().exponent for value in values if value is not None)
+    return max((-exponent for exponent in exponents if isinstance(exponent, int)), default=0) if values else 0
 
 
 def batches_of_rows(rows: Iterator[Sequence[Any]], schema: Schema, file: str) -> Iterator[pa.RecordBatch]:
