@@ -1,14 +1,17 @@
 """The supervisor: starts a worker for a job, hands it the tables over a pipe, and ends it when it must.
 
 No clear data touches the disk: tables go through pipes, and what a protocol needs as a file (identifiers, never
-keys) lies in a folder of mode 0700, in memory where the system has it, removed whatever happens.
+keys) lies in a folder of mode 0700, in memory where the system has it, removed whatever happens; if the node itself
+is killed, by `sweep` when a node next starts.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -27,6 +30,7 @@ _log = logging.getLogger(__name__)
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 _KEEP = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 _STDERR = 4000
+_OWNED = re.compile(r"fondaco-(\d{1,10})-(\d{1,20})-[a-z0-9_]+")
 
 
 def _environment() -> dict[str, str]:
@@ -34,9 +38,30 @@ def _environment() -> dict[str, str]:
     return kept | {"PYTHONDONTWRITEBYTECODE": "1", "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "2"}
 
 
+def _root() -> Path:
+    return _MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+
+
+def _born(pid: int) -> str | None:
+    """When a process began, in the kernel's ticks, or None if there is none: with its number it names one process."""
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return after_name.split()[19]
+
+
 def _scratch() -> Path:
-    folder = _MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else None
-    return Path(tempfile.mkdtemp(prefix="fondaco-", dir=folder))
+    return Path(tempfile.mkdtemp(prefix=f"fondaco-{os.getpid()}-{_born(os.getpid())}-", dir=_root()))
+
+
+def sweep() -> None:
+    """Remove what nodes that were killed have left: folders of this user whose process is no more."""
+    for folder in _root().glob("fondaco-*-*-*"):
+        found = _OWNED.fullmatch(folder.name)
+        with contextlib.suppress(FileNotFoundError):  # another node sweeps too
+            if found and folder.stat().st_uid == os.getuid() and _born(int(found[1])) != found[2]:
+                shutil.rmtree(folder)
 
 
 async def run_job(job: Job, inputs: dict[str, pa.Table], sockets: Path, *, deadline: float) -> Outcome:

@@ -11,7 +11,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from fondaco.core.messages import to_bytes
 from fondaco.errors import (
@@ -34,16 +34,21 @@ from fondaco.transport.peering import Peering
 _log = logging.getLogger(__name__)
 _GRACE_SECONDS = 6.0
 _CANCEL_SECONDS = 3.0
+_HELD_SECONDS = 5.0
 ACCEPT_SECONDS = 10.0
 
 
-def _named(fault: FondacoError, org: str, step: str) -> PartyFailed:
-    """The failure that `org` answered with, as one that names a party."""
+def named_failure(fault: FondacoError, org: str, step: str, members: Sequence[str]) -> PartyFailed:
+    """The failure that `org` answered with, as one that names a party: a member of the step, or none ("").
+
+    What `org` says of others is its word alone; whom it names beyond the step's members is not heard.
+    """
     if isinstance(fault, PartyFailed):
         return fault
     if isinstance(fault, RemoteError):
         party = fault.details.get("party")
-        named = party if isinstance(party, str) and fault.remote_code == PartyFailed.code else org
+        said = isinstance(party, str) and fault.remote_code == PartyFailed.code and party in ("", *members)
+        named = str(party) if said else org
         cause = f"{fault.cause} [{fault.remote_code}]" if named == org else fault.cause
         return PartyFailed(cause, party=named, step=step, remedy=fault.remedy)
     if isinstance(fault, PeerLost | TransportError):
@@ -64,6 +69,7 @@ class Coordinator:
         self._journal = journal
         self._step_seconds = step_seconds
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._held: set[str] = set()
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -85,7 +91,7 @@ class Coordinator:
 
     def _look(self) -> None:
         for view in self._chain.open_tasks():
-            if view.workflow.coordinator != self.org or view.id in self._running:
+            if view.workflow.coordinator != self.org or view.id in self._running or view.id in self._held:
                 continue
             due = self._due(view)
             if due is None:
@@ -131,6 +137,13 @@ class Coordinator:
         except FondacoError as fault:
             _log.warning("task %s: %s", view.id, fault.diagnostics())
             self._journal.record(view.id, view.attempt, "", "coordinator stopped", party=self.org, cause=fault.cause)
+            # What the ledger or a peer refused now it would refuse at once again: look at it anew in a while.
+            self._held.add(view.id)
+            asyncio.get_running_loop().call_later(_HELD_SECONDS, self._let_go, view.id)
+
+    def _let_go(self, task_id: str) -> None:
+        self._held.discard(task_id)
+        self.wake()
 
     async def _interrupted(self, view: TaskView) -> None:
         """Running on the ledger, but not here: this coordinator went away in the middle and is back."""
@@ -231,7 +244,7 @@ class Coordinator:
         for task in done:
             fault = task.exception()
             if isinstance(fault, FondacoError):
-                found.append((orders[task], _named(fault, orders[task], step.id)))
+                found.append((orders[task], named_failure(fault, orders[task], step.id, step.members)))
             elif fault is not None:
                 raise fault
         return found

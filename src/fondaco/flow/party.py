@@ -197,7 +197,11 @@ class Party:
             raise active.cause or fault from fault
 
     def _blame(self, fault: FondacoError, step: str) -> FondacoError:
-        """Name the institution behind a broken link."""
+        """Name the institution behind a broken link, as this node saw it; a peer's word names nobody."""
+        told_by = fault.details.get("told_by")
+        if isinstance(told_by, str):
+            cause = f"{self._chain.org_of(told_by)} ended the link: {fault.cause}"
+            return PartyFailed(cause, party="", step=step, remedy=fault.remedy)
         peer = fault.details.get("peer")
         if isinstance(peer, str):
             org = self._chain.org_of(peer)

@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from fondaco.core.messages import from_bytes
+from fondaco.engines import process
 from fondaco.errors import FondacoError, NodeError
 from fondaco.exchange.gate import Gate
 from fondaco.flow.coordinator import Coordinator
@@ -153,6 +154,7 @@ class Node:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
+        process.sweep()
         self.party.serve()
         self.service.start(self.endpoint, is_member=self._is_member)
         self.service.on_height(self._on_height)

@@ -1,0 +1,172 @@
+"""Workers that die, hang or lose their node: one named cause on every side, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from engines_world import column, jobs
+
+from fondaco.engines import process
+from fondaco.engines.base import EngineStopped
+from fondaco.errors import DeadlineExceeded, PartyFailed
+
+SECONDS, DEADLINE = 5, 10
+KEYS = [f"K{i}" for i in range(50)]
+PARTIES = ["air", "weather", "reg"]
+
+
+def statistics() -> tuple[list, list[dict[str, pa.Table]]]:
+    parameters = {
+        "keys": ["k"], "minimum_count": 1,
+        "value": {"party": "air", "column": "delay"}, "group": {"party": "weather", "column": "rain"},
+    }  # fmt: skip
+    columns = [[column("delay", low=0, high=100)], [column("rain", "bool")], []]
+    match = pa.table({"k": KEYS})
+    values = pa.table({"k": KEYS, "delay": list(range(50))})
+    groups = pa.table({"k": KEYS, "rain": [i % 2 == 0 for i in range(50)]})
+    all_jobs = jobs("mpc", "statistics", parameters, PARTIES, columns, (1,), helper=2, seconds=SECONDS)
+    return all_jobs, [{"data": values, "match": match}, {"data": groups, "match": match}, {}]
+
+
+def workers(sockets: Path) -> list[int]:
+    """The processes of this machine that are workers on these sockets."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (place / "cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if b"fondaco.engines.worker" in words and os.fsencode(sockets) in words:
+            found.append(int(place.name))
+    return found
+
+
+async def until(ready, seconds: float = 30.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not ready():
+            await asyncio.sleep(0.02)
+
+
+def left_behind() -> list[str]:
+    return [path.name for path in process._root().glob(f"fondaco-{os.getpid()}-*")]
+
+
+def linked(sockets: Path) -> bool:
+    """Whether the first two workers wait for the third: their ends are there."""
+    return {"0.sock", "1.sock"} <= {path.name for path in sockets.iterdir()}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_killed_worker_is_named_here_and_ends_the_others(number) -> None:
+    all_jobs, inputs = statistics()
+
+    async def story(sockets: Path) -> list:
+        # The third member comes late, so that the first two are surely waiting for it when one of them is killed.
+        two = [
+            asyncio.create_task(process.run_job(j, inputs[j.rank], sockets, deadline=DEADLINE)) for j in all_jobs[:2]
+        ]
+        await until(lambda: len(workers(sockets)) == 2 and linked(sockets))
+        first = [pid for pid in workers(sockets) if f"{sockets}/0.sock" in open_sockets(pid)]
+        os.kill(first[0], number)
+        return await asyncio.gather(*two, return_exceptions=True)
+
+    with tempfile.TemporaryDirectory(prefix="fe-") as folder:
+        killed, other = asyncio.run(story(Path(folder)))
+        assert workers(Path(folder)) == []
+    assert isinstance(killed, PartyFailed)
+    assert (killed.party, number.name in killed.cause) == ("air", True)
+    assert isinstance(other, EngineStopped | DeadlineExceeded)
+    assert left_behind() == []
+
+
+def open_sockets(pid: int) -> list[str]:
+    """The paths of the unix sockets that a process listens on."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = os.readlink(descriptor)
+        except FileNotFoundError:
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    lines = Path("/proc/net/unix").read_text().splitlines()[1:]
+    return [words[7] for words in map(str.split, lines) if len(words) > 7 and words[6] in inodes]
+
+
+def test_a_peer_that_never_comes_ends_in_a_named_cause_within_the_deadline() -> None:
+    all_jobs, inputs = statistics()
+
+    async def story(sockets: Path) -> None:
+        await process.run_job(all_jobs[0], inputs[0], sockets, deadline=DEADLINE)
+
+    with (
+        tempfile.TemporaryDirectory(prefix="fe-") as folder,
+        pytest.raises((EngineStopped, DeadlineExceeded)) as caught,
+    ):
+        asyncio.run(story(Path(folder)))
+    assert caught.value.remedy
+    assert left_behind() == []
+
+
+def test_the_supervisors_own_deadline_ends_the_worker() -> None:
+    all_jobs, inputs = statistics()
+
+    async def story(sockets: Path) -> None:
+        with pytest.raises(DeadlineExceeded, match="did not end in time"):
+            await process.run_job(all_jobs[0], inputs[0], sockets, deadline=3)
+        await until(lambda: workers(sockets) == [])
+
+    with tempfile.TemporaryDirectory(prefix="fe-") as folder:
+        asyncio.run(story(Path(folder)))
+    assert left_behind() == []
+
+
+def test_a_cancelled_job_ends_its_worker() -> None:
+    all_jobs, inputs = statistics()
+
+    async def story(sockets: Path) -> None:
+        work = asyncio.create_task(process.run_job(all_jobs[0], inputs[0], sockets, deadline=60))
+        await until(lambda: len(workers(sockets)) == 1)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        await until(lambda: workers(sockets) == [])
+
+    with tempfile.TemporaryDirectory(prefix="fe-") as folder:
+        asyncio.run(story(Path(folder)))
+    assert left_behind() == []
+
+
+NODE = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_engines_killed import statistics
+from fondaco.engines.process import run_job
+jobs, inputs = statistics()
+asyncio.run(run_job(jobs[0], inputs[0], Path(sys.argv[1]), deadline=60))
+"""
+
+
+def test_a_worker_dies_with_its_node_and_the_next_node_sweeps_up() -> None:
+    with tempfile.TemporaryDirectory(prefix="fe-") as folder:
+        sockets = Path(folder)
+        node = subprocess.Popen([sys.executable, "-c", NODE, folder, str(Path(__file__).parent)])
+        asyncio.run(until(lambda: len(workers(sockets)) == 1))
+        scratch = list(process._root().glob(f"fondaco-{node.pid}-*"))
+        assert len(scratch) == 1
+        process.sweep()
+        assert scratch[0].exists(), "what belongs to a living node is not swept"
+        node.kill()
+        node.wait(10)
+        asyncio.run(until(lambda: workers(sockets) == []))
+        process.sweep()
+        assert not scratch[0].exists()
