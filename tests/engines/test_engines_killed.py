@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -49,10 +50,15 @@ def workers(sockets: Path) -> list[int]:
     return found
 
 
-async def until(ready, seconds: float = 30.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not ready():
-            await asyncio.sleep(0.02)
+def wait(ready, seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.02)
+
+
+async def until(ready) -> None:
+    await asyncio.to_thread(wait, ready)
 
 
 def left_behind() -> list[str]:
@@ -160,13 +166,13 @@ def test_a_worker_dies_with_its_node_and_the_next_node_sweeps_up() -> None:
     with tempfile.TemporaryDirectory(prefix="fe-") as folder:
         sockets = Path(folder)
         node = subprocess.Popen([sys.executable, "-c", NODE, folder, str(Path(__file__).parent)])
-        asyncio.run(until(lambda: len(workers(sockets)) == 1))
+        wait(lambda: len(workers(sockets)) == 1)
         scratch = list(process._root().glob(f"fondaco-{node.pid}-*"))
         assert len(scratch) == 1
         process.sweep()
         assert scratch[0].exists(), "what belongs to a living node is not swept"
         node.kill()
         node.wait(10)
-        asyncio.run(until(lambda: workers(sockets) == []))
+        wait(lambda: workers(sockets) == [])
         process.sweep()
         assert not scratch[0].exists()
