@@ -16,7 +16,7 @@ import pytest
 from consortium_world import delays, expected_statistics, fleet, provision, workflow, write_sources
 
 from fondaco.cli.demo.cast import AIRLINE, AUTHORITY, CHAIN, MEMBERS, REGULATOR, TITLES, WEATHER
-from fondaco.cli.main import free_port
+from fondaco.cli.processes import free_port
 from fondaco.node import control, setup
 from fondaco.node.node import Node
 from fondaco.node.verbs import Verbs

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fondaco.cli.main import launch, wait_ready
+from fondaco.cli.processes import launch, wait_ready
 from fondaco.errors import NodeError
 from fondaco.node import control
 

@@ -1,0 +1,79 @@
+"""Verbs about grants: request, review, list, revoke."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from fondaco.cli.base import HERE, AsJson, Dir, ask, group
+from fondaco.errors import NodeError
+
+app = group()
+
+
+@app.command()
+def request(
+    dataset: Annotated[list[str], typer.Argument(help="/org/topic/name=column,column …")],
+    operation: Annotated[list[str], typer.Option(help="Operation wanted; repeat.")],
+    purpose: Annotated[str, typer.Option(help="What for.")],
+    party: Annotated[list[str], typer.Option(help="Who takes part; repeat.")],
+    dir_: Dir = HERE,
+    receiver: Annotated[list[str] | None, typer.Option(help="Who learns the result; repeat.")] = None,
+    uses: Annotated[int, typer.Option(help="How often.")] = 1,
+    days: Annotated[int, typer.Option(help="For how long.")] = 30,
+    max_price: Annotated[int, typer.Option(help="Most points for one use of one dataset.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for the use of datasets; the price is set aside at once."""
+    wanted: list[dict[str, Any]] = []
+    for text in dataset:
+        name, _equals, columns = text.partition("=")
+        wanted.append({"name": name, "columns": [c for c in columns.split(",") if c]})
+    arguments = {
+        "datasets": wanted,
+        "operations": operation,
+        "purpose": purpose,
+        "parties": party,
+        "receivers": receiver,
+        "uses": uses,
+        "days": days,
+        "max_price": max_price,
+    }
+    ask(dir_, "request", arguments, as_json=as_json)
+
+
+@app.command()
+def review(
+    request_id: Annotated[str, typer.Argument(help="The request; none lists those that wait.")] = "",
+    dir_: Dir = HERE,
+    approve: Annotated[bool | None, typer.Option("--approve/--deny", help="The answer.")] = None,
+    reason: Annotated[str, typer.Option(help="One line.")] = "",
+    uses: Annotated[int, typer.Option(help="Grant fewer uses than asked for; 0: as asked.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """See and answer what others ask of this institution's data."""
+    if not request_id:
+        ask(dir_, "requests", {}, as_json=as_json)
+        return
+    if approve is None:
+        raise NodeError("say --approve or --deny", remedy="see `fondaco review --help`")
+    arguments = {"request": request_id, "approve": approve, "reason": reason, "uses": uses}
+    ask(dir_, "review", arguments, as_json=as_json)
+
+
+@app.command()
+def grants(dir_: Dir = HERE, as_json: AsJson = False) -> None:
+    """List the grants that this institution holds or gave."""
+    ask(dir_, "grants", {}, as_json=as_json)
+
+
+@app.command()
+def revoke(
+    grant: Annotated[str, typer.Argument(help="The grant's id.")],
+    dir_: Dir = HERE,
+    reason: Annotated[str, typer.Option(help="One line.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Void a grant that this institution gave."""
+    ask(dir_, "revoke", {"grant": grant, "reason": reason}, as_json=as_json)

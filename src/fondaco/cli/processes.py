@@ -1,0 +1,56 @@
+"""Nodes as processes of this machine: launch one, wait until it answers."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from fondaco.errors import NodeError
+from fondaco.node import control
+
+_START_SECONDS = 30.0
+
+
+def free_port() -> int:
+    """A port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def launch(folder: Path) -> subprocess.Popen[bytes]:
+    """Start a node as a process of its own, its log in its folder; does not wait."""
+    with (folder / "node.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "fondaco.cli.main", "start", "--dir", str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def wait_ready(folder: Path, process: subprocess.Popen[bytes], seconds: float = _START_SECONDS) -> dict[str, Any]:
+    """Until a launched node answers; its status.
+
+    Raises:
+        NodeError: it ended, or did not answer in time.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return dict(control.ask(folder, "status", {}, deadline=5.0))
+        except NodeError as fault:
+            if process.poll() is not None:
+                raise NodeError(
+                    f"the node ended at once (exit code {process.returncode})",
+                    remedy=f"look at {folder}/node.log",
+                ) from fault
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)

@@ -1,0 +1,135 @@
+"""Data: import, names, the catalogue."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from fondaco.core.cid import Cid
+from fondaco.core.names import DatasetName
+from fondaco.errors import NodeError
+from fondaco.index.catalogue import Catalogue
+from fondaco.ledger.contracts.catalog import keys as catalog_keys
+from fondaco.ledger.contracts.catalog import messages as catalog
+from fondaco.ledger.light import trust_genesis, verify_proof
+from fondaco.node.control import Json, Progress, Verb
+from fondaco.node.node import Node
+from fondaco.node.sources import open_source
+from fondaco.node.verbs.common import DAY, PROOF_SECONDS, Group
+
+
+class DataVerbs(Group):
+    """From a file to a published dataset, and finding those of others."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self._catalogue = Catalogue()
+
+    def table(self) -> dict[str, Verb]:
+        """Verbs by name."""
+        return {
+            "import": self.import_data,
+            "name": self.name,
+            "publish": self.publish,
+            "withdraw": self.withdraw,
+            "search": self.search,
+        }
+
+    async def import_data(self, arguments: Json, progress: Progress) -> Json:
+        """Import a file, table or query into the vault; name it if a name is given."""
+        source = open_source(arguments)
+        started = time.monotonic()
+        loop = asyncio.get_running_loop()
+
+        def report(rows: int, size: int) -> None:
+            loop.call_soon_threadsafe(progress, {"rows": rows, "bytes": size})
+
+        cid = await asyncio.to_thread(self._node.vault.import_source, source, progress=report)
+        described = self._node.vault.describe(cid)
+        named = ""
+        if arguments.get("name"):
+            named = str(self._node.vault.assign(cid, DatasetName.parse(arguments["name"])))
+        return {
+            "cid": str(cid),
+            "name": named,
+            "rows": described.rows,
+            "columns": [column.name for column in described.schema.columns],
+            "seconds": round(time.monotonic() - started, 2),
+        }
+
+    async def name(self, arguments: Json, _progress: Progress) -> Json:
+        """Name what was imported."""
+        name = DatasetName.parse(arguments["name"])
+        if name.org != self._org:
+            raise NodeError(f"a name of this node begins with /{self._org}/", remedy="name it so", name=str(name))
+        return {"name": str(self._node.vault.assign(Cid.parse(arguments["cid"]), name))}
+
+    async def publish(self, arguments: Json, _progress: Progress) -> Json:
+        """Put a named dataset into the catalogue."""
+        cid = self._node.vault.resolve(DatasetName.parse(arguments["name"]))
+        described = self._node.vault.describe(cid)
+        name = DatasetName.parse(arguments["name"])
+        if name.version is None:
+            name = next(n for n, c in reversed(self._node.vault.names()) if c == cid and n.path == name.path)
+        rules = tuple(
+            catalog.Rule(
+                organisations=tuple(rule["organisations"]),
+                operations=tuple(rule["operations"]),
+                purposes=tuple(rule["purposes"]),
+                columns=tuple(rule.get("columns", [])),
+                uses=int(rule.get("uses", 1)),
+                until=int(time.time()) + int(rule.get("days", 30)) * DAY,
+            )
+            for rule in arguments.get("rules", [])
+        )
+        msg = catalog.Publish(
+            path=name.path,
+            version=name.version or 1,
+            title=arguments["title"],
+            description=arguments.get("description", ""),
+            schema=described.schema,
+            commitment=described.commitment,
+            rows=described.rows if arguments.get("show_rows", True) else None,
+            terms=catalog.Terms(
+                operations=tuple(arguments["operations"]),
+                purposes=tuple(arguments["purposes"]),
+                price=int(arguments.get("price", 0)),
+                minimum_rows=int(arguments.get("minimum_rows", 0)),
+                minimum_count=int(arguments.get("minimum_count", 0)),
+                rules=rules,
+            ),
+        )
+        answer = await self._node.service.submit(msg, self._node.folder.user_key("steward"))
+        return {"name": str(name), "commitment": described.commitment.hex(), "height": answer.height}
+
+    async def withdraw(self, arguments: Json, _progress: Progress) -> Json:
+        """Take a published version back."""
+        name = DatasetName.parse(arguments["name"])
+        msg = catalog.Withdraw(path=name.path, version=name.version or 0)
+        answer = await self._node.service.submit(msg, self._node.folder.user_key("steward"))
+        return {"name": str(name), "height": answer.height}
+
+    async def search(self, arguments: Json, _progress: Progress) -> Json:
+        """Find datasets; every hit is proven against the pinned trust root."""
+        self._catalogue.refresh(self._ledger.height, self._market.datasets())
+        found = self._catalogue.search(arguments.get("text", ""), int(arguments.get("limit", 20)))
+        await asyncio.to_thread(self._ledger.wait_provable, PROOF_SECONDS)
+        proof = self._ledger.prove([catalog_keys.dataset(path, version) for path, version in found])
+        trusted = verify_proof(trust_genesis(self._ledger.genesis), proof)
+        hits: list[Json] = []
+        for path, version in found:
+            d = self._market.newest(DatasetName.parse(f"{path}@{version}"))
+            hits.append(
+                {
+                    "name": f"{path}@{version}",
+                    "owner": d.owner,
+                    "title": d.title,
+                    "rows": d.rows,
+                    "price": d.terms.price,
+                    "operations": list(d.terms.operations),
+                    "purposes": list(d.terms.purposes),
+                    "columns": [f"{c.name}: {c.type}{f' [{c.unit}]' if c.unit else ''}" for c in d.schema.columns],
+                    "proven_at": trusted.height,
+                }
+            )
+        return {"hits": hits}

@@ -1,0 +1,131 @@
+"""Requests, reviews, grants."""
+
+from __future__ import annotations
+
+import time
+
+from fondaco.core.names import DatasetName
+from fondaco.errors import NodeError
+from fondaco.ledger.contracts.grants import messages as grants
+from fondaco.ledger.contracts.kit import derive
+from fondaco.node.control import Json, Progress, Verb
+from fondaco.node.market import records
+from fondaco.node.verbs.common import DAY, Group, parse_id
+
+
+class GrantVerbs(Group):
+    """Asking for the use of data, and answering."""
+
+    def table(self) -> dict[str, Verb]:
+        """Verbs by name."""
+        return {
+            "request": self.request,
+            "requests": self.requests,
+            "review": self.review,
+            "grants": self.grants,
+            "revoke": self.revoke,
+        }
+
+    async def request(self, arguments: Json, _progress: Progress) -> Json:
+        """Ask for the use of datasets."""
+        items: list[grants.Item] = []
+        for wanted in arguments["datasets"]:
+            dataset = self._market.newest(DatasetName.parse(wanted["name"]))
+            items.append(grants.Item(path=dataset.path, version=dataset.version, columns=tuple(wanted["columns"])))
+        msg = grants.RequestUse(
+            items=tuple(items),
+            operations=tuple(arguments["operations"]),
+            purpose=arguments["purpose"],
+            parties=tuple(arguments["parties"]),
+            receivers=tuple(arguments.get("receivers") or [self._org]),
+            uses=int(arguments.get("uses", 1)),
+            expires=int(time.time()) + int(arguments.get("days", 30)) * DAY,
+            max_price=int(arguments.get("max_price", 0)),
+        )
+        answer = await self._node.service.submit(msg, self._node.folder.user_key("analyst"))
+        return self._request(self._market.request(derive("request", answer.tx)))
+
+    def _request(self, found: grants.Request) -> Json:
+        return {
+            "request": found.id.hex(),
+            "organisation": found.organisation,
+            "purpose": found.purpose,
+            "operations": list(found.operations),
+            "parties": list(found.parties),
+            "receivers": list(found.receivers),
+            "uses": found.uses,
+            "expires": found.expires,
+            "items": [
+                {
+                    "item": index,
+                    "dataset": f"{item.path}@{item.version}",
+                    "columns": list(item.columns),
+                    "provider": found.providers[index],
+                    "price": found.prices[index],
+                    "answer": found.answers[index],
+                }
+                for index, item in enumerate(found.items)
+            ],
+        }
+
+    async def requests(self, arguments: Json, _progress: Progress) -> Json:
+        """Requests that wait for this institution's answer, or all that it made."""
+        everything = records(self._ledger, "grants/requests", grants.Request)
+        if arguments.get("mine"):
+            return {"requests": [self._request(r) for r in everything if r.organisation == self._org]}
+        waiting = [
+            r
+            for r in everything
+            if any(p == self._org and a == "pending" for p, a in zip(r.providers, r.answers, strict=True))
+        ]
+        return {"requests": [self._request(r) for r in waiting]}
+
+    async def review(self, arguments: Json, _progress: Progress) -> Json:
+        """Answer this institution's items of a request."""
+        found = self._market.request(parse_id(arguments["request"]))
+        answered: list[int] = []
+        for index, provider in enumerate(found.providers):
+            if provider == self._org and found.answers[index] == "pending":
+                msg = grants.Review(
+                    request=found.id,
+                    item=index,
+                    approve=bool(arguments["approve"]),
+                    reason=arguments.get("reason", ""),
+                    uses=int(arguments.get("uses") or found.uses),
+                    expires=found.expires,
+                )
+                await self._node.service.submit(msg, self._node.folder.user_key("reviewer"))
+                answered.append(index)
+        if not answered:
+            raise NodeError("nothing in this request waits for this institution", remedy="see `fondaco review --list`")
+        return self._request(self._market.request(found.id)) | {"answered": answered}
+
+    async def grants(self, _arguments: Json, _progress: Progress) -> Json:
+        """The grants that this institution holds or gave."""
+        return {
+            "grants": [
+                {
+                    "grant": g.id.hex(),
+                    "provider": g.provider,
+                    "holder": g.holder,
+                    "dataset": f"{g.path}@{g.version}",
+                    "columns": list(g.columns),
+                    "operations": list(g.operations),
+                    "purpose": g.purpose,
+                    "uses_left": g.uses_left,
+                    "uses_total": g.uses_total,
+                    "price": g.price,
+                    "expires": g.expires,
+                    "status": g.status,
+                    "basis": g.basis,
+                }
+                for g in records(self._ledger, "grants/grants", grants.Grant)
+                if self._org in (g.holder, g.provider) or self._node.settings.kind == "regulator"
+            ]
+        }
+
+    async def revoke(self, arguments: Json, _progress: Progress) -> Json:
+        """Void a grant that this institution gave."""
+        msg = grants.RevokeGrant(grant=parse_id(arguments["grant"]), reason=arguments.get("reason", ""))
+        answer = await self._node.service.submit(msg, self._node.folder.user_key("reviewer"))
+        return {"grant": arguments["grant"], "status": "revoked", "height": answer.height}

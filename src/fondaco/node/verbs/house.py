@@ -1,0 +1,67 @@
+"""The node itself: status, stop, invitations, the audit bundle."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from fondaco.ledger.audit.bundle import export
+from fondaco.node import setup
+from fondaco.node.control import Json, Progress, Verb
+from fondaco.node.verbs.common import PROOF_SECONDS, Group, parse_id
+
+
+class HouseVerbs(Group):
+    """About the node and its ledger."""
+
+    def table(self) -> dict[str, Verb]:
+        """Verbs by name."""
+        return {
+            "status": self.status,
+            "stop": self.stop,
+            "invite": self.invite,
+            "audit": self.audit,
+        }
+
+    async def status(self, _arguments: Json, _progress: Progress) -> Json:
+        """Who, where, how far."""
+        at = self._ledger.status()
+        trouble = self._node.service.trouble
+        return {
+            "organisation": self._org,
+            "title": self._node.settings.title,
+            "node": self._node.key.public.did,
+            "port": self._node.endpoint.port,
+            "chain": at.chain,
+            "role": "validator" if self._node.settings.validator else "follower",
+            "ledger": at.says,
+            "height": at.height,
+            "app_hash": at.app_hash.hex(),
+            "trust_root": self._ledger.genesis.hash.hex(),
+            "trouble": "" if trouble is None else trouble.cause,
+            "datasets": [str(name) for name, _cid in self._node.vault.names()],
+        }
+
+    async def stop(self, _arguments: Json, _progress: Progress) -> Json:
+        """End the node in good order."""
+        self._node.stopping.set()
+        return {"stopping": True}
+
+    async def invite(self, arguments: Json, _progress: Progress) -> Json:
+        """Invite an organisation; the file is written here."""
+        folder = self._node.folder
+        msg, data = setup.make_invitation(
+            folder, organisation=arguments["organisation"], kind=arguments.get("kind", "member")
+        )
+        answer = await self._node.service.submit(msg, folder.admin_key)
+        setup.write_invitation(Path(arguments["file"]), data)
+        return {"organisation": msg.organisation, "file": arguments["file"], "height": answer.height}
+
+    async def audit(self, arguments: Json, _progress: Progress) -> Json:
+        """Write an audit bundle of everything, or of one settled task."""
+        await asyncio.to_thread(self._ledger.wait_provable, PROOF_SECONDS)
+        task = parse_id(arguments["task"]) if arguments.get("task") else None
+        data = await asyncio.to_thread(export, self._ledger, self._node.key, task=task)
+        target = Path(arguments["file"])
+        await asyncio.to_thread(target.write_bytes, data)
+        return {"file": str(target), "bytes": len(data), "trust_root": self._ledger.genesis.hash.hex()}

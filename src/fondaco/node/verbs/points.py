@@ -1,0 +1,60 @@
+"""Points: balances, transfers, minting by vote."""
+
+from __future__ import annotations
+
+import time
+
+from fondaco.ledger.contracts.kit import derive
+from fondaco.ledger.contracts.points import messages as points
+from fondaco.node.control import Json, Progress, Verb
+from fondaco.node.verbs.common import DAY, Group, parse_id
+
+
+class PointVerbs(Group):
+    """What institutions pay each other with."""
+
+    def table(self) -> dict[str, Verb]:
+        """Verbs by name."""
+        return {
+            "points": self.points,
+            "transfer": self.transfer,
+            "mint": self.mint,
+            "vote": self.vote,
+        }
+
+    async def points(self, _arguments: Json, _progress: Progress) -> Json:
+        """Balances, escrows and supply; they add up."""
+        conserved = self._ledger.query("points/supply")
+        return {"balances": self._ledger.query("points/balances"), "conservation": conserved}
+
+    def _next(self, path: str) -> int:
+        done = self._ledger.query(path, {"organisation": self._org})
+        return (done if isinstance(done, int) else 0) + 1
+
+    async def transfer(self, arguments: Json, _progress: Progress) -> Json:
+        """Pay another organisation."""
+        msg = points.Transfer(
+            source=self._org,
+            target=arguments["target"],
+            amount=int(arguments["amount"]),
+            sequence=self._next("points/transfers"),
+        )
+        answer = await self._node.service.submit(msg, self._node.folder.user_key("officer"))
+        return {"target": msg.target, "amount": msg.amount, "height": answer.height}
+
+    async def mint(self, arguments: Json, _progress: Progress) -> Json:
+        """Propose to mint points."""
+        msg = points.ProposeMint(by=self._org, amounts=arguments["amounts"], expires=int(time.time()) + DAY)
+        answer = await self._node.service.submit(msg, self._node.folder.user_key("officer"))
+        return {"proposal": derive("mint", answer.tx).hex(), "height": answer.height}
+
+    async def vote(self, arguments: Json, _progress: Progress) -> Json:
+        """Vote on minting points."""
+        msg = points.VoteMint(
+            by=self._org,
+            proposal=parse_id(arguments["proposal"]),
+            approve=bool(arguments.get("approve", True)),
+            sequence=self._next("points/votes"),
+        )
+        answer = await self._node.service.submit(msg, self._node.folder.user_key("officer"))
+        return {"proposal": arguments["proposal"], "height": answer.height}

@@ -1,0 +1,142 @@
+"""Tasks: explain, run, follow, open the result."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+from fondaco.errors import FlowError
+from fondaco.flow.heads import heads
+from fondaco.flow.planner import Plan, Planner, explain
+from fondaco.ledger.contracts.kit import derive
+from fondaco.ledger.contracts.tasks import messages as tasks
+from fondaco.node.control import Json, Progress, Verb
+from fondaco.node.verbs.common import Group, plain
+
+
+class TaskVerbs(Group):
+    """Computing together."""
+
+    def table(self) -> dict[str, Verb]:
+        """Verbs by name."""
+        return {
+            "explain": self.explain,
+            "run": self.run,
+            "again": self.again,
+            "task": self.task,
+            "result": self.result,
+        }
+
+    def _plan(self, document: Json) -> Plan:
+        key = self._node.folder.user_key("analyst").public.raw
+        coordinator = self._node.chain.org_of(self._node.settings.validator_did)
+        planner = Planner(org=self._org, key=key, coordinator=coordinator, market=self._market, now=int(time.time()))
+        return planner.plan(document)
+
+    async def explain(self, arguments: Json, _progress: Progress) -> Json:
+        """Before anything runs: what is missing, what it costs, who learns what."""
+        return explain(self._plan(arguments["workflow"]))
+
+    async def run(self, arguments: Json, progress: Progress) -> Json:
+        """Propose a workflow; waits for its end unless told not to."""
+        plan = self._plan(arguments["workflow"])
+        if plan.missing:
+            lacks = ", ".join(f"{m.operation} on {m.dataset} from {m.provider}" for m in plan.missing)
+            raise FlowError(
+                f"no grant that can be used covers: {lacks}",
+                remedy="ask for it: fondaco request",
+                missing=len(plan.missing),
+            )
+        workflow = plan.workflow
+        msg = tasks.Propose(
+            workflow=workflow.bytes,
+            coordinator=workflow.coordinator,
+            parties=workflow.parties,
+            steps=heads(workflow),
+            purpose=workflow.purpose,
+            deadline=int(time.time()) + int(arguments.get("seconds", 3600)),
+        )
+        answer = await self._node.service.submit(msg, self._node.folder.user_key("analyst"))
+        task = derive("task", answer.tx).hex()
+        progress({"task": task, "status": "proposed"})
+        if not arguments.get("wait", True):
+            return self._task(task)
+        return await self._until_over(task, float(arguments.get("patience", 300)), progress)
+
+    async def again(self, arguments: Json, progress: Progress) -> Json:
+        """Ask the coordinator (this node) to start a failed task again."""
+        task = arguments["task"]
+        await self._node.coordinator.again(task)
+        return await self._until_over(task, float(arguments.get("patience", 300)), progress)
+
+    async def _until_over(self, task: str, seconds: float, progress: Progress) -> Json:
+        """Until a task is settled, failed or ended otherwise."""
+        shown = ""
+        deadline = time.monotonic() + seconds
+        while True:
+            view = self._node.chain.task(task)
+            state = f"{view.status} {len(view.reported)}"
+            if state != shown:
+                shown = state
+                progress(
+                    {
+                        "task": task,
+                        "status": view.status,
+                        "attempt": view.attempt,
+                        "reports": len(view.reported),
+                    }
+                )
+            if view.status in ("settled", "failed", "abandoned", "expired"):
+                return self._task(task)
+            left = deadline - time.monotonic()
+            await self._node.service.wait_height(self._ledger.height + 1, max(left, 0.0))
+
+    def _task(self, task: str) -> Json:
+        record = self._node.chain.record(task)
+        failure = record.failure
+        return {
+            "task": task,
+            "status": record.status,
+            "attempt": record.attempt,
+            "purpose": record.purpose,
+            "initiator": record.initiator,
+            "coordinator": record.coordinator,
+            "parties": list(record.parties),
+            "accepted": list(record.accepted),
+            "failure": {}
+            if failure is None
+            else {
+                "attempt": failure.attempt,
+                "step": failure.step,
+                "party": failure.party,
+                "reason": failure.reason,
+                "cause": failure.cause,
+            },
+            "result": "" if record.result is None else record.result.hex(),
+        }
+
+    async def task(self, arguments: Json, _progress: Progress) -> Json:
+        """How far a task is, and what this node saw of it."""
+        seen = [dataclasses.asdict(entry) for entry in self._node.journal.of(arguments["task"])]
+        return self._task(arguments["task"]) | {"journal": seen}
+
+    async def result(self, arguments: Json, _progress: Progress) -> Json:
+        """Open what this institution received of a step."""
+        task, step = arguments["task"], arguments["step"]
+        record = self._node.chain.record(task)
+        folder = self._node.folder
+        secret = folder.user_seal("analyst") if record.initiator == self._org else folder.seal_key
+        tables = self._node.results.open(task, record.attempt, step, secret)
+        limit = int(arguments.get("limit", 1000))
+        return {
+            "task": task,
+            "step": step,
+            "tables": {
+                name: {
+                    "columns": table.column_names,
+                    "count": table.num_rows,
+                    "rows": [[plain(v) for v in row.values()] for row in table.slice(0, limit).to_pylist()],
+                }
+                for name, table in tables.items()
+            },
+        }
