@@ -27,9 +27,19 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+def _cell(value: object) -> str:
+    """One value on one line: lists by commas, maps as name=value, nothing for none."""
+    if isinstance(value, list):
+        apart = "; " if any(isinstance(item, dict) for item in value) else ", "
+        return apart.join(map(_cell, value))
+    if isinstance(value, dict):
+        return " ".join(f"{name}={_cell(item)}" for name, item in value.items())
+    return "" if value is None else str(value)
+
+
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Aligned columns; numbers to the right."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[_cell(cell) for cell in row] for row in rows]
     if not cells:
         return "(none)"
     right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(headings))]
@@ -55,8 +65,7 @@ def fields(value: dict[str, Any], *, indent: str = "") -> str:
             body = table(headings, [[row.get(h, "") for h in headings] for row in item])
             lines += [f"{indent}  {text}" for text in body.splitlines()]
         else:
-            shown = ", ".join(str(i) for i in item) if isinstance(item, list) else item
-            lines.append(f"{indent}{name.ljust(width)}  {shown}")
+            lines.append(f"{indent}{name.ljust(width)}  {_cell(item)}".rstrip())
     return "\n".join(lines)
 
 

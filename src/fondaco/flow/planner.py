@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fondaco.core.codec import Value
+from fondaco.core.models import Column
 from fondaco.core.names import DatasetName
 from fondaco.engines.base import OPERATIONS, estimate, leakage
+from fondaco.engines.checks import check_job
 from fondaco.errors import FlowError
 from fondaco.flow.heads import operation_name
 from fondaco.flow.model import Input, Step, Workflow, check_workflow
@@ -73,6 +75,19 @@ def _plain(value: Any) -> Value:
     if isinstance(value, bool | int | str):
         return value
     raise FlowError(f"a {type(value).__name__} cannot be a parameter", remedy="write whole numbers or text")
+
+
+def _check(step: Step, declared: dict[str, tuple[Column, ...]]) -> None:
+    """Refuse now what the engine would refuse once it runs.
+
+    Raises:
+        FlowError: a receiver that is no party. EngineError: what the engine says.
+    """
+    strangers = [receiver for receiver in step.receivers if receiver not in step.parties]
+    if strangers:
+        raise FlowError(f"{strangers[0]} receives but is no party with data", remedy=_REMEDY, step=step.id)
+    for party in step.parties:
+        check_job(step.job(declared, party=party, task="", attempt=0, seconds=0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +192,7 @@ class Planner:
                     made = dataclasses.replace(made, grant=grant.id.hex())
             inputs.append(made)
         helper = entry.get("helper", coordinator if engine == "mpc" else None)
-        return Step(
+        step = Step(
             id=step_id,
             engine=engine,
             operation=operation,
@@ -188,6 +203,8 @@ class Planner:
             match=entry.get("match"),
             receivers=receivers,
         )
+        _check(step, {i.party: tuple(map(datasets[i.dataset].schema.column, i.columns)) for i in inputs})
+        return step
 
     def _covering(
         self,
@@ -218,7 +235,7 @@ def explain(plan: Plan) -> dict[str, Any]:
     steps: list[dict[str, Any]] = []
     for step in plan.workflow.steps:
         rows = max((plan.datasets[item.dataset].rows or 0 for item in step.inputs), default=0)
-        cost = estimate(step.engine, step.operation, rows)
+        cost = estimate(step.engine, step.operation, rows, members=len(step.members))
         steps.append(
             {
                 "step": step.id,
