@@ -93,6 +93,13 @@ class Counter:
             ctx.store.set(b"counter/" + name.encode(), int(str(amount)).to_bytes(16, "big"))
             ctx.emit("counter", "begun", name=name)
 
+    def end_block(self, ctx: Context) -> None:
+        """Nothing is ever due."""
+
+    def waiting(self, store: ReadStore) -> tuple[int | None, int | None]:
+        """Nothing waits."""
+        return None, None
+
     def query(self, store: ReadStore, path: str, data: dict[str, Value]) -> Value:
         """All counters."""
         return {where.decode(): int.from_bytes(value, "big") for where, value in store.items(b"counter/")}

@@ -1,7 +1,7 @@
 """The deterministic application: ABCI's methods, in ABCI's order, over any storage.
 
 Invariants: nothing is written before `commit`; the same blocks give the same app hash on every machine; a refused
-transaction leaves no change and no event; an empty block does not change the app hash.
+transaction leaves no change and no event; an empty block at whose end nothing is due does not change the app hash.
 AppHash = SHA-256("fondaco/app" 0x00 | state root | log root | log size as 8 bytes).
 No clock, float or randomness: time comes with the block.
 """
@@ -25,14 +25,15 @@ from fondaco.errors import (
     NamingError,
     SealError,
 )
-from fondaco.ledger.blocks import app_hash
-from fondaco.ledger.contracts.kit import Context, Event
+from fondaco.ledger.blocks import Validator, app_hash, block_source
+from fondaco.ledger.contracts.kit import Context, Event, ValidatorUpdate
 from fondaco.ledger.log import Log
 from fondaco.ledger.state import Overlay, ReadStore, Tree
 from fondaco.ledger.storage import Storage
 from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Transaction, open_transaction
 
 APP_VERSION = 1
+VALIDATORS = b"validators/"  # the voted set: key -> power; it signs two heights after it stands here
 MAX_TXS_BYTES = (2 << 20) - (64 << 10)  # a block of 2 MiB, less room for header and commit
 _REPLAY = b"replay/nonce/"
 _PRUNED = b"replay/pruned"
@@ -51,6 +52,12 @@ class Registry(Protocol):
     def init_genesis(self, ctx: Context, document: Value) -> None:
         """Make the founding state."""
 
+    def end_block(self, ctx: Context) -> None:
+        """Do what is due at the end of a block; `ctx.updates` takes what changes of the validator set."""
+
+    def waiting(self, store: ReadStore) -> tuple[int | None, int | None]:
+        """The next height and time (unix seconds) at which `end_block` has work; None where nothing waits."""
+
     def query(self, store: ReadStore, path: str, data: dict[str, Value]) -> Value:
         """Answer a read."""
 
@@ -65,6 +72,19 @@ class TxResult:
     cause: str
     remedy: str
     events: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finalized:
+    """What became of a block.
+
+    The application puts `validator_updates` into the set of the block after the next, as CometBFT does: the next
+    header's `next_validators_hash` has them, and the one after it is signed by them.
+    """
+
+    results: tuple[TxResult, ...]
+    app_hash: bytes
+    validator_updates: tuple[ValidatorUpdate, ...]
 
 
 class _Phase(enum.Enum):
@@ -106,11 +126,17 @@ class Application:
         return self.height, self.app_hash
 
     def init_chain(
-        self, chain: str, time: int, document: Value, also: Callable[[sqlite3.Connection], None] | None = None
+        self,
+        chain: str,
+        time: int,
+        document: Value,
+        also: Callable[[sqlite3.Connection], None] | None = None,
+        *,
+        validators: tuple[Validator, ...] = (),
     ) -> bytes:
         """Make the founding state (unix nanoseconds `time`); the first app hash. Persisted at once, as height 0.
 
-        `also` is written in the same transaction.
+        `also` is written in the same transaction; `validators` are the chain's first, which the contracts may read.
 
         Raises:
             LedgerError: there is a chain already.
@@ -120,6 +146,8 @@ class Application:
         self.chain = chain
         events: list[Event] = []
         ctx = self._context(self._changes, 0, time, (), hashlib.sha256(encode(document)).digest(), events)
+        for validator in validators:
+            self._changes.set(VALIDATORS + validator.key, validator.power.to_bytes(8, "big"))
         self._registry.init_genesis(ctx, document)
         self._append(self._leaves_of(0, 0, ctx.tx, events))
         self._seal()
@@ -161,8 +189,8 @@ class Application:
         if self.prepare_proposal(txs) != txs:
             raise BadTransaction("the block holds a bad or doubled transaction", remedy="propose sound blocks")
 
-    def finalize_block(self, height: int, time: int, txs: list[bytes]) -> tuple[list[TxResult], bytes]:
-        """Execute a block (unix nanoseconds `time`); results and the new app hash. Nothing is written yet.
+    def finalize_block(self, height: int, time: int, txs: list[bytes]) -> Finalized:
+        """Execute a block (unix nanoseconds `time`) and what is due at its end. Nothing is written yet.
 
         Raises:
             LedgerError: out of order.
@@ -171,12 +199,13 @@ class Application:
             raise LedgerError(
                 f"block {height} does not follow {self.height}", remedy="apply blocks in order, each once"
             )
-        results = [self._deliver(height, time, index, data) for index, data in enumerate(txs)]
+        results = tuple(self._deliver(height, time, index, data) for index, data in enumerate(txs))
         if txs:
             self._forget_old(height)
+        updates = self._end(height, time, len(txs))
         self._at = height
         self._seal()
-        return results, self.app_hash
+        return Finalized(results, self.app_hash, updates)
 
     def commit(self, also: Callable[[sqlite3.Connection], None] | None) -> None:
         """Persist the finalised block in one transaction, with what the driver adds to it.
@@ -220,6 +249,10 @@ class Application:
         """Drop a finalised block that is not to be committed; the state is as at the last commit."""
         self._phase = _Phase.IDLE
         self._load()
+
+    def waiting(self) -> tuple[int | None, int | None]:
+        """The next height and time (unix seconds) at which a block has work of its own; None: nothing waits."""
+        return self._registry.waiting(self._storage)
 
     # -- parts ----------------------------------------------------------------------------------------------
 
@@ -305,9 +338,24 @@ class Application:
         branch.merge_into(self._changes)
         return TxResult(0, "", "", "", "", self._append(leaves))
 
+    def _end(self, height: int, time: int, count: int) -> tuple[ValidatorUpdate, ...]:
+        """Do what is due at the end of a block of `count` transactions; its events come after theirs."""
+        events: list[Event] = []
+        ctx = self._context(self._changes, height, time, (), block_source(self.chain, height), events)
+        self._registry.end_block(ctx)
+        self._append(self._leaves_of(height, count, ctx.tx, events))
+        last = {update.key: update for update in ctx.updates}
+        updates = tuple(last[key] for key in sorted(last))
+        for update in updates:
+            if update.power:
+                self._changes.set(VALIDATORS + update.key, update.power.to_bytes(8, "big"))
+            else:
+                self._changes.delete(VALIDATORS + update.key)
+        return updates
+
     @staticmethod
     def _leaves_of(height: int, index: int, tx: bytes, events: list[Event]) -> list[bytes]:
-        """The log's entries for the events of one transaction."""
+        """The log's entries for the events of one transaction, or of a block's end."""
         return [
             encode(
                 {

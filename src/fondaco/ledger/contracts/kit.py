@@ -28,12 +28,21 @@ class Event:
     attributes: dict[str, Attribute]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ValidatorUpdate:
+    """A validator's raw Ed25519 key and its new power; 0 removes it."""
+
+    key: bytes
+    power: int
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """One transaction being executed.
+    """One transaction being executed, or a block being ended.
 
     `time` is the block's, in unix seconds; `signers` are raw Ed25519 keys whose signatures were verified, the
-    author first; `tx` is the transaction's hash.
+    author first; `tx` is the transaction's hash. At the end of a block there are no signers, `tx` is what names the
+    block, and `updates` are what the block changes of the validator set, two heights on; a transaction's are dropped.
     """
 
     store: Store
@@ -43,8 +52,9 @@ class Context:
     signers: tuple[bytes, ...]
     tx: bytes
     events: list[Event]
+    updates: list[ValidatorUpdate] = dataclasses.field(default_factory=list)
 
-    def emit(self, contract: str, kind: str, **attributes: Attribute) -> None:
+    def emit(self, contract: str, kind: str, /, **attributes: Attribute) -> None:
         """Add an event to the log, in order."""
         self.events.append(Event(contract, kind, attributes))
 

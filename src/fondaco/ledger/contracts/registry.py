@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from fondaco.core.codec import Value
 from fondaco.core.messages import from_value, kind_of, message, to_value
 from fondaco.errors import CodecError, ContractError
+from fondaco.ledger.contracts import due
 from fondaco.ledger.contracts.catalog import handlers as catalog
 from fondaco.ledger.contracts.catalog.keys import DATASETS
 from fondaco.ledger.contracts.catalog.messages import Dataset
@@ -25,11 +27,13 @@ from fondaco.ledger.contracts.points.messages import Escrow, MintProposal
 from fondaco.ledger.contracts.tasks import handlers as tasks
 from fondaco.ledger.contracts.tasks import keys as task_keys
 from fondaco.ledger.contracts.tasks.messages import Outcome, Task
-from fondaco.ledger.state import ReadStore
+from fondaco.ledger.state import Overlay, ReadStore
 
 Handler = Callable[[Context, Any], None]
 _ALL = (*identity.HANDLERS, *points.HANDLERS, *catalog.HANDLERS, *grants.HANDLERS, *tasks.HANDLERS)
 HANDLERS: dict[str, tuple[type, Handler]] = {kind_of(cls): (cls, handler) for cls, handler in _ALL}
+# What each contract does with its subjects in the queue of due work (contracts/due.py), at the end of a block.
+DUE: dict[str, Callable[[Context, bytes], None]] = {}
 
 
 @message("genesis.contracts/1")
@@ -77,6 +81,30 @@ def execute(ctx: Context, kind: str, payload: Value) -> None:
     except CodecError as fault:
         raise Malformed(fault.cause) from fault
     handler(ctx, msg)
+
+
+def end_block(ctx: Context) -> None:
+    """Do what is due at the end of a block, each piece of work wholly or not at all.
+
+    Work that a contract refuses leaves an event `ledger.due-refused` and nothing else: nobody is there to be told.
+    """
+    for item in due.due(ctx.store, ctx.height, ctx.time):
+        ctx.store.delete(item.key)
+        branch = Overlay(ctx.store)
+        own = dataclasses.replace(ctx, store=branch, events=[], updates=[])
+        try:
+            DUE[item.contract](own, item.subject)
+        except ContractError as refusal:
+            ctx.emit("ledger", "due-refused", contract=item.contract, subject=item.subject, error=refusal.code)
+            continue
+        branch.merge_into(ctx.store)
+        ctx.events.extend(own.events)
+        ctx.updates.extend(own.updates)
+
+
+def waiting(store: ReadStore) -> tuple[int | None, int | None]:
+    """The next height and time (unix seconds) at which `end_block` has work; None where nothing waits."""
+    return due.waiting(store)
 
 
 def init_genesis(ctx: Context, document: Value) -> None:
