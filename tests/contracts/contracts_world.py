@@ -11,8 +11,12 @@ from fondaco.core.models import Column, Schema
 from fondaco.errors import ContractError
 from fondaco.ledger.contracts import registry
 from fondaco.ledger.contracts.catalog.messages import Publish, Rule, Terms
+from fondaco.ledger.contracts.disputes import handlers as disputes
+from fondaco.ledger.contracts.disputes.messages import Rules
 from fondaco.ledger.contracts.identity.messages import NodeSpec, OrganisationSpec, UserSpec
 from fondaco.ledger.contracts.kit import Context, Event
+from fondaco.ledger.contracts.settlement import payments
+from fondaco.ledger.contracts.settlement.messages import Formula
 from fondaco.ledger.state import Overlay
 
 ROLES = ("steward", "analyst", "reviewer", "governor")
@@ -69,7 +73,9 @@ class Org:
 class World:
     """A store, a clock and the founding organisations."""
 
-    def __init__(self, *names: str, allotment: int = 1000, fee: int = 500) -> None:
+    def __init__(
+        self, *names: str, allotment: int = 1000, formula: Formula = payments.DEFAULT, rules: Rules = disputes.DEFAULT
+    ) -> None:
         self.store = DictStore()
         self.time = 1_800_000_000
         self.height = 1
@@ -79,7 +85,8 @@ class World:
         genesis = registry.GenesisState(
             organisations=tuple(org.spec() for org in self.orgs.values()),
             allotments=dict.fromkeys(names, allotment),
-            coordinator_fee=fee,
+            settlement=formula,
+            disputes=rules,
         )
         registry.init_genesis(self._context(self.store, (), []), to_value(genesis))
 
@@ -87,7 +94,14 @@ class World:
         self.count += 1
         tx = hashlib.sha256(self.count.to_bytes(8, "big")).digest()
         return Context(
-            store=store, chain="test", height=self.height, time=self.time, signers=signers, tx=tx, events=events
+            store=store,
+            chain="test",
+            height=self.height,
+            time=self.time,
+            signers=signers,
+            tx=tx,
+            events=events,
+            entropy=hashlib.sha256(b"entropy" + tx).digest(),
         )
 
     def send(self, msg: object, *signers: bytes) -> bytes:
@@ -97,8 +111,16 @@ class World:
         registry.execute(ctx, kind_of(type(msg)), to_value(msg))
         branch.merge_into(self.store)
         self.events += events
-        self.height += 1
+        self.end_block()
         return ctx.tx
+
+    def end_block(self) -> None:
+        """End this block, with what is due, and begin the next."""
+        branch, events = Overlay(self.store), []
+        registry.end_block(self._context(branch, (), events))
+        branch.merge_into(self.store)
+        self.events += events
+        self.height += 1
 
     def refused(self, msg: object, *signers: bytes) -> ContractError:
         """Must be refused, and must change nothing."""

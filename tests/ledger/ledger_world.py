@@ -14,11 +14,13 @@ from fondaco.errors import ContractError
 from fondaco.ledger.blocks import Validator
 from fondaco.ledger.contracts import registry as contracts
 from fondaco.ledger.contracts.catalog.messages import Publish, Rule, Terms
+from fondaco.ledger.contracts.disputes import handlers as disputes
 from fondaco.ledger.contracts.grants.handlers import grant_id
 from fondaco.ledger.contracts.grants.messages import Item, RequestUse, Review, RevokeGrant
 from fondaco.ledger.contracts.identity.messages import NodeSpec, OrganisationSpec, UserSpec
 from fondaco.ledger.contracts.kit import Context, derive
 from fondaco.ledger.contracts.points.messages import Transfer
+from fondaco.ledger.contracts.settlement import payments
 from fondaco.ledger.contracts.tasks.handlers import outcomes, result_hash
 from fondaco.ledger.contracts.tasks.handlers import task as load_task
 from fondaco.ledger.contracts.tasks.messages import (
@@ -156,7 +158,8 @@ def consortium_genesis() -> Genesis:
     state = contracts.GenesisState(
         organisations=tuple(organisation(name) for name in ("weather", "airline", "authority")),
         allotments={"airline": 1_000_000, "weather": 10, "authority": 10},
-        coordinator_fee=500,
+        settlement=payments.DEFAULT,
+        disputes=disputes.DEFAULT,
     )
     return Genesis(
         chain=CHAIN,

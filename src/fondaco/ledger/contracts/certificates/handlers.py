@@ -97,9 +97,7 @@ def void(ctx: Context, found: m.Certificate, by: str, cause: str) -> None:
         raise WrongStatus("the certificate is revoked already")
     changed = dataclasses.replace(found, status=REVOKED, revoked=ctx.height, by=by, cause=cause)
     save(ctx.store, keys.certificate(found.id), changed)
-    ctx.emit(
-        CONTRACT, REVOKED, certificate=found.id, task=found.task, grant=found.grant, by=by, cause=cause
-    )
+    ctx.emit(CONTRACT, REVOKED, certificate=found.id, task=found.task, grant=found.grant, by=by, cause=cause)
 
 
 def revoke(ctx: Context, msg: m.RevokeCertificate) -> None:

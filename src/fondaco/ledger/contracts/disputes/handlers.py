@@ -124,7 +124,7 @@ def put_evidence(ctx: Context, msg: m.PutEvidence) -> None:
 
 
 def draw(found: m.Dispute, names: tuple[str, ...], count: int, entropy: bytes) -> tuple[str, ...]:
-    """`count` of the names that are no party, or as many as there are: the lowest hashes of dispute, entropy and name."""
+    """`count` of the names that are no party, or as many as there are: the lowest hashes of dispute, entropy, name."""
     able = [name for name in names if name not in found.parties]
     return tuple(sorted(able, key=lambda name: derive("arbiter", found.id, entropy, name.encode()))[:count])
 
@@ -198,13 +198,9 @@ def _end(ctx: Context, found: m.Dispute) -> None:
     silent = tuple(name for name in found.arbiters if name not in voted)
     for name in silent:
         ctx.emit(CONTRACT, "silent", task=found.task, dispute=found.id, arbiter=name)
-    changed = dataclasses.replace(
-        found, status=ENDED, outcome=outcome, refund=refund, revoke=revoke, silent=silent
-    )
+    changed = dataclasses.replace(found, status=ENDED, outcome=outcome, refund=refund, revoke=revoke, silent=silent)
     save(ctx.store, keys.dispute(found.task), changed)
-    ctx.emit(
-        CONTRACT, ENDED, task=found.task, dispute=found.id, outcome=outcome, refund=refund, revoke=int(revoke)
-    )
+    ctx.emit(CONTRACT, ENDED, task=found.task, dispute=found.id, outcome=outcome, refund=refund, revoke=int(revoke))
     payments.resolve(ctx, found.task, refund)
     if revoke:
         _revoke(ctx, found)

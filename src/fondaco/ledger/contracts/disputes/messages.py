@@ -23,7 +23,7 @@ class Open:
 
 @message("disputes.put-evidence/1")
 class PutEvidence:
-    """Signed by an analyst or reviewer of a party: a salted hash, 32 bytes, of what the arbiters are shown elsewhere."""
+    """Signed by an analyst or reviewer of a party: a salted hash, 32 bytes, of what arbiters are shown elsewhere."""
 
     task: bytes
     evidence: bytes
