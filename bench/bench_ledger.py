@@ -20,10 +20,8 @@ from fondaco.core.keys import SecretKey
 from fondaco.core.messages import from_bytes, to_bytes, to_value
 from fondaco.ledger.blocks import Validator
 from fondaco.ledger.contracts import registry
-from fondaco.ledger.contracts.disputes import handlers as disputes
 from fondaco.ledger.contracts.identity.messages import NodeSpec, OrganisationSpec, UserSpec
 from fondaco.ledger.contracts.points.messages import Transfer
-from fondaco.ledger.contracts.settlement import payments
 from fondaco.ledger.embedded import Committed, EmbeddedLedger
 from fondaco.ledger.follower import FollowerLedger
 from fondaco.ledger.genesis import Genesis
@@ -52,8 +50,6 @@ def genesis() -> Genesis:
     state = registry.GenesisState(
         organisations=(organisation("payer"), organisation("payee")),
         allotments={"payer": 10**9},
-        settlement=payments.DEFAULT,
-        disputes=disputes.DEFAULT,
     )
     validators = (Validator(key=key("validator").public.raw, power=1),)
     return Genesis(chain=CHAIN, time=1_700_000_000 * 10**9, validators=validators, state=to_value(state))

@@ -23,9 +23,10 @@ from fondaco.core.contribution import (
 )
 from fondaco.errors import CodecError, ContractError
 from fondaco.ledger.contracts import registry
+from fondaco.ledger.contracts.points.keys import FUND
 from fondaco.ledger.contracts.settlement import messages as m
 from fondaco.ledger.contracts.settlement import payments
-from fondaco.ledger.contracts.settlement.formula import FUND, apportion, divide
+from fondaco.ledger.contracts.settlement.formula import apportion, divide
 from fondaco.ledger.contracts.tasks import messages as t
 
 

@@ -17,11 +17,9 @@ from fondaco.flow.model import Input, Step, Workflow
 from fondaco.ledger.blocks import Validator
 from fondaco.ledger.contracts import registry
 from fondaco.ledger.contracts.catalog import messages as catalog
-from fondaco.ledger.contracts.disputes import handlers as disputes
 from fondaco.ledger.contracts.grants import messages as grants
 from fondaco.ledger.contracts.identity.messages import NodeSpec, OrganisationSpec, UserSpec
 from fondaco.ledger.contracts.kit import derive
-from fondaco.ledger.contracts.settlement import payments
 from fondaco.ledger.contracts.tasks import messages as tasks
 from fondaco.ledger.embedded import Committed, EmbeddedLedger
 from fondaco.ledger.genesis import Genesis
@@ -77,8 +75,6 @@ class GateWorld:
         state = registry.GenesisState(
             organisations=tuple(p.spec() for p in self.parties.values()),
             allotments=dict.fromkeys(self.parties, 10_000),
-            settlement=payments.DEFAULT,
-            disputes=disputes.DEFAULT,
         )
         genesis = Genesis(
             chain="gate",

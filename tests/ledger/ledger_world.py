@@ -14,13 +14,13 @@ from fondaco.errors import ContractError
 from fondaco.ledger.blocks import Validator
 from fondaco.ledger.contracts import registry as contracts
 from fondaco.ledger.contracts.catalog.messages import Publish, Rule, Terms
-from fondaco.ledger.contracts.disputes import handlers as disputes
+from fondaco.ledger.contracts.governance.messages import Upgrade
+from fondaco.ledger.contracts.governance.parameters import FIRST
 from fondaco.ledger.contracts.grants.handlers import grant_id
 from fondaco.ledger.contracts.grants.messages import Item, RequestUse, Review, RevokeGrant
 from fondaco.ledger.contracts.identity.messages import NodeSpec, OrganisationSpec, UserSpec
 from fondaco.ledger.contracts.kit import Context, derive
 from fondaco.ledger.contracts.points.messages import Transfer
-from fondaco.ledger.contracts.settlement import payments
 from fondaco.ledger.contracts.tasks.handlers import outcomes, result_hash
 from fondaco.ledger.contracts.tasks.handlers import task as load_task
 from fondaco.ledger.contracts.tasks.messages import (
@@ -98,6 +98,14 @@ class Counter:
     def end_block(self, ctx: Context) -> None:
         """Nothing is ever due."""
 
+    def rules(self, store: ReadStore, height: int) -> Upgrade:
+        """The first rules, always."""
+        return FIRST
+
+    def quota(self, store: ReadStore, key: bytes) -> tuple[str, int]:
+        """One quota for all, that nobody reaches."""
+        return "", 1 << 30
+
     def waiting(self, store: ReadStore) -> tuple[int | None, int | None]:
         """Nothing waits."""
         return None, None
@@ -158,8 +166,6 @@ def consortium_genesis() -> Genesis:
     state = contracts.GenesisState(
         organisations=tuple(organisation(name) for name in ("weather", "airline", "authority")),
         allotments={"airline": 1_000_000, "weather": 10, "authority": 10},
-        settlement=payments.DEFAULT,
-        disputes=disputes.DEFAULT,
     )
     return Genesis(
         chain=CHAIN,

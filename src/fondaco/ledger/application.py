@@ -12,6 +12,7 @@ import dataclasses
 import enum
 import hashlib
 import sqlite3
+import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -26,14 +27,13 @@ from fondaco.errors import (
     SealError,
 )
 from fondaco.ledger.blocks import Validator, app_hash, block_source
-from fondaco.ledger.contracts.kit import Context, Event, ValidatorUpdate
+from fondaco.ledger.contracts.kit import VALIDATORS, Context, Event, ValidatorUpdate
 from fondaco.ledger.log import Log
 from fondaco.ledger.state import Overlay, ReadStore, Tree
 from fondaco.ledger.storage import Storage
 from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Transaction, open_transaction
 
-APP_VERSION = 1
-VALIDATORS = b"validators/"  # the voted set: key -> power; it signs two heights after it stands here
+APP_VERSION = 1  # the newest rules that this software has; it keeps all older ones, for the heights they were made for
 MAX_TXS_BYTES = (2 << 20) - (64 << 10)  # a block of 2 MiB, less room for header and commit
 _REPLAY = b"replay/nonce/"
 _PRUNED = b"replay/pruned"
@@ -41,6 +41,34 @@ _VERIFIED = 20_000
 _VERIFIED_BYTES = 4096  # a larger transaction is verified each time, so that memory is bounded
 _NANOS = 1_000_000_000
 BAD_CODE, UNSOUND_CODE = 1, 4
+
+
+class Rules(Protocol):
+    """Which version of the rules holds from a height on, and the SHA-256 of the package that has it."""
+
+    @property
+    def height(self) -> int:
+        """The first height of these rules."""
+
+    @property
+    def version(self) -> int:
+        """Their version; contracts see it as `Context.version`."""
+
+    @property
+    def package(self) -> bytes:
+        """The SHA-256 of the package; empty for the first rules."""
+
+
+class UpgradeNeeded(LedgerError):
+    """The institutions voted for rules that this software does not have."""
+
+    code = "ledger.upgrade_needed"
+
+
+class QuotaExceeded(BadTransaction):
+    """An organisation's transactions are more than a block may hold of them."""
+
+    code = "ledger.quota"
 
 
 class Registry(Protocol):
@@ -54,6 +82,12 @@ class Registry(Protocol):
 
     def end_block(self, ctx: Context) -> None:
         """Do what is due at the end of a block; `ctx.updates` takes what changes of the validator set."""
+
+    def rules(self, store: ReadStore, height: int) -> Rules:
+        """The rules that hold at a height."""
+
+    def quota(self, store: ReadStore, key: bytes) -> tuple[str, int]:
+        """Whose transactions a signer's are, and how many of them a block may hold."""
 
     def waiting(self, store: ReadStore) -> tuple[int | None, int | None]:
         """The next height and time (unix seconds) at which `end_block` has work; None where nothing waits."""
@@ -79,12 +113,14 @@ class Finalized:
     """What became of a block.
 
     The application puts `validator_updates` into the set of the block after the next, as CometBFT does: the next
-    header's `next_validators_hash` has them, and the one after it is signed by them.
+    header's `next_validators_hash` has them, and the one after it is signed by them. `next_version` is the version of
+    the rules of the next block, which its header carries.
     """
 
     results: tuple[TxResult, ...]
     app_hash: bytes
     validator_updates: tuple[ValidatorUpdate, ...]
+    next_version: int
 
 
 def _entropy(before: bytes, height: int, time: int) -> bytes:
@@ -111,6 +147,8 @@ class Application:
         self._registry = registry
         self._phase = _Phase.IDLE
         self._verified: dict[bytes, Transaction] = {}
+        self._admitting = threading.Lock()
+        self._admitted: dict[str, int] = {}
         self._load()
 
     def _load(self) -> None:
@@ -122,6 +160,7 @@ class Application:
         self._changes = Overlay(self._storage)
         self._leaves: list[tuple[int, bytes]] = []
         self._at = self.height
+        self._version = 1
         self.app_hash = app_hash(self._tree.root(), self._log.root(), size)
         if self._storage.meta("app_hash") not in (None, self.app_hash):
             raise LedgerError(
@@ -166,37 +205,67 @@ class Application:
         return self.app_hash
 
     def check_tx(self, data: bytes) -> Transaction:
-        """Whether a transaction may be proposed for the next block. Any thread may ask.
+        """Whether a transaction may wait for the next block, which it then counts for. Any thread may ask.
 
         Raises:
             BadTransaction, KeyMaterialError: it may not.
+            QuotaExceeded: since the last block, its organisation sent as many as a block may hold of it.
         """
+        tx = self._sound(data)
+        with self._admitting:
+            self._count(tx, self._admitted)
+        return tx
+
+    def _sound(self, data: bytes) -> Transaction:
         tx = self._open(data)
         self._check_replay(tx, self._storage, self.height + 1)
         return tx
 
+    def _count(self, tx: Transaction, counts: dict[str, int]) -> None:
+        """Count a transaction for its organisation; QuotaExceeded if that is one too many."""
+        name, most = self._registry.quota(self._storage, tx.signers[0])
+        if counts.get(name, 0) >= most:
+            raise QuotaExceeded(
+                f"{name or 'unknown signers'} may have {most} transactions in a block",
+                remedy="submit it again after the next block, or propose a larger quota",
+                organisation=name,
+            )
+        counts[name] = counts.get(name, 0) + 1
+
     def prepare_proposal(self, txs: list[bytes], limit: int = MAX_TXS_BYTES) -> list[bytes]:
-        """The transactions, in order, that a block can hold; bad and doubled ones are left out."""
+        """The transactions, in order, that a block can hold; bad and doubled ones, and over quota, are left out."""
         kept: list[bytes] = []
-        size, seen = 0, dict[bytes, None]()
+        size, seen, counts = 0, dict[bytes, None](), dict[str, int]()
         for data in txs:
             if size + len(data) > limit:
                 break
             try:
-                tx = self.check_tx(data)
+                tx = self._sound(data)
+                if self._replay_key(tx) in seen:
+                    continue
+                self._count(tx, counts)
             except FondacoError:
                 continue
-            key = self._replay_key(tx)
-            if key not in seen:
-                seen[key] = None
-                kept.append(data)
-                size += len(data)
+            seen[self._replay_key(tx)] = None
+            kept.append(data)
+            size += len(data)
         return kept
+
+    def may_wait(self, data: bytes) -> bool:
+        """Whether a transaction that prepare_proposal left out is sound, and may be in a later block."""
+        try:
+            self._sound(data)
+        except FondacoError:
+            return False
+        return True
 
     def process_proposal(self, txs: list[bytes]) -> None:
         """Raise LedgerError unless a proposed block is one that prepare_proposal could have made."""
         if sum(map(len, txs)) > MAX_TXS_BYTES:
             raise BadTransaction("the block is too large", remedy="propose a smaller block")
+        counts = dict[str, int]()
+        for data in txs:
+            self._count(self._sound(data), counts)
         if self.prepare_proposal(txs) != txs:
             raise BadTransaction("the block holds a bad or doubled transaction", remedy="propose sound blocks")
 
@@ -205,18 +274,20 @@ class Application:
 
         Raises:
             LedgerError: out of order.
+            UpgradeNeeded: from this block on the rules are a version that this software does not have.
         """
         if self._phase is not _Phase.IDLE or height != self.height + 1 or not self.chain:
             raise LedgerError(
                 f"block {height} does not follow {self.height}", remedy="apply blocks in order, each once"
             )
+        self._check_version(height)
         results = tuple(self._deliver(height, time, index, data) for index, data in enumerate(txs))
         if txs:
             self._forget_old(height)
         updates = self._end(height, time, len(txs))
         self._at = height
         self._seal()
-        return Finalized(results, self.app_hash, updates)
+        return Finalized(results, self.app_hash, updates, self._registry.rules(self._changes, height + 1).version)
 
     def commit(self, also: Callable[[sqlite3.Connection], None] | None) -> None:
         """Persist the finalised block in one transaction, with what the driver adds to it.
@@ -251,6 +322,8 @@ class Application:
         self._log = Log(self._storage, self._log.size)
         self._leaves = []
         self._phase = _Phase.IDLE
+        with self._admitting:
+            self._admitted.clear()
 
     def query(self, path: str, data: dict[str, Value]) -> Value:
         """Answer a read from committed state."""
@@ -260,6 +333,20 @@ class Application:
         """Drop a finalised block that is not to be committed; the state is as at the last commit."""
         self._phase = _Phase.IDLE
         self._load()
+
+    def version(self, height: int) -> int:
+        """The version of the rules at a height, at most one after the last block: what its header carries."""
+        return self._registry.rules(self._storage, height).version
+
+    def _check_version(self, height: int) -> None:
+        rules = self._registry.rules(self._storage, height)
+        if rules.version > APP_VERSION:
+            raise UpgradeNeeded(
+                f"from block {rules.height} on the rules are version {rules.version}; this software has {APP_VERSION}",
+                remedy=f"install the package with SHA-256 {rules.package.hex()} and start the node again",
+                height=height,
+            )
+        self._version = rules.version
 
     def waiting(self) -> tuple[int | None, int | None]:
         """The next height and time (unix seconds) at which a block has work of its own; None: nothing waits."""
@@ -305,6 +392,7 @@ class Application:
             tx=tx,
             entropy=_entropy(self.app_hash, height, time),
             events=events,
+            version=self._version,
         )
 
     def _open(self, data: bytes) -> Transaction:

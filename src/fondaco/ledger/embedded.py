@@ -189,11 +189,17 @@ class EmbeddedLedger(Ledger):
             results = self._commit_block(Block(header=header, txs=txs, last_commit=last, commit=commit))
         self._made = time.monotonic()
         places = {tx: index for index, tx in enumerate(txs)}
+        left: list[tuple[bytes, Future[Committed]]] = []
         for tx, future in batch:
             index = places.pop(tx, None)
-            if index is None:
+            if index is None and self._app.may_wait(tx):
+                left.append((tx, future))  # over its organisation's quota: a later block has room
+            elif index is None:
                 refusal = BadTransaction("the transaction was doubled or has expired", remedy="sign a new one")
                 future.set_exception(refusal)
             else:
                 future.set_result(Committed(header.height, index, hashlib.sha256(tx).digest(), results[index]))
+        with self._work:
+            self._waiting.extendleft(reversed(left))
+            self._waiting_bytes += sum(len(tx) for tx, _future in left)
         self._announce(header.height)

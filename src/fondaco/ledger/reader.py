@@ -17,7 +17,7 @@ from pathlib import Path
 from fondaco.core.codec import Value, decode, encode
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import DeadlineExceeded, LedgerError
-from fondaco.ledger.application import APP_VERSION, Application, Finalized, Registry, TxResult
+from fondaco.ledger.application import Application, Finalized, Registry, TxResult
 from fondaco.ledger.blocks import (
     BLOCK_PROTOCOL,
     CONSENSUS_HASH,
@@ -168,7 +168,7 @@ class Ledger:
         height = self._app.height + 1
         return Header(
             block_version=BLOCK_PROTOCOL,
-            app_version=APP_VERSION,
+            app_version=self._app.version(height),
             chain=self.genesis.chain,
             height=height,
             time=time,

@@ -22,9 +22,9 @@ from fondaco.core.names import check_part
 from fondaco.errors import DeadlineExceeded, NodeError, PeerLost, PeerRefused
 from fondaco.ledger.blocks import Validator
 from fondaco.ledger.contracts import registry
-from fondaco.ledger.contracts.disputes import handlers as disputes
+from fondaco.ledger.contracts.governance.messages import Seat
+from fondaco.ledger.contracts.governance.parameters import DEFAULTS
 from fondaco.ledger.contracts.identity.messages import Invite, Join, NodeSpec, OrganisationSpec, UserSpec
-from fondaco.ledger.contracts.settlement import payments
 from fondaco.ledger.follower import FollowerLedger
 from fondaco.ledger.genesis import Genesis
 from fondaco.node import keystore
@@ -108,8 +108,9 @@ def found(folder: Folder, *, chain: str) -> Genesis:
     state = registry.GenesisState(
         organisations=(organisation_spec(folder),),
         allotments={},
-        settlement=payments.DEFAULT,
-        disputes=disputes.DEFAULT,
+        # An embedded ledger has one validator; the vote may replace it, and no vote can add one that cannot join.
+        rules=dataclasses.replace(DEFAULTS, most_validators=1),
+        seats=(Seat(organisation=settings.org, key=validator.public.raw, power=_POWER),),
     )
     genesis = Genesis(
         chain=chain,

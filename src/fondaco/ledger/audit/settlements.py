@@ -20,7 +20,7 @@ from fondaco.ledger.contracts.disputes.messages import Dispute
 from fondaco.ledger.contracts.points import keys as point_keys
 from fondaco.ledger.contracts.points.messages import Escrow
 from fondaco.ledger.contracts.settlement import keys as settlement_keys
-from fondaco.ledger.contracts.settlement.formula import BASIS_POINTS, divide
+from fondaco.ledger.contracts.settlement.formula import division
 from fondaco.ledger.contracts.settlement.messages import Settlement
 
 T = TypeVar("T")
@@ -33,6 +33,7 @@ class Pays:
     events: tuple[int, ...] = ()
     basis: str = ""
     status: str = ""
+    refund: int = 0
     total: int = 0
     paid: int = 0
     refunded: int = 0
@@ -71,6 +72,12 @@ def _record(evidence: Evidence, cls: type[T], key: bytes) -> T | None:
     return None if data is None else from_bytes(cls, data)
 
 
+def _owed(record: Settlement) -> list[tuple[bytes, int]]:
+    """The escrows that a settlement is gathered from, with what each gives."""
+    service = [(record.task, record.service)] if record.service else []
+    return [*((use.grant, use.price) for use in record.uses), *service]
+
+
 def _sum(events: list[Entry]) -> int:
     return sum(event.number_of("amount") for event in events)
 
@@ -93,9 +100,7 @@ def settlement(evidence: Evidence, proposed: Entry, uses: Sequence[GrantReceipt]
     kept = _record(evidence, Escrow, point_keys.escrow(escrow))
     held = 0 if kept is None else kept.amount
     done = record.status == "paid"
-    payouts = divide(
-        record.total - record.refunded, record.formula, record.uses, record.participants, record.coordinator
-    )
+    back, payouts = division(record, record.refund)
     planned = [(payout.organisation, payout.amount) for payout in payouts if payout.amount]
     same(
         "settlement, payments and refunds",
@@ -104,10 +109,10 @@ def settlement(evidence: Evidence, proposed: Entry, uses: Sequence[GrantReceipt]
             (task, proposed.text("initiator"), proposed.text("coordinator")),
         ),
         ([(use.grant, use.provider, use.price) for use in record.uses], [(g.grant, g.provider, g.price) for g in uses]),
-        ([(e.raw("escrow"), e.number_of("amount")) for e in gathered], [(g.grant, g.price) for g in uses]),
+        ([(e.raw("escrow"), e.number_of("amount")) for e in gathered], _owed(record)),
         (record.total, _sum(gathered)),
         (record.total, _sum(paid) + _sum(refunded) + held),
-        (record.refunded, _sum(refunded)),
+        ((record.refunded, record.refunded), (back, _sum(refunded))),
         (record.payouts, payouts),
         ([(e.text("target"), e.number_of("amount")) for e in paid], planned if done else []),
     )
@@ -119,6 +124,7 @@ def settlement(evidence: Evidence, proposed: Entry, uses: Sequence[GrantReceipt]
         events=tuple(sorted(numbers(events) + numbers(gathered) + numbers(paid) + numbers(refunded))),
         basis=record.basis,
         status=record.status,
+        refund=record.refund,
         total=record.total,
         paid=_sum(paid),
         refunded=_sum(refunded),
@@ -195,5 +201,5 @@ def dispute(evidence: Evidence, task: bytes, pays: Pays) -> Contested:
         (pays.status, "paid" if record.status == "ended" else "frozen"),
     )
     if record.status == "ended":
-        same("dispute and refund", (pays.refunded, pays.total * record.refund // BASIS_POINTS))
+        same("dispute and refund", (pays.refund, record.refund))
     return Contested(numbers(events), record.outcome)

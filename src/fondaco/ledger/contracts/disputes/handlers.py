@@ -28,16 +28,21 @@ MAX_EVIDENCE = 8  # of one organisation
 DEFAULT = m.Rules(arbiters=3, blocks=10_000)
 
 
-def set_rules(ctx: Context, rules: m.Rules) -> None:
-    """Put the rules; genesis and a passed vote alone come here.
-
-    Raises:
-        Invalid: no arbiter, an even number of them, too many, or no time to vote.
-    """
+def check(rules: m.Rules) -> None:
+    """Raise Invalid for no arbiter, an even number of them, too many, or no time to vote."""
     if not 1 <= rules.arbiters <= MAX_ARBITERS or not rules.arbiters % 2:
         raise Invalid(f"the arbiters are an odd number up to {MAX_ARBITERS}")
     if not 1 <= rules.blocks <= MAX_BLOCKS:
         raise Invalid(f"arbiters have 1 to {MAX_BLOCKS} blocks")
+
+
+def set_rules(ctx: Context, rules: m.Rules) -> None:
+    """Put the rules; genesis and a passed vote alone come here.
+
+    Raises:
+        Invalid: as `check`.
+    """
+    check(rules)
     save(ctx.store, keys.RULES, rules)
     ctx.emit(CONTRACT, "rules", arbiters=rules.arbiters, blocks=rules.blocks)
 

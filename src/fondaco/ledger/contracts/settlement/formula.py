@@ -7,11 +7,11 @@ weight never gets less than a smaller one.
 
 from __future__ import annotations
 
-from fondaco.ledger.contracts.settlement.messages import Formula, Payout, Use
+from fondaco.ledger.contracts.points.keys import FUND
+from fondaco.ledger.contracts.settlement.messages import Formula, Payout, Settlement, Use
 
 BASIS_POINTS = 10_000
-PROVIDER, PARTICIPANT, COORDINATOR, FUND_ROLE = "provider", "participant", "coordinator", "fund"
-FUND = "@fund"  # the consortium's account; no organisation can have this name
+PROVIDER, PARTICIPANT, COORDINATOR, FUND_ROLE, SERVICE = "provider", "participant", "coordinator", "fund", "service"
 
 
 def apportion(total: int, weights: tuple[int, ...]) -> tuple[int, ...]:
@@ -52,3 +52,17 @@ def divide(
     return tuple(
         Payout(role=role, organisation=name, amount=part) for (role, name, _w), part in zip(rows, parts, strict=True)
     )
+
+
+def division(record: Settlement, refund: int) -> tuple[int, tuple[Payout, ...]]:
+    """(what goes back to the payer, who gets what of the rest) when `refund` basis points go back.
+
+    Of the uses and of the coordinator's service alike, each rounded down.
+    """
+    owed = record.total - record.service
+    back, unserved = owed * refund // BASIS_POINTS, record.service * refund // BASIS_POINTS
+    payouts = divide(owed - back, record.formula, record.uses, record.participants, record.coordinator)
+    if record.service:
+        served = record.service - unserved
+        payouts = (*payouts, Payout(role=SERVICE, organisation=record.coordinator, amount=served))
+    return back + unserved, payouts

@@ -63,7 +63,7 @@ class Use:
 
 @message("settlement.payout/1")
 class Payout:
-    """What an organisation gets in a role: provider, participant, coordinator or fund."""
+    """What an organisation gets in a role: provider, participant, coordinator, fund or service."""
 
     role: str
     organisation: str
@@ -74,19 +74,23 @@ class Payout:
 class Settlement:
     """Record of what a task pays; status held, frozen or paid.
 
-    `basis`: price, leave-one-out or shapley; `until`: the height at which what is held is paid; `refunded`: what went
-    back to the payer; `payouts`: what is paid, as planned while held.
+    `total`: the prices of the uses and, of it, `service`: what the coordinator's work on the steps costs. `basis`:
+    price, leave-one-out, shapley, or contested (measured differently, so divided by price). `until`: the height at
+    which what is held is paid. `refund`: basis points that went back to the payer, `refunded` as points. `payouts`:
+    what is paid, as planned while held.
     """
 
     task: bytes
     payer: str
     total: int
+    service: int
     formula: Formula
     basis: str
     uses: tuple[Use, ...]
     participants: tuple[str, ...]
     coordinator: str
     payouts: tuple[Payout, ...]
+    refund: int
     refunded: int
     until: int
     status: str

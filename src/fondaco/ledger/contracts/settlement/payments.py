@@ -14,10 +14,11 @@ from fondaco.ledger.contracts import due
 from fondaco.ledger.contracts.grants.messages import Grant
 from fondaco.ledger.contracts.kit import Context, is_amount, load, records, save
 from fondaco.ledger.contracts.points import accounts
+from fondaco.ledger.contracts.points.keys import FUND
 from fondaco.ledger.contracts.settlement import keys
 from fondaco.ledger.contracts.settlement import messages as m
 from fondaco.ledger.contracts.settlement.errors import Invalid, Unknown, WrongStatus
-from fondaco.ledger.contracts.settlement.formula import BASIS_POINTS, FUND, divide
+from fondaco.ledger.contracts.settlement.formula import BASIS_POINTS, division
 from fondaco.ledger.contracts.tasks.messages import Task
 from fondaco.ledger.state import ReadStore
 
@@ -27,12 +28,8 @@ MAX_WINDOW = 1_000_000
 DEFAULT = m.Formula(providers=9_500, participants=0, coordinator=500, fund=0, method=PRICE, window=0)
 
 
-def set_shares(ctx: Context, formula: m.Formula) -> None:
-    """Put the formula; genesis and a passed vote alone come here.
-
-    Raises:
-        Invalid: shares that are not basis points adding up to 10,000, an unknown method, a window out of range.
-    """
+def check(formula: m.Formula) -> None:
+    """Raise Invalid unless shares are basis points adding up to 10,000, the method is known, the window in range."""
     shares = (formula.providers, formula.participants, formula.coordinator, formula.fund)
     if min(shares) < 0 or sum(shares) != BASIS_POINTS:
         raise Invalid(f"the four shares are basis points that add up to {BASIS_POINTS}")
@@ -40,6 +37,15 @@ def set_shares(ctx: Context, formula: m.Formula) -> None:
         raise Invalid(f"a method is one of {PRICE}, {', '.join(METHODS)}")
     if not 0 <= formula.window <= MAX_WINDOW:
         raise Invalid(f"a window is 0 to {MAX_WINDOW} blocks")
+
+
+def set_shares(ctx: Context, formula: m.Formula) -> None:
+    """Put the formula; genesis and a passed vote alone come here.
+
+    Raises:
+        Invalid: as `check`.
+    """
+    check(formula)
     save(ctx.store, keys.FORMULA, formula)
     ctx.emit(
         CONTRACT,
@@ -107,27 +113,39 @@ def settle(ctx: Context, task: Task, grants: Sequence[Grant], *, disputed: bool 
     basis, weights = _weights(ctx.store, task, rule.method, len(grants))
     found = zip(grants, weights or (grant.price for grant in grants), strict=True)
     uses = tuple(m.Use(grant=g.id, provider=g.provider, price=g.price, weight=weight) for g, weight in found)
-    total = sum(grant.price for grant in grants)
-    people = _participants(task)
     for grant in grants:
         accounts.gather(ctx, grant.id, keys.escrow(task.id), grant.price)
+    service = accounts.held(ctx.store, task.id)
+    if service:
+        accounts.gather(ctx, task.id, keys.escrow(task.id), service)
     record = m.Settlement(
         task=task.id,
         payer=task.initiator,
-        total=total,
+        total=service + sum(grant.price for grant in grants),
+        service=service,
         formula=rule,
         basis=basis,
         uses=uses,
-        participants=people,
+        participants=_participants(task),
         coordinator=task.coordinator,
-        payouts=divide(total, rule, uses, people, task.coordinator),
+        payouts=(),
+        refund=0,
         refunded=0,
         until=ctx.height + rule.window,
         status="frozen" if disputed else "held",
         since=ctx.height,
     )
+    record = dataclasses.replace(record, payouts=division(record, 0)[1])
     save(ctx.store, keys.settlement(task.id), record)
-    ctx.emit(CONTRACT, record.status, task=task.id, payer=record.payer, total=total, basis=basis, until=record.until)
+    ctx.emit(
+        CONTRACT,
+        record.status,
+        task=task.id,
+        payer=record.payer,
+        total=record.total,
+        basis=basis,
+        until=record.until,
+    )
     if disputed:
         return
     if rule.window:
@@ -136,9 +154,8 @@ def settle(ctx: Context, task: Task, grants: Sequence[Grant], *, disputed: bool 
         _pay(ctx, record, 0)
 
 
-def _pay(ctx: Context, record: m.Settlement, refunded: int) -> None:
-    rest = record.total - refunded
-    payouts = divide(rest, record.formula, record.uses, record.participants, record.coordinator)
+def _pay(ctx: Context, record: m.Settlement, refund: int) -> None:
+    refunded, payouts = division(record, refund)
     where = keys.escrow(record.task)
     if refunded:
         accounts.refund(ctx, where, refunded)
@@ -148,9 +165,9 @@ def _pay(ctx: Context, record: m.Settlement, refunded: int) -> None:
     save(
         ctx.store,
         keys.settlement(record.task),
-        dataclasses.replace(record, payouts=payouts, refunded=refunded, status="paid"),
+        dataclasses.replace(record, payouts=payouts, refund=refund, refunded=refunded, status="paid"),
     )
-    ctx.emit(CONTRACT, "paid", task=record.task, total=rest, refunded=refunded)
+    ctx.emit(CONTRACT, "paid", task=record.task, total=record.total - refunded, refunded=refunded)
 
 
 def pay_due(ctx: Context, task: bytes) -> None:
@@ -175,7 +192,7 @@ def freeze(ctx: Context, task: bytes) -> None:
 
 
 def resolve(ctx: Context, task: bytes, refund: int) -> None:
-    """End a freeze: `refund` basis points of the total, rounded down, go back, the rest is paid by the formula.
+    """End a freeze: `refund` basis points go back, rounded down, and the rest is paid by the formula.
 
     Raises:
         WrongStatus: nothing is frozen.
@@ -185,4 +202,4 @@ def resolve(ctx: Context, task: bytes, refund: int) -> None:
         raise WrongStatus(f"what this task pays is {found.status}")
     if not 0 <= refund <= BASIS_POINTS:
         raise Invalid("a refund is 0 to 10,000 basis points")
-    _pay(ctx, found, found.total * refund // BASIS_POINTS)
+    _pay(ctx, found, refund)

@@ -13,7 +13,7 @@ from fondaco.ledger.contracts.identity import authority
 from fondaco.ledger.contracts.kit import Context, derive, distinct, is_text, is_word, load, records, save
 from fondaco.ledger.contracts.points import accounts
 from fondaco.ledger.contracts.settlement import payments
-from fondaco.ledger.contracts.tasks import keys
+from fondaco.ledger.contracts.tasks import keys, services
 from fondaco.ledger.contracts.tasks import messages as m
 from fondaco.ledger.contracts.tasks.errors import Conflict, Denied, Invalid, Unknown, WrongStatus
 from fondaco.ledger.state import ReadStore
@@ -57,6 +57,7 @@ def _check_step(ctx: Context, step: m.StepHead, msg: m.Propose, organisation: st
         raise Invalid("a step's id is 1 to 64 letters without a slash")
     if len(step.program) != 32 or not is_word(step.operation):
         raise Invalid("a step has a program hash of 32 bytes and an operation")
+    services.check_listed(ctx.store, step)
     if not 2 <= len(step.members) <= MAX_MEMBERS or not distinct(step.members) or not distinct(bringing):
         raise Invalid("a step has two or more members, each once")
     if any(name not in msg.parties for name in step.members) or any(b not in step.members for b in bringing):
@@ -147,6 +148,7 @@ def propose(ctx: Context, msg: m.Propose) -> None:
         since=ctx.height,
     )
     _check_grants(ctx, record, unused=True)
+    services.lock(ctx, record)
     ctx.store.set(keys.opened(ctx.height, record.id), b"")
     _save(ctx, record)
     ctx.emit(
@@ -320,7 +322,9 @@ def close(ctx: Context, record: m.Task, *, disputed: bool = False) -> None:
     ctx.emit(CONTRACT, "settled", task=record.id)
 
 
-def _end(ctx: Context, record: m.Task, status: str) -> None:
+def end(ctx: Context, record: m.Task, status: str) -> None:
+    """End a task that was not finished: uses that were computed with are paid for, the others go back."""
+    services.close(ctx, record)
     if record.consumed:
         for grant_id in used_grants(record):
             found = grants.grant(ctx.store, grant_id)
@@ -341,7 +345,7 @@ def abandon(ctx: Context, msg: m.Abandon) -> None:
     user = authority.active_user(ctx.store, ctx.signers[0])
     if user is None or user.key != record.initiator_key:
         _coordinating(ctx, record)
-    _end(ctx, record, "abandoned")
+    end(ctx, record, "abandoned")
 
 
 def expire(ctx: Context, msg: m.ExpireTask) -> None:
@@ -355,7 +359,7 @@ def expire(ctx: Context, msg: m.ExpireTask) -> None:
     if record.status == "running":
         for step, party in missing_reports(ctx.store, record):
             ctx.emit(CONTRACT, "missing", task=record.id, party=party, step=step)
-    _end(ctx, record, "expired")
+    end(ctx, record, "expired")
 
 
 HANDLERS = (
