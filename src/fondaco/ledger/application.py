@@ -123,6 +123,17 @@ class Finalized:
     next_version: int
 
 
+def _entropy(before: bytes, height: int, time: int) -> bytes:
+    """What draws by lot are made from: the app hash before a block, its height, its time in nanoseconds.
+
+    Who signs a transaction of an earlier block does not know it; who proposes the block itself, and can choose its
+    time, might try several (on CometBFT the time is the median of the validators' votes).
+    """
+    return hashlib.sha256(
+        b"fondaco/entropy\x00" + before + height.to_bytes(8, "big") + time.to_bytes(8, "big")
+    ).digest()
+
+
 class _Phase(enum.Enum):
     IDLE = "idle"
     FINALIZED = "finalized"
@@ -379,6 +390,7 @@ class Application:
             time=time // _NANOS,
             signers=signers,
             tx=tx,
+            entropy=_entropy(self.app_hash, height, time),
             events=events,
             version=self._version,
         )

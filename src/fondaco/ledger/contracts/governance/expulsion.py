@@ -4,6 +4,8 @@
    that were computed with are paid, the others go back.
 2. Its grants, given and held, are revoked: uses that no task took go back to the holder.
 3. Its requests are withdrawn, and what others ask of it is denied: the escrows go back to who asked.
+   Its demands and offers are withdrawn. What settled tasks of it still hold is paid or refunded when the window or the
+   dispute is over, as to anyone; as an arbiter it is silent from now on.
 4. Its datasets are withdrawn, its open proposals too, with the deposits given back.
 5. Its invitations are void, its users and nodes revoked, the organisation expelled, its quota and weight forgotten.
 6. Its validator leaves the set two heights on.
@@ -31,6 +33,7 @@ from fondaco.ledger.contracts.identity import authority
 from fondaco.ledger.contracts.identity import keys as identity_keys
 from fondaco.ledger.contracts.identity.messages import Invitation, Node, Organisation, User
 from fondaco.ledger.contracts.kit import Context, ValidatorUpdate, load, records, save, validators
+from fondaco.ledger.contracts.market import handlers as market
 from fondaco.ledger.contracts.points import accounts
 from fondaco.ledger.contracts.points.keys import FUND
 from fondaco.ledger.contracts.tasks import handlers as tasks
@@ -165,6 +168,7 @@ def _leave_seat(ctx: Context, name: str) -> None:
 # What an institution has open, and how it ends; a contract that opens things adds its own here.
 ENDINGS: tuple[Callable[[Context, str], None], ...] = (
     _end_tasks,
+    market.close_all,
     _end_grants,
     _end_requests,
     _withdraw_datasets,

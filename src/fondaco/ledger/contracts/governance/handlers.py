@@ -153,10 +153,9 @@ def _execute(ctx: Context, found: m.Proposal) -> None:
     ctx.emit(CONTRACT, "executed", proposal=found.id, body=found.kind)
 
 
-def init_genesis(ctx: Context, rules: m.Parameters, shares: m.Shares, seats: tuple[m.Seat, ...]) -> None:
-    """The first parameters, shares and the institutions whose keys validate."""
+def init_genesis(ctx: Context, rules: m.Parameters, seats: tuple[m.Seat, ...]) -> None:
+    """The first parameters, and the institutions whose keys validate."""
     effects.put_parameters(ctx, rules)
-    effects.put_shares(ctx, shares)
     for seat in seats:
         effects.found_seat(ctx, seat)
 
