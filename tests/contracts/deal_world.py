@@ -56,7 +56,7 @@ class Deals:
             items=(g.Item(path=path_of(seller), version=1, columns=("k",)),),
             operations=("psi.intersection",),
             purpose="study",
-            parties=(BUYER, *SELLERS),
+            parties=(BUYER, *SELLERS, COORDINATOR),
             receivers=(BUYER,),
             uses=uses,
             expires=FOREVER,

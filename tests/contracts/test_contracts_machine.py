@@ -88,7 +88,7 @@ class Market(RuleBasedStateMachine):
         expires = self.world.time + days * 86400
         msg = g.RequestUse(
             items=(g.Item(path=PATHS[provider], version=1, columns=("k",)),),
-            operations=("psi.intersection",), purpose=purpose, parties=("alpha", "beta"), receivers=("alpha", "beta"),
+            operations=("psi.intersection",), purpose=purpose, parties=("alpha", "beta", "coord"), receivers=("alpha", "beta"),
             uses=uses, expires=expires, max_price=most,
         )  # fmt: skip
         allowed = (

@@ -179,7 +179,7 @@ def test_requests_of_others_to_it_are_denied_with_their_escrow_back(world) -> No
     world.send(publication("/beta/d/one", terms=terms()), world.orgs["beta"].users["steward"])
     items = tuple(grants.Item(path=f"/{name}/d/one", version=1, columns=("v",)) for name in ("delta", "beta"))
     msg = grants.RequestUse(
-        items=items, operations=("psi.intersection",), purpose="study", parties=("alpha", "beta", "delta"),
+        items=items, operations=("psi.intersection",), purpose="study", parties=("alpha", "beta", "delta", "gamma"),
         receivers=("alpha",), uses=2, expires=world.time + 3600, max_price=10,
     )  # fmt: skip
     request = derive("request", world.send(msg, world.orgs["alpha"].users["analyst"]))

@@ -155,7 +155,7 @@ class GateWorld:
             "items": (grants.Item(path=PATHS["holder"], version=1, columns=("k", "v")),),
             "operations": OPERATIONS,
             "purpose": PURPOSE,
-            "parties": ("holder", "asker"),
+            "parties": ("holder", "asker", "coord"),
             "receivers": ("asker", "holder"),
             "uses": 50,
             "expires": int(time.time()) + 3600,

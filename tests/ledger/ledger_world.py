@@ -242,7 +242,7 @@ class World:
             items=(Item(path=path, version=1, columns=("value",)),),
             operations=(self.operation,),
             purpose=self.purpose,
-            parties=("airline", "weather"),
+            parties=("airline", "weather", "authority"),
             receivers=("airline",),
             uses=uses,
             expires=START + 10**9,

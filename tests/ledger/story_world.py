@@ -195,7 +195,7 @@ class Story:
         """The airline asks for uses of the fifth's data; the request."""
         msg = RequestUse(
             items=(Item(path=PATH, version=1, columns=("value",)),), operations=("mpc.statistics",),
-            purpose="delay-study", parties=("airline", FIFTH), receivers=("airline",), uses=uses,
+            purpose="delay-study", parties=("airline", FIFTH, "authority"), receivers=("airline",), uses=uses,
             expires=START + 10**6, max_price=PRICE,
         )  # fmt: skip
         return derive("request", self.do(msg, "airline/user"))

@@ -99,6 +99,7 @@ class Missing:
     dataset: str
     columns: tuple[str, ...]
     operation: str
+    parties: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +171,8 @@ class Planner:
             _texts(entry.get("parties"), "parties"),
             _texts(entry.get("receivers"), "receivers"),
         )
+        helper = entry.get("helper", coordinator if engine == "mpc" else None)
+        helpers = () if helper in (None, "none") else (str(helper),)
         inputs: list[Input] = []
         written = entry.get("inputs")
         for party in parties:
@@ -183,22 +186,24 @@ class Planner:
             pinned = item.get("grant")
             made = Input(party=party, dataset=name, columns=columns, grant=pinned)
             if party != self._org and pinned is None:
-                wanted = (engine, operation, purpose, columns, parties, receivers)
+                everyone = tuple(dict.fromkeys((*parties, *helpers, coordinator)))
+                wanted = (engine, operation, purpose, columns, everyone, receivers)
                 grant = self._covering(dataset, wanted)
                 if grant is None:
-                    missing.append(Missing(step_id, dataset.owner, name, columns, operation_name(engine, operation)))
+                    missing.append(
+                        Missing(step_id, dataset.owner, name, columns, operation_name(engine, operation), everyone)
+                    )
                 else:
                     used[grant.id] = grant
                     made = dataclasses.replace(made, grant=grant.id.hex())
             inputs.append(made)
-        helper = entry.get("helper", coordinator if engine == "mpc" else None)
         step = Step(
             id=step_id,
             engine=engine,
             operation=operation,
             parameters=_plain(entry.get("parameters", {})),
             parties=parties,
-            helper=None if helper in (None, "none") else str(helper),
+            helper=helpers[0] if helpers else None,
             inputs=tuple(inputs),
             match=entry.get("match"),
             receivers=receivers,
@@ -255,7 +260,9 @@ def explain(plan: Plan) -> dict[str, Any]:
         "initiator": plan.workflow.initiator,
         "coordinator": plan.workflow.coordinator,
         "ready": not plan.missing,
-        "missing": [dataclasses.asdict(m) | {"columns": list(m.columns)} for m in plan.missing],
+        "missing": [
+            dataclasses.asdict(m) | {"columns": list(m.columns), "parties": list(m.parties)} for m in plan.missing
+        ],
         "price": sum(grant.price for grant in plan.grants)
         + sum(plan.datasets[name].terms.price for name in dict.fromkeys(m.dataset for m in plan.missing)),
         "steps": steps,

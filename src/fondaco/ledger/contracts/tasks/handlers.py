@@ -75,14 +75,19 @@ def _check_step(ctx: Context, step: m.StepHead, msg: m.Propose, organisation: st
             raise Denied(f"the use of {item.organisation}'s data needs a grant")
 
 
-def _covers(found: Grant, step: m.StepHead, item: m.InputHead) -> bool:
+def _covers(found: Grant, step: m.StepHead, item: m.InputHead, coordinator: str) -> bool:
+    """Whether a grant covers what a step does with an item.
+
+    The helper is a member without data whose collusion with one other opens every share, and the coordinator
+    decides who is blamed: the provider agreed to these too, or it agreed to nothing.
+    """
     named = (step.operation in found.operations) or (step.program.hex() in found.operations)
     return (
         named
         and (found.provider, found.path, found.version) == (item.organisation, item.path, item.version)
         and all(column in found.columns for column in item.columns)
         and all(receiver in found.receivers for receiver in step.receivers)
-        and all(other.organisation in found.parties for other in step.inputs)
+        and all(member in found.parties for member in (*step.members, coordinator))
     )
 
 
@@ -106,7 +111,7 @@ def _check_grants(ctx: Context, record: m.Task, *, unused: bool) -> None:
                 raise WrongStatus(f"the grant for {item.path} has expired", remedy="request a new grant")
             if found.holder_key != record.initiator_key or found.purpose != record.purpose:
                 raise Denied(f"the grant for {item.path} is another holder's or for another purpose")
-            if not _covers(found, step, item):
+            if not _covers(found, step, item, record.coordinator):
                 raise Denied(f"the grant for {item.path} does not cover step {step.id}")
 
 
