@@ -30,7 +30,7 @@ def capturing(file: Path) -> Iterator[None]:
 
 
 def segments(capture: Path):
-    """(source port, target port, sequence, payload) of every TCP segment over IPv4 on the loopback."""
+    """(source port, target port, sequence, whether it begins a stream, payload) of TCP segments over IPv4."""
     raw = capture.read_bytes()
     order = "<" if raw[:4] == b"\xd4\xc3\xb2\xa1" else ">"
     assert struct.unpack(order + "I", raw[20:24])[0] == 1, "an Ethernet capture"
@@ -46,13 +46,16 @@ def segments(capture: Path):
         total = struct.unpack(">H", packet[2:4])[0]
         tcp = packet[head:total]
         source, target, sequence = struct.unpack(">HHI", tcp[:8])
-        yield source, target, sequence, tcp[(tcp[12] >> 4) * 4 :]
+        yield source, target, sequence, bool(tcp[13] & 2), tcp[(tcp[12] >> 4) * 4 :]
 
 
-def streams(capture: Path, ports: set[int]) -> dict[tuple[int, int], bytes]:
-    """Reassembled bytes of each direction of each connection to a node."""
+def streams(capture: Path, ports: set[int]) -> tuple[dict[tuple[int, int], bytes], set[tuple[int, int]]]:
+    """Reassembled bytes of each direction of each connection to a node, and which of them began in the capture."""
+    begun: set[tuple[int, int]] = set()
     parts: dict[tuple[int, int], dict[int, bytes]] = defaultdict(dict)
-    for source, target, sequence, payload in segments(capture):
+    for source, target, sequence, begins, payload in segments(capture):
+        if begins:
+            begun.add((source, target))
         if payload and (source in ports or target in ports):
             kept = parts[(source, target)]
             if len(payload) > len(kept.get(sequence, b"")):
@@ -65,7 +68,7 @@ def streams(capture: Path, ports: set[int]) -> dict[tuple[int, int], bytes]:
             assert place <= len(whole), f"the capture lacks {place - len(whole)} bytes of the stream {key}"
             whole += piece[len(whole) - place :]  # what was sent again is there already
         found[key] = bytes(whole)
-    return found
+    return found, begun & found.keys()
 
 
 def records(data: bytes) -> int:
@@ -82,14 +85,15 @@ def records(data: bytes) -> int:
 
 
 def check_tls(capture: Path, ports: set[int], needles: tuple[bytes, ...]) -> tuple[int, int, int]:
-    """Every stream that began in the capture is TLS records to its end, and no needle is in any stream.
+    """Every stream that began in the capture is TLS records from its first byte to its end; no needle is in any.
 
     How many such streams, records in them, and bytes in all streams of the ports.
     """
-    found = streams(capture, ports)
-    opened = [data for data in found.values() if data[:1] == b"\x16"]
-    counted = sum(records(data) for data in opened)
+    found, begun = streams(capture, ports)
+    for key in begun:
+        assert found[key][:1] == b"\x16", f"the stream {key} does not begin with a handshake: {found[key][:16]!r}"
+    counted = sum(records(found[key]) for key in begun)
     everything = b"".join(found.values())
     for needle in needles:
         assert needle not in everything, f"{needle!r} in the clear on the wire"
-    return len(opened), counted, len(everything)
+    return len(begun), counted, len(everything)

@@ -292,3 +292,24 @@ def test_names_count_versions(vault, tmp_path) -> None:
     vault.remove(one)
     with pytest.raises(VaultError):
         vault.resolve(name.at(1))
+
+
+def test_nan_and_infinity_are_in_no_declared_range(vault, tmp_path) -> None:
+    declared = tmp_path / "schema.toml"
+    declared.write_text('[[columns]]\nname = "x"\ntype = "float64"\nminimum = 0\nmaximum = 10\n')
+    for bad in ("nan", "inf", "-inf"):
+        source = CsvSource(csv(tmp_path, f"x\n1.5\n{bad}\n"), read_schema(declared).schema)
+        with pytest.raises(ImportRefused) as caught:
+            vault.import_source(source)
+        assert (caught.value.row, caught.value.column) == (2, "x")
+
+
+def test_what_only_a_library_notices_is_told_by_file_without_a_value(vault, tmp_path) -> None:
+    wide = CsvSource(csv(tmp_path, "a" * 200_000 + ",b\n1,2\n"))
+    deep = JsonLinesSource(csv(tmp_path, '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}\n", "in.jsonl"))
+    lone = JsonLinesSource(csv(tmp_path, '{"a": "\\ud800-MARKER"}\n', "lone.jsonl"))
+    for source in (wide, deep, lone):
+        with pytest.raises(ImportRefused) as caught:
+            vault.import_source(source)
+        assert caught.value.file == source.file
+        assert "MARKER" not in caught.value.diagnostics()

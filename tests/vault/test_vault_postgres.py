@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
+import ssl
+import threading
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +15,8 @@ import pytest
 from postgres_world import PASSWORD, postgres
 
 from fondaco.errors import ImportRefused
-from fondaco.vault.databases import PostgresSource, make_query
+from fondaco.node.sources import open_source
+from fondaco.vault.databases import PostgresSource, _Address, make_query
 from fondaco.vault.reader import read_table
 from fondaco.vault.schema_file import read_schema
 from fondaco.vault.store import Vault
@@ -140,6 +144,72 @@ def test_a_wrong_password_and_a_dead_server_are_told_without_the_password(vault,
     parts = urllib.parse.urlsplit(address)
     dead = address.replace(f":{parts.port}/", ":1/")
     assert refused(vault, table(dead, "loans")).details["file"] == "postgresql://127.0.0.1:1/postgres"
+
+
+UNCLEAR = [
+    "postgresql://bob:1234/S3CRET@127.0.0.1/db",
+    "postgresql://bob:12#S3CRET@127.0.0.1/db",
+    "postgresql://bob:S3CRET@127.0.0.1:99999/db",
+    "postgresql://bob:S3CRET@127.0.0.1/",
+    "postgresql://bob:S3CRET@/db",
+    "postgresql://bob:S3CRET@127.0.0.1/db?password=S3CRET",
+    "postgresql://bob:S3CRET@127.0.0.1/db?sslmode=prefer",
+    "postgresql+psycopg2://bob:S3CRET@127.0.0.1/db",
+    "mysql://bob:S3CRET@127.0.0.1/db",
+    "S3CRET://x",
+]
+
+
+@pytest.mark.parametrize("address", UNCLEAR)
+def test_an_address_that_is_unclear_or_unknown_is_refused_without_a_word_of_it(address) -> None:
+    with pytest.raises(ImportRefused) as caught:
+        open_source({"source": address, "table": "loans"})
+    secret = "S3CRET" if not address.startswith("S3CRET") else "//x"
+    assert secret not in caught.value.diagnostics()
+
+
+def test_a_scheme_in_capitals_is_the_same_scheme(address) -> None:
+    source = open_source({"source": address.replace("postgresql", "PostgreSQL"), "table": "loans"})
+    assert isinstance(source, PostgresSource)
+
+
+def test_a_server_that_refuses_tls_gets_no_password_from_afar(vault) -> None:
+    """The server is on this machine, but the address asks for what an address elsewhere gets by itself."""
+    heard = bytearray()
+
+    def serve(listening: socket.socket) -> None:
+        there, _ = listening.accept()
+        with there:
+            there.settimeout(5)
+            heard.extend(there.recv(1024))
+            there.sendall(b"N")
+            while data := there.recv(1024):
+                heard.extend(data)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        serving = threading.Thread(target=serve, args=(listening,))
+        serving.start()
+        source = table(f"postgresql://bob:S3CRET@127.0.0.1:{port}/db?sslmode=verify-full", "loans")
+        assert "PostgreSQL refused" in refused(vault, source).cause
+        serving.join(10)
+    assert len(heard) == 8, "the request for TLS and nothing else"
+
+
+@pytest.mark.parametrize(
+    ("address", "tls"),
+    [
+        ("postgresql://a:b@db.bank.example/x", True),
+        ("postgresql://a:b@db.bank.example/x?sslmode=disable", False),
+        ("postgresql://a:b@localhost/x", False),
+        ("postgresql://a:b@localhost/x?sslmode=verify-full", True),
+    ],
+)
+def test_what_is_not_this_machine_is_asked_for_verified_tls(address, tls) -> None:
+    found = _Address.parse(address).tls
+    assert bool(found) is tls
+    if tls:
+        assert (found.verify_mode, found.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
 def test_a_query_cannot_write(vault, address) -> None:

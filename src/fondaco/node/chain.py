@@ -54,6 +54,12 @@ class NodeChain:
             raise LedgerError("there is no such task on the ledger", remedy="see `fondaco status`", task=task[:80])
         return from_value(m.Task, found)
 
+    def outcome(self, task: str, attempt: int, step: str, org: str) -> bytes | None:
+        """What an institution committed to for a step of an attempt, or None."""
+        rows = self._ledger.query("tasks/outcomes", {"id": _task_id(task), "attempt": attempt})
+        found = [from_value(m.Outcome, row) for row in rows] if isinstance(rows, list) else []
+        return next((o.outcome for o in found if (o.step, o.organisation) == (step, org)), None)
+
     def task(self, task: str) -> TaskView:
         """The task as of now."""
         return self._view(self.record(task))

@@ -22,11 +22,22 @@ Progress = Callable[[Json], None]
 Verb = Callable[[Json, Progress], Awaitable[Any]]
 MAX_LINE = 8 << 20
 _CONNECT_SECONDS = 5.0
+_REQUEST_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 
 def _line(value: Json) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+async def _request_line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        async with asyncio.timeout(_REQUEST_SECONDS):
+            return await reader.readuntil(b"\n")
+    except TimeoutError as fault:
+        raise DeadlineExceeded(
+            "no request came", remedy="send one line at once", seconds=int(_REQUEST_SECONDS)
+        ) from fault
 
 
 class ControlServer:
@@ -76,7 +87,7 @@ class ControlServer:
             writer.write(_line({"progress": value}))
 
         try:
-            request = json.loads(await reader.readuntil(b"\n"))
+            request = json.loads(await _request_line(reader))
             if not isinstance(request, dict) or request.keys() != {"verb", "arguments"}:
                 raise CodecError("not a request", remedy="send verb and arguments")
             verb = self._verbs.get(str(request["verb"]))
@@ -85,7 +96,7 @@ class ControlServer:
             answer = {"result": await verb(request["arguments"], progress)}
         except FondacoError as refusal:
             answer = {"error": refusal.to_dict() | {"exit_code": refusal.exit_code}}
-        except (ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        except (ValueError, RecursionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             fault = CodecError("not a line of JSON", remedy="send one request as one line")
             answer = {"error": fault.to_dict() | {"exit_code": fault.exit_code}}
         except (KeyError, TypeError) as fault:

@@ -8,6 +8,7 @@ fresh randomness, so a result of few possible values cannot be guessed from the 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 from fondaco.core.codec import encode
 from fondaco.core.messages import from_bytes, message, to_bytes
 from fondaco.core.sealed import SealSecret, seal, unseal
-from fondaco.errors import NodeError
+from fondaco.errors import NodeError, SealError
 from fondaco.flow.chain import Chain, TaskView
 from fondaco.flow.model import Step
 
@@ -108,18 +109,28 @@ class ResultStore:
         """What the ledger should hold of these bytes."""
         return hashlib.sha256(_DOMAIN + sealed).digest()
 
-    def open(self, task: str, attempt: int, step: str, secret: SealSecret) -> dict[str, pa.Table]:
-        """The tables of a result.
+    def open(
+        self, task: str, attempt: int, step: str, secret: SealSecret, *, committed: bytes | None
+    ) -> dict[str, pa.Table]:
+        """The tables of a result, if it is the one that this institution committed to on the ledger.
 
         Raises:
-            NodeError: there is no such result here.
-            SealError: it was sealed to another key, or changed.
+            NodeError: there is no such result here, or none was reported.
+            SealError: it is not the one that was reported, or was sealed to another key.
         """
         data = self.sealed(task, attempt, step)
         if data is None:
             raise NodeError(
                 "no result of this step is kept here",
                 remedy="ask for a step that this institution received",
+                step=step,
+            )
+        if committed is None:
+            raise NodeError("this step was not reported", remedy="wait for it, or run the task again", step=step)
+        if not hmac.compare_digest(self.commitment(data), committed):
+            raise SealError(
+                "the kept result is not the one that the ledger has a hash of",
+                remedy="restore the node's folder, or run the task again",
                 step=step,
             )
         kept = from_bytes(Sealed, data, limit=_LIMIT)

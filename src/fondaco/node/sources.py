@@ -32,7 +32,15 @@ def open_source(arguments: dict[str, Any]) -> Source:
     where = str(arguments["source"])
     declared: Declared | None = read_schema(Path(arguments["schema"])) if arguments.get("schema") else None
     schema = None if declared is None else declared.schema
-    if where.startswith(("postgresql://", "postgres://")):
+    scheme, address, _rest = where.partition("://")
+    if address:
+        if scheme.lower() not in ("postgresql", "postgres"):
+            # Not shown: what follows may hold a password.
+            raise ImportRefused(
+                "no database of this kind of address can be imported from",
+                remedy="write postgresql://user:password@host:port/name",
+                file=scheme[:32],
+            )
         bare = PostgresSource(where, "").file
         return PostgresSource(where, make_query(bare, arguments.get("table"), arguments.get("query")), schema)
     path = Path(where)

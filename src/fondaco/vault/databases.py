@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import re
 import sqlite3
+import ssl
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -140,6 +141,60 @@ class DuckdbSource:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Address:
+    """A PostgreSQL address taken apart; only `shown` may be shown."""
+
+    user: str
+    password: str | None
+    host: str
+    port: int
+    database: str
+    tls: ssl.SSLContext | bool | None
+
+    @property
+    def shown(self) -> str:
+        """Without user and password."""
+        return f"postgresql://{self.host}:{self.port}/{self.database}"
+
+    @classmethod
+    def parse(cls, address: str) -> _Address:
+        """Take an address apart; a form that leaves doubt about where the password ends is refused unshown.
+
+        A host that is not this machine is asked for TLS 1.2 or later under a certificate that this machine's
+        authorities vouch for, or the password is not sent; `?sslmode=disable` says that the network is trusted.
+
+        Raises:
+            ImportRefused: not of the form.
+        """
+        refused = ImportRefused(
+            "this is not an address of a PostgreSQL database",
+            remedy="write postgresql://user:password@host:port/name[?sslmode=disable], with @ : / # ? of a password "
+            "as %40 %3A %2F %23 %3F",
+            file="postgresql",
+        )
+        try:
+            parts = urllib.parse.urlsplit(address)
+            port = parts.port or 5432
+        except ValueError:
+            raise refused from None
+        mode = parts.query.removeprefix("sslmode=") if parts.query else ""
+        database = parts.path.removeprefix("/")
+        plain = mode in ("", "disable", "verify-full") and not parts.fragment and not re.search(r"[/@:]", database)
+        if parts.scheme not in ("postgresql", "postgres") or not parts.hostname or not database or not plain:
+            raise refused
+        local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        trusted = mode == "disable" or (local and not mode)
+        return cls(
+            user=urllib.parse.unquote(parts.username or ""),
+            password=urllib.parse.unquote(parts.password) if parts.password else None,
+            host=parts.hostname,
+            port=port,
+            database=urllib.parse.unquote(database),
+            tls=False if trusted else ssl.create_default_context(),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class PostgresSource:
     """A table or query of a PostgreSQL database at `postgresql://user:password@host:port/name`."""
 
@@ -149,23 +204,22 @@ class PostgresSource:
 
     @property
     def file(self) -> str:
-        """The address without the password."""
-        parts = urllib.parse.urlsplit(self.address)
-        port = f":{parts.port}" if parts.port else ""
-        return f"postgresql://{parts.hostname or ''}{port}{parts.path}"
+        """The address without user and password."""
+        return _Address.parse(self.address).shown
 
     @contextlib.contextmanager
     def _rows(self) -> Iterator[tuple[list[str], Iterator[Sequence[Any]]]]:
-        parts = urllib.parse.urlsplit(self.address)
+        to = _Address.parse(self.address)
         try:
             with contextlib.closing(
                 pg8000.native.Connection(
-                    urllib.parse.unquote(parts.username or ""),
-                    password=urllib.parse.unquote(parts.password) if parts.password else None,
-                    host=parts.hostname or "localhost",
-                    port=parts.port or 5432,
-                    database=parts.path.lstrip("/"),
+                    to.user,
+                    password=to.password,
+                    host=to.host,
+                    port=to.port,
+                    database=to.database,
                     timeout=_CONNECT_SECONDS,
+                    ssl_context=to.tls,
                 )
             ) as db:
                 db.run("START TRANSACTION READ ONLY")

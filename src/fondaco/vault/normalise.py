@@ -147,6 +147,17 @@ def check_batch(batch: pa.RecordBatch, schema: Schema, file: str, first_row: int
 def _check_range(values: pa.Array, column: Column, file: str, first_row: int) -> None:
     if column.type not in ("int64", "decimal", "float64"):
         return
+    if column.type == "float64" and (column.minimum, column.maximum) != (None, None):
+        # NaN is neither below nor above a limit, and infinity passes where only one is declared.
+        row = _first_true(pc.fill_null(pc.invert(pc.is_finite(values)), fill_value=False))
+        if row is not None:
+            raise ImportRefused(
+                "a value of a column with a declared range is not a finite number",
+                remedy="correct the value, or leave it empty",
+                file=file,
+                row=first_row + row,
+                column=column.name,
+            )
     unit = 10**column.scale
     for limit, compare in ((column.minimum, pc.less), (column.maximum, pc.greater)):
         if limit is None:

@@ -62,7 +62,7 @@ def read_schema(path: Path) -> Declared:
     try:
         raw = path.read_bytes()
         document = tomllib.loads(raw[:MAX_BYTES].decode("utf-8"))
-    except FileNotFoundError as fault:
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as fault:
         raise _refuse("there is no such schema file", str(path)) from fault
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
         raise _refuse(f"not TOML ({fault})", str(path)) from fault

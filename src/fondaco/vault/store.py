@@ -7,6 +7,7 @@ cannot even test a guess of its content.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import os
 import shutil
@@ -141,6 +142,17 @@ class Vault:
         Raises:
             ImportRefused: the source does not hold what its schema says; names file, row and column.
         """
+        try:
+            return self._import(source, progress)
+        except (csv.Error, RecursionError, UnicodeError, pa.ArrowException) as fault:
+            # What a library says of damaged input may hold a value; its kind alone is told.
+            raise ImportRefused(
+                f"the source is damaged or not of its format ({type(fault).__name__})",
+                remedy="open it with the program that wrote it, and write it anew",
+                file=source.file,
+            ) from fault
+
+    def _import(self, source: Source, progress: Progress | None) -> Cid:
         schema = source.schema()
         try:
             check_schema(schema)

@@ -127,7 +127,8 @@ class TaskVerbs(Group):
         record = self._node.chain.record(task)
         folder = self._node.folder
         secret = folder.user_seal("analyst") if record.initiator == self._org else folder.seal_key
-        tables = self._node.results.open(task, record.attempt, step, secret)
+        committed = self._node.chain.outcome(task, record.attempt, step, self._org)
+        tables = self._node.results.open(task, record.attempt, step, secret, committed=committed)
         limit = int(arguments.get("limit", 1000))
         return {
             "task": task,
