@@ -169,7 +169,7 @@ def _check_heights(content: Content, genesis: Trusted) -> None:
                 raise refuse("validators", "the header before a change of the validator set is missing", height=now[0])
             needed |= {before[0]: None, now[0]: None}
         before = now
-    if not content.complete and any(height not in at for height in needed):
+    if not content.complete and not needed.keys() <= dict.fromkeys(at).keys():
         raise refuse("header-chain", "a header that the content needs is missing")
 
 
