@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from ledger_world import CHAIN, START, Counter, adding, consortium_genesis, counter_genesis, key
+from story_world import Several
 
-from fifth_institution import Several
 from fondaco.core.codec import Value
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import LedgerError, ProofError

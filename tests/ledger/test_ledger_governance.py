@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from ledger_world import CHAIN, Counter, adding, consortium_genesis, counter_genesis, key, nonce
+from story_world import FOUNDERS, RULES, Story, story_genesis
 
-from fifth_institution import FOUNDERS, RULES, Story, story_genesis
 from fondaco.core.codec import Value
 from fondaco.core.messages import from_value, to_value
 from fondaco.errors import LedgerError

@@ -11,12 +11,10 @@ import zlib
 from pathlib import Path
 
 import pytest
-from story_world import FIXTURES
-from test_audit_bundle import _every_change, _failed, _signed
-
-from fifth_institution import (
+from story_world import (
     ALLOTMENT,
     FIFTH,
+    FIXTURES,
     FOUNDERS,
     OWN,
     PATH,
@@ -27,6 +25,8 @@ from fifth_institution import (
     story_genesis,
     validator,
 )
+from test_audit_bundle import _every_change, _failed, _signed
+
 from fondaco.core.codec import decode
 from fondaco.core.messages import from_bytes
 from fondaco.errors import ProofError
@@ -192,10 +192,10 @@ def test_a_ledger_of_an_earlier_commit_replays_and_verifies(path: Path, tmp_path
 CHILD = """
 import json, locale, sys, tempfile
 from pathlib import Path
-sys.path[:0] = sys.argv[1:3]
+sys.path.insert(0, sys.argv[1])
 locale.setlocale(locale.LC_ALL, "")
 from test_ledger_story import ledgers, read, replayed
-from fifth_institution import Story
+from story_world import Story
 found = {"told": Story().tell().hashes}
 for path in ledgers():
     with tempfile.TemporaryDirectory() as folder:
@@ -215,7 +215,7 @@ def test_hash_seed_time_zone_and_locale_change_no_app_hash(told: Story) -> None:
     """Each in a process of its own, which tells the story anew and replays every fixture."""
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(Path(__file__).parents[2] / "examples")],
+            [sys.executable, "-c", CHILD, str(Path(__file__).parent)],
             env=os.environ | place,
             stdout=subprocess.PIPE,
             text=True,
