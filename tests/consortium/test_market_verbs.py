@@ -156,6 +156,11 @@ async def join(port: House, folder: Path, org: str) -> House:
     new_folder(folder / org, org)
     invitation = folder / f"{org}.invitation"
     await port.ask("invite", organisation=org, file=str(invitation))
+
+    async def guests(_verb: str) -> list[Any]:
+        return [identity for identity in port.node.directory.trusted() if identity.guest]
+
+    await until(guests, "the port has heard of its own invitation", bool)
     await asyncio.to_thread(setup.join, setup.Folder(folder / org), setup.read_invitation(invitation))
     return House(folder / org)
 
@@ -176,13 +181,16 @@ def test_a_use_is_sought_offered_sold_computed_disputed_and_certified(tmp_path: 
         try:
             houses.append(mill := await join(port, tmp_path, "mill"))
             await vote(port, mill, "mint", {"amounts": {"mill": 100}})
-            await vote(port, mill, "division", {"method": "price", "window": 600})
+            await vote(port, mill, "division", {"method": "shapley", "window": 600})
             houses.append(bank := await join(port, tmp_path, "bank"))
             await publish(port, tmp_path, THEIRS, ["aurora", "bora", "calypso"], price=60)
             await publish(mill, tmp_path, MINE, ["bora", "calypso", "dora"])
             await trade(port, mill)
+            assert "all members learn" in (await mill.ask("explain", workflow=workflow()))["division"]["tells"]
             task = await mill.ask("run", workflow=workflow())
             assert task["status"] == "settled", task
+            paid = port.node.ledger.query("settlement/settlement", {"id": bytes.fromhex(task["task"])})
+            assert (paid["basis"], paid["uses"][0]["weight"]) == ("shapley", 2)  # two ships are in both
             result = await mill.ask("result", task=task["task"], step="match")
             assert sorted(row[0] for row in result["tables"]["match"]["rows"]) == ["bora", "calypso"]
             assert (await mill.ask("points"))["balances"].get("port", 0) == 0
