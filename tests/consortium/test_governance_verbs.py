@@ -11,6 +11,7 @@ import pytest
 
 from fondaco.cli.processes import free_port
 from fondaco.errors import FondacoError
+from fondaco.ledger.application import UpgradeNeeded
 from fondaco.node import control, setup
 from fondaco.node.node import Node
 from fondaco.node.verbs import Verbs
@@ -104,5 +105,25 @@ def test_what_is_wrong_is_said_in_words(tmp_path: Path, verb: str, arguments: di
         with pytest.raises(FondacoError) as caught:
             await ask(verb, **arguments)
         assert said in caught.value.cause
+
+    alone(tmp_path / "port", work)
+
+
+def test_a_node_without_the_voted_version_stops_and_says_what_to_install(tmp_path: Path) -> None:
+    async def work(ask: Ask) -> None:
+        height = (await ask("status"))["height"] + 12
+        body = {"height": height, "version": 2, "package": "hex:" + "0b" * 32}
+        proposal = (await ask("governance-propose", kind="upgrade", body=body))["proposal"]
+        assert (await ask("governance-vote", proposal=proposal, choice="yes"))["status"] == "executed"
+
+        async def go_on() -> None:
+            for _ in range(12):
+                await ask("mint", amounts={"port": 1})
+
+        with pytest.raises(UpgradeNeeded) as caught:
+            await go_on()
+        assert f"from block {height} on the rules are version 2" in caught.value.cause
+        status = await ask("status")
+        assert (status["height"], status["trouble"]) == (height - 1, caught.value.cause)
 
     alone(tmp_path / "port", work)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from ledger_world import key
 from story_world import ALLOTMENT, FIFTH, FIXTURES, FOUNDERS, OWN, PATH, PRICE, SERVICE, Story, story_genesis, validator
+from test_audit_bundle import _every_change, _failed, _signed
 
 from fondaco.core.codec import decode
 from fondaco.core.messages import from_bytes
@@ -89,6 +91,17 @@ def test_a_bundle_of_one_task_verifies_too(told: Story) -> None:
     (first, *_rest) = told.ledger.query("tasks/tasks")  # type: ignore[misc]
     bundle = export(told.ledger, key("weather/node"), task=first["id"])  # type: ignore[index, call-overload, arg-type]
     assert not verify(bundle, trust_root=told.ledger.genesis.hash.hex()).complete
+
+
+def test_no_field_of_such_a_bundle_can_be_changed_even_by_its_exporter(told: Story) -> None:
+    """Events of blocks, several sets and links included: one change in four of all there are, signed again."""
+    (first, *_rest) = told.ledger.query("tasks/tasks")  # type: ignore[misc]
+    bundle = export(told.ledger, key("authority/node"), task=first["id"])  # type: ignore[index, call-overload, arg-type]
+    root = told.ledger.genesis.hash.hex()
+    changes = list(itertools.islice(_every_change(bundle), 0, None, 4))
+    assert len(changes) > 300
+    for _place, changed in changes:
+        assert _failed(_signed(changed), root)
 
 
 def test_a_light_client_proves_the_end_from_the_pinned_genesis(told: Story) -> None:
