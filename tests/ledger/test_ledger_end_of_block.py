@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import queue
 from pathlib import Path
 
 import pytest
-from ledger_world import CHAIN, START, Counter, adding, counter_genesis, key
-from validators_world import Several
+from ledger_world import CHAIN, START, Counter, adding, consortium_genesis, counter_genesis, key
+from story_world import Several
 
 from fondaco.core.codec import Value
 from fondaco.core.messages import from_bytes, to_bytes
@@ -23,6 +24,7 @@ from fondaco.ledger.blocks import (
     validators_hash,
 )
 from fondaco.ledger.contracts import due
+from fondaco.ledger.contracts import registry as contracts
 from fondaco.ledger.contracts.kit import Context, ValidatorUpdate
 from fondaco.ledger.embedded import EmbeddedLedger, NotAlone
 from fondaco.ledger.follower import FollowerLedger
@@ -254,9 +256,37 @@ def test_an_embedded_ledger_halts_by_name_when_a_vote_gives_it_company() -> None
     with pytest.raises(NotAlone, match="one validator") as caught:
         go_on()
     assert "CometBFT" in caught.value.remedy
+    told: list[LedgerError] = []
+    ledger.when_failed(told.append)
+    assert told == [caught.value]
     assert len(ledger.validators_at(ledger.height)) == 1
     assert len(ledger.validators_at(ledger.height + 1)) == 2
     ledger.stop()
+
+
+def test_who_watches_hears_when_an_embedded_ledger_cannot_go_on() -> None:
+    ledger = EmbeddedLedger(None, genesis("v0"), Alarm(), KEYS["v0"])
+    told: queue.SimpleQueue[LedgerError] = queue.SimpleQueue()
+    ledger.when_failed(told.put)
+    ledger.submit(adding("v1", 10)).result(10)
+    ledger.submit(adding("n", 1))
+    ledger.submit(adding("alarm", 1))  # which makes blocks go on
+    assert isinstance(told.get(timeout=20), NotAlone)
+    ledger.stop()
+
+
+def test_work_that_cannot_be_done_leaves_one_event_and_stops_no_block() -> None:
+    made = Application(Storage(None), contracts)
+    found = consortium_genesis()
+    made.init_chain(CHAIN, NOW, found.state)
+    for contract, subject in (("nobody", b"x"), ("governance", bytes(32)), ("settlement", b"y")):
+        due.at_height(made._changes, 1, contract, subject)
+    size = made.log_size
+    done = made.finalize_block(1, NOW + 1, [])
+    made.commit(None)
+    assert made.log_size == size + 3
+    assert made.waiting() == (None, None)
+    assert done.validator_updates == ()
 
 
 def test_an_embedded_ledger_makes_the_blocks_that_waiting_work_needs() -> None:

@@ -13,7 +13,7 @@ from fondaco.core.codec import Value
 from fondaco.core.messages import from_value, to_value
 from fondaco.errors import LedgerError
 from fondaco.ledger import application
-from fondaco.ledger.application import Application, QuotaExceeded, UpgradeNeeded
+from fondaco.ledger.application import Application, UpgradeNeeded
 from fondaco.ledger.audit.bundle import export
 from fondaco.ledger.audit.verify import verify
 from fondaco.ledger.blocks import Validator
@@ -24,6 +24,7 @@ from fondaco.ledger.contracts.points.messages import Transfer
 from fondaco.ledger.embedded import EmbeddedLedger
 from fondaco.ledger.follower import Diverged, FollowerLedger
 from fondaco.ledger.genesis import Genesis
+from fondaco.ledger.quotas import QuotaExceeded
 from fondaco.ledger.state import ReadStore
 from fondaco.ledger.storage import Storage
 from fondaco.ledger.transactions import BadTransaction, build

@@ -80,3 +80,13 @@ def is_efficient(method: str, datasets: int, values: Mapping[int, int], numerato
     """Whether contributions share out exactly v(N) - v(0); leave-one-out values never promise to."""
     gain = values[(1 << datasets) - 1] - values[0]
     return method != SHAPLEY or sum(numerators) == denominator(method, datasets) * gain
+
+
+def coverage(cells: Mapping[int, int], datasets: int) -> dict[int, int]:
+    """v(S) by mask, where v(S) is how many keys the datasets of S cover together.
+
+    Args:
+        cells: how many keys are covered by exactly the datasets of a mask.
+        datasets: n.
+    """
+    return {mask: sum(count for cell, count in cells.items() if cell & mask) for mask in coalitions(SHAPLEY, datasets)}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import hashlib
 import sqlite3
 import threading
@@ -29,6 +30,7 @@ from fondaco.errors import (
 from fondaco.ledger.blocks import Validator, app_hash, block_source
 from fondaco.ledger.contracts.kit import VALIDATORS, Context, Event, ValidatorUpdate
 from fondaco.ledger.log import Log
+from fondaco.ledger.quotas import Quotas
 from fondaco.ledger.state import Overlay, ReadStore, Tree
 from fondaco.ledger.storage import Storage
 from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Transaction, open_transaction
@@ -63,12 +65,6 @@ class UpgradeNeeded(LedgerError):
     """The institutions voted for rules that this software does not have."""
 
     code = "ledger.upgrade_needed"
-
-
-class QuotaExceeded(BadTransaction):
-    """An organisation's transactions are more than a block may hold of them."""
-
-    code = "ledger.quota"
 
 
 class Registry(Protocol):
@@ -148,7 +144,7 @@ class Application:
         self._phase = _Phase.IDLE
         self._verified: dict[bytes, Transaction] = {}
         self._admitting = threading.Lock()
-        self._admitted: dict[str, int] = {}
+        self._admitted = self._quotas()
         self._load()
 
     def _load(self) -> None:
@@ -213,29 +209,21 @@ class Application:
         """
         tx = self._sound(data)
         with self._admitting:
-            self._count(tx, self._admitted)
+            self._admitted.count(tx)
         return tx
+
+    def _quotas(self) -> Quotas:
+        return Quotas(functools.partial(self._registry.quota, self._storage))
 
     def _sound(self, data: bytes) -> Transaction:
         tx = self._open(data)
         self._check_replay(tx, self._storage, self.height + 1)
         return tx
 
-    def _count(self, tx: Transaction, counts: dict[str, int]) -> None:
-        """Count a transaction for its organisation; QuotaExceeded if that is one too many."""
-        name, most = self._registry.quota(self._storage, tx.signers[0])
-        if counts.get(name, 0) >= most:
-            raise QuotaExceeded(
-                f"{name or 'unknown signers'} may have {most} transactions in a block",
-                remedy="submit it again after the next block, or propose a larger quota",
-                organisation=name,
-            )
-        counts[name] = counts.get(name, 0) + 1
-
     def prepare_proposal(self, txs: list[bytes], limit: int = MAX_TXS_BYTES) -> list[bytes]:
         """The transactions, in order, that a block can hold; bad and doubled ones, and over quota, are left out."""
         kept: list[bytes] = []
-        size, seen, counts = 0, dict[bytes, None](), dict[str, int]()
+        size, seen, quotas = 0, dict[bytes, None](), self._quotas()
         for data in txs:
             if size + len(data) > limit:
                 break
@@ -243,7 +231,7 @@ class Application:
                 tx = self._sound(data)
                 if self._replay_key(tx) in seen:
                     continue
-                self._count(tx, counts)
+                quotas.count(tx)
             except FondacoError:
                 continue
             seen[self._replay_key(tx)] = None
@@ -263,9 +251,9 @@ class Application:
         """Raise LedgerError unless a proposed block is one that prepare_proposal could have made."""
         if sum(map(len, txs)) > MAX_TXS_BYTES:
             raise BadTransaction("the block is too large", remedy="propose a smaller block")
-        counts = dict[str, int]()
+        quotas = self._quotas()
         for data in txs:
-            self._count(self._sound(data), counts)
+            quotas.count(self._sound(data))
         if self.prepare_proposal(txs) != txs:
             raise BadTransaction("the block holds a bad or doubled transaction", remedy="propose sound blocks")
 
@@ -323,7 +311,7 @@ class Application:
         self._leaves = []
         self._phase = _Phase.IDLE
         with self._admitting:
-            self._admitted.clear()
+            self._admitted = self._quotas()
 
     def query(self, path: str, data: dict[str, Value]) -> Value:
         """Answer a read from committed state."""

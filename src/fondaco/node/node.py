@@ -11,7 +11,7 @@ from typing import Any
 
 from fondaco.core.messages import from_bytes
 from fondaco.engines import process
-from fondaco.errors import FondacoError, NodeError
+from fondaco.errors import FondacoError, LedgerError, NodeError
 from fondaco.exchange.gate import Gate
 from fondaco.flow.coordinator import Coordinator
 from fondaco.flow.journal import Journal
@@ -149,6 +149,12 @@ class Node:
             self.service.trouble = fault
             self.stopping.set()
 
+    def _halt(self, fault: LedgerError) -> None:
+        """The ledger cannot go on: say why and stop."""
+        _log.error("the ledger halted: %s", fault.diagnostics())
+        self.service.trouble = fault
+        self.stopping.set()
+
     async def run(self, verbs: ControlServer) -> None:
         """Serve until SIGTERM, SIGINT or the verb `stop`."""
         loop = asyncio.get_running_loop()
@@ -158,6 +164,8 @@ class Node:
         self.party.serve()
         self.service.start(self.endpoint, is_member=self._is_member)
         self.service.on_height(self._on_height)
+        if isinstance(self.ledger, EmbeddedLedger):
+            self.ledger.when_failed(lambda fault: loop.call_soon_threadsafe(self._halt, fault))
         await self.endpoint.start()
         if not self.settings.validator:
             self._tasks.append(asyncio.create_task(self._guarded(self.service.follow(), "following the ledger")))

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fondaco.core.codec import Value
+from fondaco.core.codec import Value, encode
 from fondaco.core.messages import from_value, kind_of, message, to_value
-from fondaco.errors import CodecError, ContractError
+from fondaco.errors import CodecError, ContractError, KeyMaterialError, NamingError, SealError
 from fondaco.ledger.contracts import due
 from fondaco.ledger.contracts.catalog import handlers as catalog
 from fondaco.ledger.contracts.catalog.keys import DATASETS
@@ -133,13 +133,23 @@ def end_block(ctx: Context) -> None:
         branch = Overlay(ctx.store)
         own = dataclasses.replace(ctx, store=branch, events=[], updates=list(ctx.updates))
         try:
-            DUE[item.contract](own, item.subject)
-        except ContractError as refusal:
+            _work(own, item)
+        except (ContractError, CodecError, NamingError, KeyMaterialError, SealError) as refusal:
             ctx.emit("ledger", "due-refused", contract=item.contract, subject=item.subject, error=refusal.code)
             continue
         branch.merge_into(ctx.store)
         ctx.events.extend(own.events)
         ctx.updates[:] = own.updates
+
+
+def _work(ctx: Context, item: due.Due) -> None:
+    """One piece of due work; its events are encoded here, so that none of them can stop the block later."""
+    found = DUE.get(item.contract)
+    if found is None:
+        raise UnknownKind(f"no contract has work called {item.contract[:64]}")
+    found(ctx, item.subject)
+    for event in ctx.events:
+        encode(dict(event.attributes))
 
 
 def waiting(store: ReadStore) -> tuple[int | None, int | None]:

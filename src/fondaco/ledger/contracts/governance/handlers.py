@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from fondaco.errors import ContractError
+from fondaco.errors import CodecError, ContractError, KeyMaterialError, NamingError, SealError
 from fondaco.ledger.contracts import due
 from fondaco.ledger.contracts.governance import effects, expulsion, keys, parameters, tally
 from fondaco.ledger.contracts.governance import messages as m
@@ -142,7 +142,7 @@ def _execute(ctx: Context, found: m.Proposal) -> None:
     own = dataclasses.replace(ctx, store=branch, events=[], updates=list(ctx.updates))
     try:
         effects.apply(own, found)
-    except ContractError as refusal:
+    except (ContractError, CodecError, NamingError, KeyMaterialError, SealError) as refusal:
         save(ctx.store, keys.proposal(found.id), dataclasses.replace(found, status="failed", cause=refusal.cause))
         ctx.emit(CONTRACT, "failed", proposal=found.id, error=refusal.code)
         return

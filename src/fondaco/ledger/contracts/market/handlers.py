@@ -7,6 +7,7 @@ import dataclasses
 from fondaco.core.models import MAX_NAME
 from fondaco.ledger.contracts import due
 from fondaco.ledger.contracts.catalog import handlers as catalog
+from fondaco.ledger.contracts.catalog.messages import Dataset
 from fondaco.ledger.contracts.certificates import handlers as certificates
 from fondaco.ledger.contracts.grants import handlers as grants
 from fondaco.ledger.contracts.grants.messages import Item, RequestUse
@@ -273,9 +274,16 @@ def close_all(ctx: Context, organisation: str) -> None:
 
 def matches(store: ReadStore, demand_id: bytes) -> tuple[m.Match, ...]:
     """The offers that fit a demand, best first."""
-    offers = records(store, m.Offer, keys.OFFERS)
-    pairs = ((one, catalog.dataset(store, one.path, one.version)) for one in offers if one.status == OPEN)
-    return matching.ranked(demand(store, demand_id), pairs)
+    sought = demand(store, demand_id)
+    datasets: dict[tuple[str, int], Dataset] = {}
+    pairs: list[tuple[m.Offer, Dataset]] = []
+    for one in records(store, m.Offer, keys.OFFERS):
+        place = (one.path, one.version)
+        if one.status == OPEN and place not in datasets:
+            datasets[place] = catalog.dataset(store, *place)
+        if one.status == OPEN:
+            pairs.append((one, datasets[place]))
+    return matching.ranked(sought, pairs)
 
 
 def receipts(store: ReadStore, organisation: str) -> tuple[m.Receipt, ...]:
