@@ -53,14 +53,21 @@ mod x86 {
 
     #[inline]
     #[target_feature(enable = "sse2")]
-    #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "halves of 128 bits, moved as they are")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        reason = "halves of 128 bits, moved as they are"
+    )]
     fn load(block: Block) -> __m128i {
         _mm_set_epi64x((block.0 >> 64) as i64, block.0 as i64)
     }
 
     #[inline]
     #[target_feature(enable = "sse2")]
-    #[allow(clippy::cast_sign_loss, reason = "halves of 128 bits, moved as they are")]
+    #[allow(
+        clippy::cast_sign_loss,
+        reason = "halves of 128 bits, moved as they are"
+    )]
     fn store(value: __m128i) -> Block {
         let low = _mm_cvtsi128_si64(value) as u64;
         let high = _mm_cvtsi128_si64(_mm_unpackhi_epi64(value, value)) as u64;

@@ -165,7 +165,10 @@ mod avx512 {
     /// One step: element `LANE` of the first register goes where its coefficient says.
     #[inline]
     #[target_feature(enable = "avx512f,bmi2")]
-    #[allow(clippy::cast_possible_truncation, reason = "one register's mask of many")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "one register's mask of many"
+    )]
     fn step<const LANE: i32, const V: usize>(state: &mut [[__m512i; 7]; V], coefficient: u32) {
         let targets = u64::from(coefficient & 0x00ff_ffff) << (LANE + 1);
         // Each element is two lanes of 64 bits: each bit doubles.
@@ -188,9 +191,11 @@ mod avx512 {
         let (groups, rest) = coefficients.as_chunks::<4>();
         assert!(rest.is_empty(), "whole groups of steps");
         let mut state = [[_mm512_setzero_si512(); 7]; V];
-        let mut windows = vectors
-            .each_mut()
-            .map(|x| x[start..start + coefficients.len() + REACH].as_chunks_mut::<4>().0);
+        let mut windows = vectors.each_mut().map(|x| {
+            x[start..start + coefficients.len() + REACH]
+                .as_chunks_mut::<4>()
+                .0
+        });
         for (window, x) in state.iter_mut().zip(&windows) {
             for place in 0..6 {
                 window[place] = load(&x[place]);
@@ -335,7 +340,9 @@ mod tests {
         {
             if super::avx512::found() {
                 // SAFETY: the processor has the features that the function is compiled for.
-                all.push(("avx512", |v, s, c| unsafe { super::avx512::convolve(v, s, c) }));
+                all.push(("avx512", |v, s, c| unsafe {
+                    super::avx512::convolve(v, s, c)
+                }));
             }
             if super::avx2::found() {
                 // SAFETY: the processor has the features that the function is compiled for.

@@ -79,10 +79,12 @@ fn expansion<const V: usize>(code: Code, vectors: [(&mut [Block], &[Block]); V])
         }));
     }
     let stream = Stream::new(seed(2));
-    work.par_iter_mut().enumerate().for_each(|(tile, outputs)| match code {
-        Code::ExConv7x24 => expand_tile::<V, 7, 8>(code, &stream, tile, inputs, outputs),
-        Code::ExConv21x24 => expand_tile::<V, 21, 24>(code, &stream, tile, inputs, outputs),
-    });
+    work.par_iter_mut()
+        .enumerate()
+        .for_each(|(tile, outputs)| match code {
+            Code::ExConv7x24 => expand_tile::<V, 7, 8>(code, &stream, tile, inputs, outputs),
+            Code::ExConv21x24 => expand_tile::<V, 21, 24>(code, &stream, tile, inputs, outputs),
+        });
 }
 
 /// `WEIGHT` places for each output, drawn in rows of `ROW` words, which are whole blocks of the stream.
@@ -116,7 +118,10 @@ fn expand_tile<const V: usize, const WEIGHT: usize, const ROW: usize>(
 }
 
 /// Where each place of an output lies: its region's first element and size.
-#[allow(clippy::cast_possible_truncation, reason = "a parity part is shorter than 2^32: MAX_LENGTH is 2^26")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "a parity part is shorter than 2^32: MAX_LENGTH is 2^26"
+)]
 fn bounds<const WEIGHT: usize>(code: Code, size: usize) -> [(u32, u32); WEIGHT] {
     let (regular, _) = places(code);
     let region = size / regular;
@@ -139,7 +144,11 @@ mod tests {
 
     fn times(left: &Matrix, right: &Matrix) -> Matrix {
         let column = |j: usize| right.iter().map(move |row| row[j]);
-        let dot = |row: &Vec<Block>, j| row.iter().zip(column(j)).fold(Block::ZERO, |s, (a, b)| s ^ a.times(b));
+        let dot = |row: &Vec<Block>, j| {
+            row.iter()
+                .zip(column(j))
+                .fold(Block::ZERO, |s, (a, b)| s ^ a.times(b))
+        };
         left.iter()
             .map(|row| (0..right[0].len()).map(|j| dot(row, j)).collect())
             .collect()
@@ -147,7 +156,9 @@ mod tests {
 
     fn unit(size: usize) -> Matrix {
         let cell = |i, j| if i == j { Block::ONE } else { Block::ZERO };
-        (0..size).map(|i| (0..size).map(|j| cell(i, j)).collect()).collect()
+        (0..size)
+            .map(|i| (0..size).map(|j| cell(i, j)).collect())
+            .collect()
     }
 
     /// One pass of the convolution as the product of its steps, each an elementary matrix.
@@ -169,7 +180,12 @@ mod tests {
         all
     }
 
-    fn expander<const WEIGHT: usize>(code: Code, message: usize, size: usize, row: usize) -> Matrix {
+    fn expander<const WEIGHT: usize>(
+        code: Code,
+        message: usize,
+        size: usize,
+        row: usize,
+    ) -> Matrix {
         let mut words = vec![0u32; message * row];
         Stream::new(seed(2)).fill_words(0, &mut words);
         let mut matrix = vec![vec![Block::ZERO; size]; message];
@@ -183,7 +199,13 @@ mod tests {
     }
 
     fn noise(size: usize, salt: u128) -> Vec<Block> {
-        (1..=size as u128).map(|i| Block(i).times(Block(salt | 1 << 127)).times(Block(i ^ salt << 32))).collect()
+        (1..=size as u128)
+            .map(|i| {
+                Block(i)
+                    .times(Block(salt | 1 << 127))
+                    .times(Block(i ^ salt << 32))
+            })
+            .collect()
     }
 
     #[test]
@@ -198,8 +220,11 @@ mod tests {
             let right = times(&b, &a);
             let mut vector = noise(message + size, 5);
             let parity: Matrix = vector[message..].iter().map(|x| vec![*x]).collect();
-            let expected: Vec<Block> =
-                vector.iter().zip(times(&right, &parity)).map(|(x, y)| *x ^ y[0]).collect();
+            let expected: Vec<Block> = vector
+                .iter()
+                .zip(times(&right, &parity))
+                .map(|(x, y)| *x ^ y[0])
+                .collect();
             encode(code, message, [&mut vector[..]]);
             assert_eq!(vector[..message], expected[..]);
         }
@@ -214,7 +239,10 @@ mod tests {
                 encode(code, message, [&mut a2[..], &mut b2[..]]);
                 encode(code, message, [&mut a1[..]]);
                 encode(code, message, [&mut b1[..]]);
-                assert_eq!((&a2[..message], &b2[..message]), (&a1[..message], &b1[..message]));
+                assert_eq!(
+                    (&a2[..message], &b2[..message]),
+                    (&a1[..message], &b1[..message])
+                );
             }
         }
     }
@@ -233,6 +261,9 @@ mod tests {
         vector[150] = Block::ONE;
         encode(Code::ExConv7x24, 100, [&mut vector[..]]);
         let seen = vector[..100].iter().fold(0, |all, x| all | x.0);
-        assert!(seen.count_ones() > 100, "one bit of noise reaches the bits of the output");
+        assert!(
+            seen.count_ones() > 100,
+            "one bit of noise reaches the bits of the output"
+        );
     }
 }

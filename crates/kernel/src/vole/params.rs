@@ -6,7 +6,7 @@
 //!
 //! **The argument.** Every known attack that fits these parameters (Gauss, information sets, statistical decoding,
 //! low-weight parity checks) is a linear test: it looks at `v . (G e)` for a v that it computes from G alone (Boyle
-//! et al.: CCS 2018, section 2; Couteau, Rindal, Raghuraman: CRYPTO 2021, section 3; eprint 2023/882, section 2).
+//! et al.: CCS 2018, eprint 2019/273; Couteau, Rindal, Raghuraman: CRYPTO 2021, eprint 2021/1150; eprint 2023/882).
 //! The word `v G` is of the code that G spans, so it has weight at least d N for d its relative minimum distance, or,
 //! for the tests that someone can find, the pseudo-distance. Over a large field a test that meets a noisy place sees
 //! a uniform value; it learns something only if `v G` misses them all, which has chance at most `(1 - d)^t` (parts
@@ -100,7 +100,17 @@ mod tests {
 
     #[test]
     fn every_length_has_enough_noise_and_a_rate_of_a_half_at_most() {
-        let lengths = [1, 2, 4095, 4096, 4097, 70_000, 1 << 20, 1_363_149, MAX_LENGTH];
+        let lengths = [
+            1,
+            2,
+            4095,
+            4096,
+            4097,
+            70_000,
+            1 << 20,
+            1_363_149,
+            MAX_LENGTH,
+        ];
         for code in [Code::ExConv7x24, Code::ExConv21x24] {
             for length in lengths {
                 let shape = Shape::new(code, length).unwrap();
