@@ -118,8 +118,7 @@ mod avx512 {
     };
 
     pub(super) fn found() -> bool {
-        !cfg!(miri)
-            && is_x86_feature_detected!("avx512f")
+        is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("vpclmulqdq")
@@ -253,7 +252,7 @@ mod avx2 {
     ];
 
     pub(super) fn found() -> bool {
-        !cfg!(miri) && is_x86_feature_detected!("avx2")
+        is_x86_feature_detected!("avx2")
     }
 
     #[inline]
