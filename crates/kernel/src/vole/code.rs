@@ -177,7 +177,7 @@ mod tests {
         let mut matrix = vec![vec![Block::ZERO; size]; message];
         for (to, from) in matrix.iter_mut().zip(words.chunks(row)) {
             for (word, (base, span)) in from.iter().zip(bounds::<WEIGHT>(code, size)) {
-                let place = u64::from(base) + (u64::from(*word) * u64::from(span) >> 32);
+                let place = u64::from(base) + ((u64::from(*word) * u64::from(span)) >> 32);
                 to[usize::try_from(place).unwrap()] ^= Block::ONE;
             }
         }

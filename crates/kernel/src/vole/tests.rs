@@ -49,11 +49,11 @@ fn run_with(
     };
     loop {
         let sent = advance(&mut sender, &mut to_sender, |bytes| {
-            pass(bytes, &mut to_receiver)
+            pass(bytes, &mut to_receiver);
         });
         let sent = sent.map_err(|fault| ("sender", fault))?;
         let answered = advance(&mut receiver, &mut to_receiver, |bytes| {
-            pass(bytes, &mut to_sender)
+            pass(bytes, &mut to_sender);
         });
         let answered = answered.map_err(|fault| ("receiver", fault))?;
         if sent && answered {
@@ -178,9 +178,9 @@ fn seeds_give_the_vectors_that_are_kept() {
         .unwrap();
         let digest = |blocks: &[Block]| {
             let mut hasher = blake3::Hasher::new();
-            blocks.iter().for_each(|block| {
+            for block in blocks {
                 hasher.update(&block.to_bytes());
-            });
+            }
             hasher.finalize().to_hex().to_string()
         };
         let found = serde_json::json!({
@@ -216,7 +216,7 @@ fn a_wrong_correlation_is_caught() {
     let caught = Some(("receiver", cheated("tree consistency")));
     assert_eq!(
         damaged(|n, bytes| if n == 4 {
-            bytes[sums + 5] ^= 1
+            bytes[sums + 5] ^= 1;
         }),
         caught
     );
@@ -228,13 +228,13 @@ fn a_wrong_correlation_is_caught() {
     );
     assert_eq!(
         damaged(|n, bytes| if n == 5 {
-            bytes[16] ^= 1
+            bytes[16] ^= 1;
         }),
         caught
     );
     assert_eq!(
         damaged(|n, bytes| if n == 6 {
-            bytes[0] ^= 1
+            bytes[0] ^= 1;
         }),
         caught
     );
@@ -256,13 +256,13 @@ fn corrections_that_disagree_are_caught() {
     assert_eq!(damaged(flip), caught);
     assert_eq!(
         damaged(|n, bytes| if n == 2 {
-            bytes[0] ^= 1
+            bytes[0] ^= 1;
         }),
         caught
     );
     assert_eq!(
         damaged(|n, bytes| if n == 3 {
-            bytes[0] ^= 1
+            bytes[0] ^= 1;
         }),
         caught
     );
@@ -276,13 +276,13 @@ fn base_transfers_that_disagree_are_caught() {
     let share = curve25519_dalek::constants::RISTRETTO_BASEPOINT_COMPRESSED.to_bytes();
     assert_eq!(
         damaged(|n, bytes| if n == 1 {
-            bytes[..32].copy_from_slice(&share)
+            bytes[..32].copy_from_slice(&share);
         }),
         small_trees
     );
     assert_eq!(
         damaged(|n, bytes| if n == 0 {
-            bytes[base..base + 64].rotate_left(32)
+            bytes[base..base + 64].rotate_left(32);
         }),
         small_trees
     );
