@@ -392,7 +392,7 @@ mod tests {
         let answer = prove(Block(77), &run.bits, &run.own);
         for (flipped, passes) in [(None, true), (Some(run.message.len() - 1), false)] {
             let mut message = run.message.clone();
-            for at in flipped {
+            if let Some(at) = flipped {
                 message[at - 16] ^= 1;
             }
             let (delta, columns) = met(&run, &message).unwrap();
