@@ -89,7 +89,8 @@ fn expand_tile<const WEIGHT: usize, const ROW: usize>(
     let mut words = [[0u32; ROW]; TILE];
     let rows = &mut words[..output.len()];
     stream.fill_words((tile * TILE * ROW / 4) as u64, rows.as_flattened_mut());
-    let bounds = bounds::<WEIGHT>(code, parity.len());
+    // Of the row's spare words too, which nobody reads: whole rows are quicker to compute.
+    let bounds = bounds::<ROW>(code, parity.len());
     for row in &mut *rows {
         for (word, (base, size)) in row.iter_mut().zip(&bounds) {
             // A uniform word to a uniform place (Lemire 2019); its bias of at most size / 2^32 is of a public code.
