@@ -6,3 +6,4 @@
 
 pub(crate) mod clmul;
 pub(crate) mod convolve;
+pub(crate) mod gather;

@@ -18,6 +18,7 @@ use super::prg::Stream;
 use super::Code;
 use crate::block::Block;
 use crate::simd::convolve::convolve;
+use crate::simd::gather::gather;
 use rayon::prelude::*;
 
 /// Steps of the convolution for which coefficients are drawn at once.
@@ -97,11 +98,7 @@ fn expand_tile<const WEIGHT: usize, const ROW: usize>(
             *word = base + ((u64::from(*word) * u64::from(*size)) >> 32) as u32;
         }
     }
-    for (sum, row) in output.iter_mut().zip(&*rows) {
-        *sum = row[..WEIGHT]
-            .iter()
-            .fold(*sum, |total, place| total ^ parity[*place as usize]);
-    }
+    gather::<WEIGHT, ROW>(parity, rows, output);
 }
 
 /// Where each place of an output lies: its region's first element and size.
