@@ -24,7 +24,7 @@
 use super::Code;
 use crate::protocol::Fault;
 
-/// The longest output of one run: 2^26 elements, which take 2 GiB while the receiver computes two of its vectors.
+/// The longest output of one run: 2^26 elements, for which the receiver computes on two vectors of 2 GiB.
 pub const MAX_LENGTH: usize = 1 << 26;
 /// Outputs below this length are cut from one of this length, so that the noise hides well in short vectors too.
 pub(crate) const MIN_MESSAGE: usize = 1 << 12;
