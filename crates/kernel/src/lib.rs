@@ -3,5 +3,7 @@
 pub mod block;
 pub mod hashing;
 pub mod protocol;
+mod simd;
+pub mod vole;
 
 pub use hashing::{blake3_many, keyed_ids, sha256_many, Items, Refused, ID_BYTES};
