@@ -282,6 +282,27 @@ def test_the_rules_of_a_proposal_are_those_of_when_it_was_made(world) -> None:
     assert proposal(world, new)["status"] == "executed"
 
 
+@pytest.mark.parametrize("attempt", range(4))
+def test_a_vote_that_is_no_longer_certain_at_the_end_of_its_block_goes_on(attempt) -> None:
+    """An expulsion in the same block takes a decisive yes away: the others may still vote, in either order of ids."""
+    world = World(*NAMES, voting=dataclasses.replace(DEFAULTS, execution=1))
+    for _ in range(attempt):
+        world.end_block()
+        world.count += 1  # another id, and so another order at the end of the block
+    expel = propose(world, g.Expel(organisation="alpha", forfeit=False), "beta")
+    mint = propose(world, MINT, "beta")
+    for name in ("alpha", "beta"):
+        world.vote(mint, name)
+    for name in ("beta", "gamma", "delta"):
+        world.vote(expel, name)
+    assert proposal(world, expel)["executes"] == world.height
+    world.vote(mint, "gamma")
+    if proposal(world, mint)["status"] == "open":  # the expulsion came first
+        world.vote(mint, "delta")
+    world.end_block()
+    assert proposal(world, mint)["status"] == "executed"
+
+
 def test_weights_are_voted_and_somebody_always_has_one(world) -> None:
     world.pass_vote(g.Weights(weights={"alpha": 7, "delta": 0}), *NAMES[:3])
     assert world.query("governance/weights") == {"alpha": 7, "beta": 1, "gamma": 1, "delta": 0}

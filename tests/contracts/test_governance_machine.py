@@ -188,6 +188,9 @@ class Votes(RuleBasedStateMachine):
                 continue  # ended by an expulsion in this same block
             if one["status"] == "open":
                 weights = {name: self.weight[name] for name in NAMES if self.active[name]}
+                if height < one["closes"] and len(self.ends(one)) != 1:
+                    one["due"] = one["closes"]  # no longer certain: its members or weights changed in this block
+                    continue
                 status = naive_outcome(one["votes"], weights, one["rules"])
                 self.close(one, status, "@fund" if status == "vetoed" else one["by"])
                 if status == "passed":
