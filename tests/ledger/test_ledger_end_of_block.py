@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from ledger_world import CHAIN, START, Counter, adding, consortium_genesis, counter_genesis, key
-from validators_world import Several
+from story_world import Several
 
 from fondaco.core.codec import Value
 from fondaco.core.messages import from_bytes, to_bytes

@@ -11,8 +11,20 @@ import zlib
 from pathlib import Path
 
 import pytest
-from ledger_world import key
-from story_world import ALLOTMENT, FIFTH, FIXTURES, FOUNDERS, OWN, PATH, PRICE, SERVICE, Story, story_genesis, validator
+from story_world import (
+    ALLOTMENT,
+    FIFTH,
+    FIXTURES,
+    FOUNDERS,
+    OWN,
+    PATH,
+    PRICE,
+    SERVICE,
+    Story,
+    key,
+    story_genesis,
+    validator,
+)
 from test_audit_bundle import _every_change, _failed, _signed
 
 from fondaco.core.codec import decode
@@ -54,15 +66,20 @@ def test_the_fifth_is_admitted_seated_and_expelled_and_the_set_follows_two_heigh
 
 
 def test_every_point_is_where_the_rules_say(told: Story) -> None:
-    """No use was paid in the end: the dispute gave all back, and what the fifth had went to the fund."""
+    """One use was paid by the voted shares, the disputed one went back, and what the fifth had went to the fund.
+
+    Of 100 points 80 to the provider and 10 to the participant (both are the fifth), 5 to the coordinator, who also gets
+    the price of the service, and 5 to the fund.
+    """
     last = told.balances[-1]
-    assert last["airline"] == ALLOTMENT
-    assert last["authority"] == last["weather"] == last["regulator"] == ALLOTMENT
-    assert (last[FIFTH], last["@fund"]) == (0, 50)
+    assert last["airline"] == ALLOTMENT - PRICE - SERVICE
+    assert (last["authority"], last["weather"], last["regulator"]) == (ALLOTMENT + 5 + SERVICE, ALLOTMENT, ALLOTMENT)
+    assert max(at.get(FIFTH, 0) for at in told.balances) == 50 + 80 + 10
+    assert (last[FIFTH], last["@fund"]) == (0, 50 + 80 + 10 + 5)
     supply = told.ledger.query("points/supply")
     assert supply == {"balances": 4 * ALLOTMENT + 50, "escrows": 0, "supply": 4 * ALLOTMENT + 50}
     lowest = min(at["airline"] for at in told.balances)
-    assert lowest == ALLOTMENT - 4 * PRICE - SERVICE  # four uses and one task were set aside at once
+    assert lowest == ALLOTMENT - 4 * PRICE - 2 * SERVICE  # four uses were asked for, two tasks were served
 
 
 def test_what_the_fifth_had_open_ended(told: Story) -> None:
@@ -94,13 +111,18 @@ def test_a_bundle_of_one_task_verifies_too(told: Story) -> None:
 
 
 def test_no_field_of_such_a_bundle_can_be_changed_even_by_its_exporter(told: Story) -> None:
-    """Events of blocks, several sets and links included: one change in four of all there are, signed again."""
+    """Events of blocks and several sets included: one change in four of all there are, signed again.
+
+    But for the number of transactions in a block of which one alone is shown: no header binds it.
+    """
     (first, *_rest) = told.ledger.query("tasks/tasks")  # type: ignore[misc]
     bundle = export(told.ledger, key("authority/node"), task=first["id"])  # type: ignore[index, call-overload, arg-type]
     root = told.ledger.genesis.hash.hex()
-    changes = list(itertools.islice(_every_change(bundle), 0, None, 4))
-    assert len(changes) > 300
-    for _place, changed in changes:
+    changes = itertools.islice(_every_change(bundle), 0, None, 4)
+    bound = [changed for place, changed in changes if (place[0], place[-1]) != ("transactions", "count")]
+    lists = [changed for place, changed in _every_change(bundle) if len(place) == 1]
+    assert len(bound) > 300
+    for changed in (*bound, *lists):
         assert _failed(_signed(changed), root)
 
 
