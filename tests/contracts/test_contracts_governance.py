@@ -70,6 +70,7 @@ def bodies() -> dict[str, object]:
         g.Quota(organisation="beta", limit=7),
         g.Prices(prices={"mpc.statistics": 12}),
         MINT,
+        g.Spend(target="beta", amount=4),
         g.Program(program=b"\x07" * 32, operation="wasm.mean", title="mean", admitted=True),
         g.Upgrade(height=10_000, version=2, package=b"\x08" * 32),
         g.CancelUpgrade(height=10_000),
