@@ -115,6 +115,9 @@ class Accountant:
             case "points.refunded":
                 hold(said["escrow"], lost)
                 give(said["organisation"], amount)
+            case "settlement.fund-spent":
+                give(FUND, lost)
+                give(said["target"], amount)
             case "governance.expelled" if said["forfeit"]:
                 gone = self.balances[str(said["organisation"])]
                 give(said["organisation"], -gone)
@@ -404,6 +407,8 @@ def tell() -> Consortium:
     second = use(chain, grant)
     dispute(chain, second)
     expel(chain)
+    chain.pass_vote("weather", g.Spend(target="university", amount=40), among=FOUNDERS)
+    say(f"height {chain.height}: by vote the fund paid the university 40 points")
     root = chain.genesis.hash.hex()
     chain.wait(2)
     for task, status in ((first, "valid"), (second, "revoked")):

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import hypothesis.strategies as st
 import pytest
-from deal_world import BUYER, COORDINATOR, SELLERS, Deals, formula
+from deal_world import BUYER, COORDINATOR, EVERYONE, SELLERS, Deals, formula
 from hypothesis import given
 from hypothesis import settings as how
 
@@ -21,8 +21,10 @@ from fondaco.core.contribution import (
     denominator,
     is_efficient,
 )
+from fondaco.core.messages import kind_of, to_value
 from fondaco.errors import CodecError, ContractError
 from fondaco.ledger.contracts import registry
+from fondaco.ledger.contracts.governance import messages as g
 from fondaco.ledger.contracts.points.keys import FUND
 from fondaco.ledger.contracts.settlement import messages as m
 from fondaco.ledger.contracts.settlement import payments
@@ -326,14 +328,17 @@ def test_a_free_task_pays_nobody() -> None:
     assert deals.world.query("settlement/settlement", id=task)["status"] == "paid"
 
 
-def test_the_fund_is_spent_by_governance_alone(deals) -> None:
+def test_the_fund_is_spent_by_vote_alone_and_never_more_than_it_has(deals) -> None:
     deals.set_formula(formula(0, 0, 0, 10_000))
     deals.settled("seller-a")
-    ctx = deals.world._context(deals.world.store, (), [])
-    with pytest.raises(ContractError):
-        payments.spend_fund(ctx, "other-a", 31)
-    payments.spend_fund(ctx, "other-a", 30)
-    assert deals.balances()[FUND] == 0
-    assert deals.balances()["other-a"] == 10_030
     assert [kind for kind in registry.kinds() if kind.startswith("settlement.")] == ["settlement.measure/1"]
-    deals.conserved()
+    for target, amount in (("nobody", 1), ("other-a", 0), ("other-a", -1)):
+        body = g.Spend(target=target, amount=amount)
+        msg = g.Propose(by=BUYER, title="t", kind=kind_of(g.Spend), body=to_value(body))
+        deals.world.refused(msg, deals.key(BUYER, "governor"))
+    for amount, left, status in ((31, 30, "failed"), (30, 0, "executed")):
+        made = deals.world.pass_vote(g.Spend(target="other-a", amount=amount), *EVERYONE[:7])
+        assert deals.world.query("governance/proposal", id=made)["status"] == status
+        assert deals.balances()[FUND] == left
+        assert deals.balances()["other-a"] == 10_030 - left
+        deals.conserved()

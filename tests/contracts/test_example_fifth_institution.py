@@ -30,5 +30,5 @@ def test_every_point_is_accounted_for_at_every_height_of_the_fifth_institutions_
     for line in ("admitted by vote", "judged; 100 points went back", "was expelled", "complete, verified"):
         assert line in first
     assert re.search(r"verified offline at height \d+: revoked", first)
-    assert "supply 4000: {'@fund': 90, 'airline': 900, 'authority': 1010" in first
+    assert "supply 4000: {'@fund': 50, 'airline': 900, 'authority': 1010" in first
     assert told("77", "Asia/Tokyo", "tr_TR.UTF-8") == first

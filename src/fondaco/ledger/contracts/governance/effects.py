@@ -179,6 +179,16 @@ def _mint(ctx: Context, body: m.Mint, _by: str) -> None:
         accounts.mint(ctx, name, amount)
 
 
+def _check_spend(ctx: Context, body: m.Spend) -> None:
+    _known(ctx, body.target)
+    if body.amount < 1 or not is_amount(body.amount):
+        raise Invalid("the fund pays one or more points")
+
+
+def _spend(ctx: Context, body: m.Spend, _by: str) -> None:
+    payments.spend_fund(ctx, body.target, body.amount)
+
+
 def _check_program(_ctx: Context, body: m.Program) -> None:
     if len(body.program) != 32 or not is_word(body.operation) or not is_text(body.title, 200):
         raise Invalid("a program has a hash of 32 bytes, an operation and a short title")
@@ -273,6 +283,7 @@ _ALL: tuple[tuple[type, Check, Effect], ...] = (
     (m.Quota, _check_quota, _quota),
     (m.Prices, _check_prices, _prices),
     (m.Mint, _check_mint, _mint),
+    (m.Spend, _check_spend, _spend),
     (m.Program, _check_program, _program),
     (m.Upgrade, _check_upgrade, _upgrade),
     (m.CancelUpgrade, _check_cancel, _cancel),

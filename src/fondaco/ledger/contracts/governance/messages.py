@@ -116,6 +116,14 @@ class Mint:
     amounts: dict[str, int]
 
 
+@message("governance.spend/1")
+class Spend:
+    """Body: pay an institution out of the consortium's fund."""
+
+    target: str
+    amount: int
+
+
 @message("governance.program/1")
 class Program:
     """Body and record: put an operation with its program's hash on the consortium's list, or take it off."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 from fondaco.core.models import MAX_NAME
 from fondaco.ledger.contracts import due
@@ -139,6 +140,7 @@ def put_offer(ctx: Context, msg: m.PutOffer) -> None:
         since=ctx.height,
     )
     save(ctx.store, keys.offer(made.id), made)
+    ctx.store.set(keys.open_offer(made.id), b"\x01")
     due.at_time(ctx.store, made.until, CONTRACT, _OFFER + made.id)
     ctx.emit(CONTRACT, "offered", offer=made.id, provider=made.provider, path=made.path, price=made.price)
 
@@ -152,6 +154,7 @@ def _close_demand(ctx: Context, found: m.Demand, status: str) -> None:
 
 def _close_offer(ctx: Context, found: m.Offer, status: str) -> None:
     save(ctx.store, keys.offer(found.id), dataclasses.replace(found, status=status))
+    ctx.store.delete(keys.open_offer(found.id))
     due.not_at_time(ctx.store, found.until, CONTRACT, _OFFER + found.id)
     _count(ctx, "offer", found.provider, -1)
     ctx.emit(CONTRACT, f"offer-{status}", offer=found.id, provider=found.provider)
@@ -267,9 +270,14 @@ def close_all(ctx: Context, organisation: str) -> None:
     for sought in list(records(ctx.store, m.Demand, keys.DEMANDS)):
         if sought.organisation == organisation and sought.status == OPEN:
             _close_demand(ctx, sought, WITHDRAWN)
-    for found in list(records(ctx.store, m.Offer, keys.OFFERS)):
-        if found.provider == organisation and found.status == OPEN:
+    for found in list(_open_offers(ctx.store)):
+        if found.provider == organisation:
             _close_offer(ctx, found, WITHDRAWN)
+
+
+def _open_offers(store: ReadStore) -> Iterator[m.Offer]:
+    """The open offers, in order of id; those that have closed cost nothing."""
+    return (offer(store, key[len(keys.OPEN_OFFERS) :]) for key, _value in store.items(keys.OPEN_OFFERS))
 
 
 def matches(store: ReadStore, demand_id: bytes) -> tuple[m.Match, ...]:
@@ -277,12 +285,11 @@ def matches(store: ReadStore, demand_id: bytes) -> tuple[m.Match, ...]:
     sought = demand(store, demand_id)
     datasets: dict[tuple[str, int], Dataset] = {}
     pairs: list[tuple[m.Offer, Dataset]] = []
-    for one in records(store, m.Offer, keys.OFFERS):
+    for one in _open_offers(store):
         place = (one.path, one.version)
-        if one.status == OPEN and place not in datasets:
+        if place not in datasets:
             datasets[place] = catalog.dataset(store, *place)
-        if one.status == OPEN:
-            pairs.append((one, datasets[place]))
+        pairs.append((one, datasets[place]))
     return matching.ranked(sought, pairs)
 
 

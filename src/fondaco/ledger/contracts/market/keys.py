@@ -5,6 +5,7 @@ from __future__ import annotations
 DEMANDS = b"market/demand/"
 OFFERS = b"market/offer/"
 DEALS = b"market/deal/"
+OPEN_OFFERS = b"market/open-offer/"
 
 
 def demand(demand_id: bytes) -> bytes:
@@ -15,6 +16,11 @@ def demand(demand_id: bytes) -> bytes:
 def offer(offer_id: bytes) -> bytes:
     """Where an offer is."""
     return OFFERS + offer_id
+
+
+def open_offer(offer_id: bytes) -> bytes:
+    """Where it stands that an offer is open."""
+    return OPEN_OFFERS + offer_id
 
 
 def deal(deal_id: bytes) -> bytes:
