@@ -12,12 +12,13 @@ import hypothesis.strategies as st
 import pytest
 from contracts_world import World, publication, terms
 from hypothesis import settings
-from hypothesis.stateful import initialize
+from hypothesis.stateful import initialize, invariant
 from hypothesis.stateful import rule as step
 from test_contracts_machine import ORGS, Market
 
 from fondaco.ledger.contracts.governance import messages as g
 from fondaco.ledger.contracts.governance.parameters import DEFAULTS
+from fondaco.ledger.contracts.grants import keys
 from fondaco.ledger.contracts.grants import messages as grants
 from fondaco.ledger.contracts.identity import messages as identity
 from fondaco.ledger.contracts.kit import ValidatorUpdate, derive
@@ -31,6 +32,22 @@ class Leaving(Market):
     @step()
     def nothing(self) -> None:
         """So that short courses come too."""
+
+    @invariant()
+    def the_indices_hold_what_is_open(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        for name in ORGS:
+            active = {key[-32:] for key, _value in self.world.store.items(keys.active(name, b""))}
+            assert active == {
+                grant for grant, known in self.grant.items()
+                if known["status"] == "active" and name in (known["holder"], known["provider"])
+            }  # fmt: skip
+            pending = {key[-32:] for key, _value in self.world.store.items(keys.pending(name, b""))}
+            assert pending == {
+                request for request, asked in self.request.items()
+                if asked["answer"] == "pending" and name in (asked["asker"], asked["provider"])
+            }  # fmt: skip
 
     def teardown(self) -> None:
         if not hasattr(self, "world") or not hasattr(self, "who"):
@@ -49,7 +66,7 @@ class Leaving(Market):
         for known in self.task.values():
             self.end_task(known)
         for grant, known in self.grant.items():
-            if self.who in (known["holder"], known["provider"]) and known["status"] in ("active", "exhausted"):
+            if self.who in (known["holder"], known["provider"]) and known["status"] == "active":
                 self.end_grant(grant, "revoked")
         for asked in self.request.values():
             if asked["answer"] == "pending" and self.who in (asked["asker"], asked["provider"]):
@@ -83,7 +100,7 @@ class Leaving(Market):
     def nothing_of_it_is_open(self) -> None:
         assert self.world.query("tasks/open") == []
         for row in self.world.query("grants/grants"):
-            assert self.who not in (row["provider"], row["holder"]) or row["status"] in ("revoked", "expired")
+            assert self.who not in (row["provider"], row["holder"]) or row["status"] != "active"
         for row in self.world.query("grants/requests"):
             named = (row["organisation"], *row["providers"])
             assert self.who not in named or "pending" not in row["answers"]

@@ -125,7 +125,12 @@ def on_due(ctx: Context, proposal_id: bytes) -> None:
 
 
 def _decide(ctx: Context, found: m.Proposal) -> None:
-    status = tally.outcome(tally.count(found.votes, weights(ctx.store)), found.rules)
+    counted = tally.count(found.votes, weights(ctx.store))
+    if ctx.height < found.closes and tally.decided(counted, found.rules) is None:
+        # It was certain when the last vote came; in this same block, who belongs or what a vote weighs has changed.
+        due.at_height(ctx.store, found.closes, CONTRACT, found.id)
+        return
+    status = tally.outcome(counted, found.rules)
     executes = ctx.height + found.rules.execution if status == tally.PASSED else 0
     record = dataclasses.replace(found, status=status, decided=ctx.height, executes=executes)
     expulsion.close(ctx, record, FUND if status == tally.VETOED else found.by)
