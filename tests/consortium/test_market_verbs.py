@@ -162,7 +162,10 @@ async def join(port: House, folder: Path, org: str) -> House:
 
     await until(guests, "the port has heard of its own invitation", bool)
     await asyncio.to_thread(setup.join, setup.Folder(folder / org), setup.read_invitation(invitation))
-    return House(folder / org)
+    house = House(folder / org)
+    # It can be asked for something once it follows: until the port knows its node, the link is refused and tried again.
+    await until(house.ask, "status", lambda answer: answer["height"] > 0)
+    return house
 
 
 async def vote(port: House, mill: House, kind: str, body: dict[str, Any]) -> None:
