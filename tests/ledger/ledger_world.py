@@ -93,6 +93,10 @@ class Counter:
             ctx.store.set(b"counter/" + name.encode(), int(str(amount)).to_bytes(16, "big"))
             ctx.emit("counter", "begun", name=name)
 
+    def end_block(self, ctx: Context) -> tuple[tuple[bytes, int], ...]:
+        """Nothing is due."""
+        return ()
+
     def query(self, store: ReadStore, path: str, data: dict[str, Value]) -> Value:
         """All counters."""
         return {where.decode(): int.from_bytes(value, "big") for where, value in store.items(b"counter/")}

@@ -54,6 +54,9 @@ class Registry(Protocol):
     def query(self, store: ReadStore, path: str, data: dict[str, Value]) -> Value:
         """Answer a read."""
 
+    def end_block(self, ctx: Context) -> tuple[tuple[bytes, int], ...]:
+        """What is due after a block's transactions; validators (raw key, new power), in order of key, power 0 to go."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TxResult:
@@ -80,6 +83,7 @@ class Application:
         self._registry = registry
         self._phase = _Phase.IDLE
         self._verified: dict[bytes, Transaction] = {}
+        self.validator_updates: tuple[tuple[bytes, int], ...] = ()
         self._load()
 
     def _load(self) -> None:
@@ -91,7 +95,8 @@ class Application:
         self._changes = Overlay(self._storage)
         self._leaves: list[tuple[int, bytes]] = []
         self._at = self.height
-        self.app_hash = app_hash(self._tree.root(), self._log.root(), size)
+        self._sealed = self.app_hash = app_hash(self._tree.root(), self._log.root(), size)
+        self.log_size = size
         if self._storage.meta("app_hash") not in (None, self.app_hash):
             raise LedgerError(
                 "the stored state is not the one that was committed: the ledger's file was changed or is damaged",
@@ -164,6 +169,8 @@ class Application:
     def finalize_block(self, height: int, time: int, txs: list[bytes]) -> tuple[list[TxResult], bytes]:
         """Execute a block (unix nanoseconds `time`); results and the new app hash. Nothing is written yet.
 
+        `validator_updates` then says which validators change, until the next block.
+
         Raises:
             LedgerError: out of order.
         """
@@ -174,9 +181,12 @@ class Application:
         results = [self._deliver(height, time, index, data) for index, data in enumerate(txs)]
         if txs:
             self._forget_old(height)
+        events: list[Event] = []
+        self.validator_updates = self._registry.end_block(self._context(self._changes, height, time, (), b"", events))
+        self._append(self._leaves_of(height, len(txs), b"", events))
         self._at = height
         self._seal()
-        return results, self.app_hash
+        return results, self._sealed
 
     def commit(self, also: Callable[[sqlite3.Connection], None] | None) -> None:
         """Persist the finalised block in one transaction, with what the driver adds to it.
@@ -198,14 +208,14 @@ class Application:
                 ("height", self._at.to_bytes(8, "big")),
                 ("chain", self.chain.encode()),
                 ("log_size", self._log.size.to_bytes(8, "big")),
-                ("app_hash", self.app_hash),
+                ("app_hash", self._sealed),
             ]
             db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta)
             if also is not None:
                 also(db)
 
         self._storage.write(work)
-        self.height = self._at
+        self.height, self.app_hash, self.log_size = self._at, self._sealed, self._log.size
         self._changes = Overlay(self._storage)
         self._tree = Tree(self._storage)
         self._log = Log(self._storage, self._log.size)
@@ -224,24 +234,23 @@ class Application:
     # -- parts ----------------------------------------------------------------------------------------------
 
     @property
-    def log_size(self) -> int:
-        """How many events there are."""
-        return self._log.size
-
-    @property
     def log(self) -> Log:
-        """The event log, for proofs."""
-        return self._log
+        """The committed event log, for proofs."""
+        return Log(self._storage, self.log_size)
 
     @property
     def tree(self) -> Tree:
-        """The state tree, for proofs."""
-        return self._tree
+        """The committed state tree, for proofs."""
+        return Tree(self._storage)
 
     @property
-    def changed_keys(self) -> tuple[bytes, ...]:
-        """The keys that the finalised block changes."""
-        return tuple(self._changes.changes)
+    def finalized(self) -> bool:
+        """Whether a block is executed and not yet committed."""
+        return self._phase is _Phase.FINALIZED
+
+    def overwritten(self) -> tuple[dict[bytes, bytes | None], dict[bytes, bytes | None]]:
+        """What stands, before the finalised block is committed, at the keys and tree nodes that it changes."""
+        return {key: self._storage.get(key) for key in self._changes.changes}, self._tree.before()
 
     def _context(
         self,
@@ -339,5 +348,5 @@ class Application:
 
     def _seal(self) -> None:
         root = self._tree.update(self._changes.changes)
-        self.app_hash = app_hash(root, self._log.root(), self._log.size)
+        self._sealed = app_hash(root, self._log.root(), self._log.size)
         self._phase = _Phase.FINALIZED

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 
 from fondaco.core.messages import message
+from fondaco.errors import LedgerError
 from fondaco.ledger.log import merkle_root
 from fondaco.ledger.wire import (
     delimited,
@@ -200,6 +201,28 @@ class Validator:
 def validators_hash(validators: tuple[Validator, ...]) -> bytes:
     """ValidatorSet.Hash: over SimpleValidator{pub_key, voting_power} in the set's order."""
     return merkle_root([field_message(1, field_bytes(1, v.key)) + field_varint(2, v.power) for v in validators])
+
+
+def ordered(validators: tuple[Validator, ...]) -> tuple[Validator, ...]:
+    """A validator set's order: the most power first, then by address (CometBFT, ValidatorsByVotingPower)."""
+    return tuple(sorted(validators, key=lambda one: (-one.power, one.address)))
+
+
+def updated(validators: tuple[Validator, ...], updates: tuple[tuple[bytes, int], ...]) -> tuple[Validator, ...]:
+    """The set after changes of (raw key, new power); power 0 removes a validator.
+
+    Raises:
+        LedgerError: nobody would be left, or one that is not there would go: CometBFT would halt on it.
+    """
+    powers = {one.key: one.power for one in validators}
+    for key, power in updates:
+        if power < 0 or (not power and key not in powers):
+            raise LedgerError("a change of validators that cannot be", remedy="report this: a contract let it through")
+        powers[key] = power
+    left = tuple(Validator(key=key, power=power) for key, power in powers.items() if power)
+    if not left:
+        raise LedgerError("a change would leave no validator", remedy="report this: a contract let it through")
+    return ordered(left)
 
 
 def data_hash(txs: tuple[bytes, ...]) -> bytes:

@@ -22,6 +22,7 @@ from fondaco.ledger.blocks import (
     Header,
     Validator,
     app_hash,
+    ordered,
     validators_hash,
     vote_bytes,
 )
@@ -59,8 +60,8 @@ def trust_genesis(genesis: Genesis) -> Trusted:
         height=0,
         time=genesis.time,
         header_hash=b"",
-        validators=genesis.validators,
-        next_validators_hash=validators_hash(genesis.validators),
+        validators=ordered(genesis.validators),
+        next_validators_hash=validators_hash(ordered(genesis.validators)),
     )
 
 
@@ -104,7 +105,9 @@ def verify_header(trusted: Trusted, header: Header, commit: Commit, validators: 
     Raises:
         ProofError: checks `header-chain`, `validators` and `commit-signature`.
     """
-    if header.chain != trusted.chain or header.height <= trusted.height or header.time <= trusted.time:
+    first = header.height == 1 and header.time == trusted.time  # CometBFT gives the first block the genesis' time
+    later = header.height > trusted.height and (header.time > trusted.time or first)
+    if header.chain != trusted.chain or not later:
         raise _refuse("header-chain", "the header is not a later one of this chain", height=header.height)
     if not abs(header.time) < MAX_SIZE or not 0 <= header.height < MAX_SIZE:
         raise _refuse("header-chain", "a number of the header is out of range")

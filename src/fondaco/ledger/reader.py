@@ -1,7 +1,7 @@
 """Reading a ledger that this node has verified, whoever makes its blocks: the part both drivers share.
 
 Proofs are made at the newest header, which carries the app hash of the block before it (CometBFT's rule). The nodes
-and values that the newest block overwrote are therefore kept in memory for one block. Trusts its own storage; leaks
+and values that the newest blocks overwrote are therefore kept in memory for a few blocks. Trusts its own storage; leaks
 to whoever asks what is on the ledger, which every institution of the consortium may read.
 """
 
@@ -11,11 +11,12 @@ import contextlib
 import dataclasses
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fondaco.core.codec import Value, decode, encode
-from fondaco.core.messages import from_bytes, to_bytes
+from fondaco.core.messages import from_bytes, message, to_bytes
 from fondaco.errors import DeadlineExceeded, LedgerError
 from fondaco.ledger.application import APP_VERSION, Application, Registry, TxResult
 from fondaco.ledger.blocks import (
@@ -28,8 +29,11 @@ from fondaco.ledger.blocks import (
     Block,
     Commit,
     Header,
+    Validator,
     data_hash,
+    ordered,
     results_hash,
+    updated,
     validators_hash,
 )
 from fondaco.ledger.genesis import Genesis
@@ -51,28 +55,62 @@ class Status:
     says: str
 
 
+@message("ledger.validators-from/1")
+class ValidatorsFrom:
+    """The validators from a height on, until the next such record."""
+
+    start: int
+    validators: tuple[Validator, ...]
+
+
+@message("ledger.validator-schedule/1")
+class ValidatorSchedule:
+    """Every set of validators that the chain had, in order of height."""
+
+    sets: tuple[ValidatorsFrom, ...]
+
+
+_LAYERS = 16
 SAYS = "tamper-evident, not Byzantine fault tolerant: one validator makes the blocks"
 
 
-class _Before:
-    """The committed state as it was before the newest block: what that block overwrote, and the rest as it is."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Overwritten:
+    """What one block overwrote: the log's size before it, and the values and tree nodes that stood there."""
 
-    def __init__(self, storage: Storage, app: Application) -> None:
+    height: int
+    log_size: int
+    values: dict[bytes, bytes | None]
+    nodes: dict[bytes, bytes | None]
+
+
+class _Past:
+    """The committed state as it was before the newest blocks: what the first of them to do so overwrote."""
+
+    def __init__(self, storage: Storage, layers: list[_Overwritten]) -> None:
         self._storage = storage
-        self._values = {key: storage.get(key) for key in app.changed_keys}
-        self._nodes = app.tree.before()
+        self._layers = layers
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key then."""
-        return self._values[key] if key in self._values else self._storage.get(key)
+        for layer in self._layers:
+            if key in layer.values:
+                return layer.values[key]
+        return self._storage.get(key)
 
     def get_node(self, place: bytes) -> bytes | None:
         """The tree node at a place then."""
-        return self._nodes[place] if place in self._nodes else self._storage.get_node(place)
+        for layer in self._layers:
+            if place in layer.nodes:
+                return layer.nodes[place]
+        return self._storage.get_node(place)
 
 
 class Ledger:
     """The state, blocks and proofs of one chain, as of its last committed block. Safe from any thread."""
+
+    says = SAYS
+    validators_change = False  # whether the contracts' changes of validators come into force (two blocks later)
 
     def __init__(self, folder: Path | None, genesis: Genesis, registry: Registry) -> None:
         genesis.check()
@@ -81,11 +119,12 @@ class Ledger:
         self._grown = threading.Condition(self.lock)
         self._watchers: list[Callable[[int], None]] = []
         self._storage = Storage(None if folder is None else folder / "ledger.sqlite")
-        self._before: tuple[_Before, int] | None = None
+        self._layers: deque[_Overwritten] = deque(maxlen=_LAYERS)
         with contextlib.ExitStack() as undo:
             undo.callback(self._storage.close)
             self._app = Application(self._storage, registry)
             self._start()
+            self._schedule = self._load_schedule()
             self._tip = self._load_tip()
             undo.pop_all()
 
@@ -108,22 +147,32 @@ class Ledger:
         self._codes = tuple(result.code for result in read_results(found[1]))
         return from_bytes(Block, found[0], limit=MAX_WIRE_BYTES)
 
+    def _load_schedule(self) -> list[tuple[int, tuple[Validator, ...]]]:
+        found = self._storage.meta("validators")
+        if found is None:
+            return [(1, ordered(self.genesis.validators))]
+        sets = from_bytes(ValidatorSchedule, found, limit=MAX_WIRE_BYTES).sets
+        return [(one.start, one.validators) for one in sets]
+
+    def validators_at(self, height: int) -> tuple[Validator, ...]:
+        """The validators that sign a block of this height, in CometBFT's order; known two blocks ahead."""
+        return next(found for start, found in reversed(self._schedule) if start <= max(height, 1))
+
     # -- what the next block must look like -------------------------------------------------------------------
 
     def _next_header(self, time: int, txs: tuple[bytes, ...], proposer: bytes) -> Header:
-        tip = self._tip
-        validators = validators_hash(self.genesis.validators)
+        tip, height = self._tip, self._app.height + 1
         return Header(
             block_version=BLOCK_PROTOCOL,
             app_version=APP_VERSION,
             chain=self.genesis.chain,
-            height=self._app.height + 1,
+            height=height,
             time=time,
             last_block=NO_BLOCK if tip is None else tip.commit.block,
             last_commit_hash=self._last_commit().hash,
             data_hash=data_hash(txs),
-            validators_hash=validators,
-            next_validators_hash=validators,
+            validators_hash=validators_hash(self.validators_at(height)),
+            next_validators_hash=validators_hash(self.validators_at(height + 1)),
             consensus_hash=CONSENSUS_HASH,
             app_hash=self._app.app_hash,
             last_results_hash=results_hash(self._codes) if tip is not None else EMPTY_HASH,
@@ -136,23 +185,43 @@ class Ledger:
 
     def _commit_block(self, block: Block) -> list[TxResult]:
         """Execute and persist a block that was checked; on any failure the ledger is as it was."""
+        height = block.header.height
         with contextlib.ExitStack() as undo:
             undo.callback(self._app.roll_back)
-            size = self._app.log_size
-            results, _app_hash = self._app.finalize_block(block.header.height, block.header.time, list(block.txs))
+            results, _app_hash = self._app.finalize_block(height, block.header.time, list(block.txs))
             data, written = to_bytes(block), write_results(results)
-            before = _Before(self._storage, self._app)
-
-            def also(db: sqlite3.Connection) -> None:
-                db.execute("INSERT INTO block VALUES (?, ?, ?)", (block.header.height, data, written))
-
-            self._app.commit(also)
+            self._persist(
+                height, lambda db: db.execute("INSERT INTO block VALUES (?, ?, ?)", (height, data, written))
+            )
             undo.pop_all()
-        self._before = (before, size)
         self._tip = block
         self._codes = tuple(result.code for result in results)
         self._grown.notify_all()
         return results
+
+    def _persist(self, height: int, also: Callable[[sqlite3.Connection], object]) -> None:
+        """Commit the finalised block with what the driver adds; keep what it overwrote, for proofs of before."""
+        values, nodes = self._app.overwritten()
+        layer = _Overwritten(height, self._app.log_size, values, nodes)
+        schedule = self._next_schedule(height)
+
+        def work(db: sqlite3.Connection) -> None:
+            if schedule is not self._schedule:
+                sets = tuple(ValidatorsFrom(start=start, validators=found) for start, found in schedule)
+                data = to_bytes(ValidatorSchedule(sets=sets))
+                db.execute("INSERT OR REPLACE INTO meta VALUES ('validators', ?)", (data,))
+            also(db)
+
+        self._app.commit(work)
+        self._schedule = schedule
+        self._layers.append(layer)
+
+    def _next_schedule(self, height: int) -> list[tuple[int, tuple[Validator, ...]]]:
+        updates = self._app.validator_updates
+        if not updates or not self.validators_change:
+            return self._schedule
+        changed = updated(self.validators_at(height + 1), updates)
+        return [*self._schedule, (height + 2, changed)]
 
     def _announce(self, height: int) -> None:
         for watcher in tuple(self._watchers):
@@ -173,7 +242,8 @@ class Ledger:
         """Where the ledger is."""
         with self.lock:
             time = self.genesis.time if self._tip is None else self._tip.header.time
-            return Status(self.genesis.chain, self._app.height, time, self._app.app_hash, self._app.log_size, SAYS)
+            at = self._app
+            return Status(self.genesis.chain, at.height, time, at.app_hash, at.log_size, self.says)
 
     def query(self, path: str, data: dict[str, Value] | None = None) -> Value:
         """Answer a read from committed state."""
@@ -201,7 +271,7 @@ class Ledger:
         size = 0
         for height in range(max(start, 1), min(start + limit, self._app.height + 1)):
             data = self.block(height)
-            if data is None or (found and size + len(data) > most_bytes):
+            if not data or (found and size + len(data) > most_bytes):
                 break
             found.append(data)
             size += len(data)
@@ -237,21 +307,22 @@ class Ledger:
         with self.lock:
             return self._tip is not None and self._tip.header.app_hash == self._app.app_hash
 
-    def _provable_parts(self) -> tuple[Header, Commit, Storage | _Before, Tree, Log]:
+    def _provable_parts(self) -> tuple[Header, Commit, Storage | _Past, Tree, Log]:
         """The newest header, and the state and the log that its app hash is made of."""
         if self._tip is None:
             raise LedgerError("there is no block yet", remedy="ask again after the next block")
         header, commit = self._tip.header, self._tip.commit
         if self.provable():
             return header, commit, self._storage, self._app.tree, self._app.log
-        if self._before is None:
+        layers = [layer for layer in self._layers if layer.height >= header.height]
+        if len(layers) != self._app.height - header.height + 1:
             raise LedgerError(
                 "the present state is in no header yet",
                 remedy="ask again after the next block",
                 height=self.height,
             )
-        before, size = self._before
-        return header, commit, before, Tree(before), Log(self._storage, size)
+        past = _Past(self._storage, layers)
+        return header, commit, past, Tree(past), Log(self._storage, layers[0].log_size)
 
     def wait_provable(self, seconds: float) -> None:
         """Until what is committed now can be proven: its app hash, or a later one, is in a header.
@@ -279,7 +350,7 @@ class Ledger:
             return Anchor(
                 header=header,
                 commit=commit,
-                validators=self.genesis.validators,
+                validators=self.validators_at(header.height),
                 state_root=tree.root(),
                 log_root=log.root(),
                 log_size=log.size,
