@@ -190,9 +190,7 @@ class Ledger:
             undo.callback(self._app.roll_back)
             results, _app_hash = self._app.finalize_block(height, block.header.time, list(block.txs))
             data, written = to_bytes(block), write_results(results)
-            self._persist(
-                height, lambda db: db.execute("INSERT INTO block VALUES (?, ?, ?)", (height, data, written))
-            )
+            self._persist(height, lambda db: db.execute("INSERT INTO block VALUES (?, ?, ?)", (height, data, written)))
             undo.pop_all()
         self._tip = block
         self._codes = tuple(result.code for result in results)

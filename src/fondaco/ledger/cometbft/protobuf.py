@@ -83,9 +83,7 @@ def nested(number: int, shape: type, *, many: bool = False) -> Any:
 def shape(cls: type[T]) -> type[T]:
     """Make a class a protobuf message: every field is declared by one of the functions above."""
     made = dataclasses.dataclass(frozen=True, slots=True, kw_only=True)(cls)
-    _SHAPES[made] = [
-        (field.name, typing.cast(_Field, field.metadata["proto"])) for field in dataclasses.fields(made)
-    ]  # type: ignore[arg-type]
+    _SHAPES[made] = [(field.name, typing.cast("_Field", field.metadata["proto"])) for field in dataclasses.fields(made)]  # type: ignore[arg-type]
     return made
 
 
