@@ -305,6 +305,10 @@ class Ledger:
         with self.lock:
             return self._tip is not None and self._tip.header.app_hash == self._app.app_hash
 
+    def _proven_from(self) -> int:
+        """The height of the newest header that is here: it proves the state of the block before."""
+        return 0 if self._tip is None else self._tip.header.height
+
     def _provable_parts(self) -> tuple[Header, Commit, Storage | _Past, Tree, Log]:
         """The newest header, and the state and the log that its app hash is made of."""
         if self._tip is None:
@@ -330,7 +334,7 @@ class Ledger:
         """
         with self._grown:
             now = self._app.height
-            if not self._grown.wait_for(lambda: self.provable() or self._app.height > now, seconds):
+            if not self._grown.wait_for(lambda: self.provable() or self._proven_from() > now, seconds):
                 raise DeadlineExceeded(
                     "the header that proves the present state did not come in time",
                     remedy="check the link to the validator",

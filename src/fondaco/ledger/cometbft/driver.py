@@ -137,6 +137,8 @@ class CometLedger(Ledger):
             BadTransaction, KeyMaterialError: no block may hold it.
             LedgerFull: too much waits.
         """
+        if self._stopping or self.failed is not None:
+            raise self.failed or LedgerError("the ledger is stopping", remedy="start the node again")
         checked = self._app.check_tx(tx)
         if self._backlog.full() or len(self._pending) >= self._backlog.limit:
             raise LedgerFull(f"{len(self._backlog)} transactions wait", remedy="submit again later")

@@ -149,7 +149,7 @@ class Supervisor:
 
 
 def text_of(line: bytes) -> tuple[str, str] | None:
-    """Level and words of a line that CometBFT wrote; level "" for a line that is no JSON (a panic), None for nothing."""
+    """Level and words of a line that CometBFT wrote; level "" when it is no JSON (a panic), None for nothing."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
