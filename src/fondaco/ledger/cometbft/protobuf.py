@@ -11,7 +11,6 @@ Source: "Protocol Buffers, Encoding" (proto3). Trusts nothing that it reads; lea
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Callable
 from typing import Any, TypeVar, dataclass_transform
 
@@ -83,11 +82,15 @@ def nested(number: int, shape: type, *, many: bool = False) -> Any:
 def shape(cls: type[T]) -> type[T]:
     """Make a class a protobuf message: every field is declared by one of the functions above."""
     made = dataclasses.dataclass(frozen=True, slots=True, kw_only=True)(cls)
-    _SHAPES[made] = [(field.name, typing.cast("_Field", field.metadata["proto"])) for field in dataclasses.fields(made)]  # type: ignore[arg-type]
+    declared = dataclasses.fields(made)  # type: ignore[arg-type]
+    fields: list[tuple[str, _Field]] = [(field.name, field.metadata["proto"]) for field in declared]
+    _SHAPES[made] = fields
+    _KNOWN[made] = {field.number: (name, field) for name, field in fields}
     return made
 
 
 _SHAPES: dict[type, list[tuple[str, _Field]]] = {}
+_KNOWN: dict[type, dict[int, tuple[str, _Field]]] = {}
 
 
 # -- reading ------------------------------------------------------------------------------------------------------
@@ -167,7 +170,7 @@ def decode(cls: type[T], data: bytes, *, where: str = "") -> T:
         CodecError: anything that Go's encoder would not have written for this message.
     """
     where = f"{where}.{cls.__name__}" if where else cls.__name__
-    known = {field.number: (name, field) for name, field in _SHAPES[cls]}
+    known = _KNOWN[cls]
     found: dict[str, Any] = {}
     at = last = 0
     while at < len(data):
