@@ -36,6 +36,9 @@ class DictStore:
     def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter(sorted((k, v) for k, v in self.data.items() if k.startswith(prefix)))
 
+    def span(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter(sorted((k, v) for k, v in self.data.items() if start <= k < stop))
+
 
 class Org:
     """An organisation with its keys."""

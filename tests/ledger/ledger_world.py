@@ -15,6 +15,8 @@ from fondaco.ledger.blocks import Validator
 from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.ledger.contracts import registry as contracts
 from fondaco.ledger.contracts.catalog.messages import Publish, Rule, Terms
+from fondaco.ledger.contracts.governance.messages import Upgrade
+from fondaco.ledger.contracts.governance.parameters import FIRST
 from fondaco.ledger.contracts.grants.handlers import grant_id
 from fondaco.ledger.contracts.grants.messages import Item, RequestUse, Review, RevokeGrant
 from fondaco.ledger.contracts.identity.messages import NodeSpec, OrganisationSpec, UserSpec
@@ -94,9 +96,20 @@ class Counter:
             ctx.store.set(b"counter/" + name.encode(), int(str(amount)).to_bytes(16, "big"))
             ctx.emit("counter", "begun", name=name)
 
-    def end_block(self, ctx: Context) -> tuple[tuple[bytes, int], ...]:
-        """Nothing is due."""
-        return ()
+    def end_block(self, ctx: Context) -> None:
+        """Nothing is ever due."""
+
+    def rules(self, store: ReadStore, height: int) -> Upgrade:
+        """The first rules, always."""
+        return FIRST
+
+    def quota(self, store: ReadStore, key: bytes) -> tuple[str, int]:
+        """One quota for all, that nobody reaches."""
+        return "", 1 << 30
+
+    def waiting(self, store: ReadStore) -> tuple[int | None, int | None]:
+        """Nothing waits."""
+        return None, None
 
     def query(self, store: ReadStore, path: str, data: dict[str, Value]) -> Value:
         """All counters."""

@@ -293,7 +293,7 @@ def test_a_block_given_again_before_its_commit_is_executed_again(ledger: CometLe
     assert ledger.query("all") == {"counter/first": 1}
     assert ledger.execute(finalize(ledger, tx)) == first
     ledger.persist()
-    assert ledger.info() == (1, first[1])
+    assert ledger.info() == (1, first.app_hash)
     assert ledger.query("all") == {"counter/first": 1, "counter/n": 7}
 
 

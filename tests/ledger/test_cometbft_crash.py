@@ -82,7 +82,7 @@ def whole(ledger: CometLedger, count: int) -> None:
     assert ledger.submit(adding("after", 1, expires=ledger.height + 500)).result(SECONDS).result.code == 0
     ledger.wait_provable(SECONDS)
     assert ledger.query("all") == {"counter/first": 1, "counter/n": count, "counter/after": 1}
-    follower = FollowerLedger(None, counter_genesis(), Counter(), validators_change=True)
+    follower = FollowerLedger(None, counter_genesis(), Counter())
     for data in ledger.blocks(1, 10_000, 1 << 30):
         follower.apply(data)
     assert follower.height == ledger._tip.header.height  # type: ignore[union-attr]

@@ -184,7 +184,7 @@ def test_when_too_much_waits_the_sender_is_told(ledger: Either, name: str, monke
 def test_a_follower_computes_the_same(ledger: Either, name: str) -> None:
     ledger.submit(add(ledger, name, 1)).result(SECONDS)
     ledger.wait_provable(SECONDS)
-    follower = FollowerLedger(None, counter_genesis(), Counter(), validators_change=ledger.validators_change)
+    follower = FollowerLedger(None, counter_genesis(), Counter())
     for data in ledger.blocks(1, 10_000, 1 << 30):
         follower.apply(data)
     assert counted(ledger, name) == 1

@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fondaco.core.codec import Value, decode, encode
-from fondaco.core.messages import from_bytes, message, to_bytes
+from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import DeadlineExceeded, LedgerError
-from fondaco.ledger.application import APP_VERSION, Application, Registry, TxResult
+from fondaco.ledger.application import Application, Finalized, Registry, TxResult
 from fondaco.ledger.blocks import (
     BLOCK_PROTOCOL,
     CONSENSUS_HASH,
@@ -30,6 +30,7 @@ from fondaco.ledger.blocks import (
     Commit,
     Header,
     Validator,
+    ValidatorSet,
     data_hash,
     ordered,
     results_hash,
@@ -37,7 +38,7 @@ from fondaco.ledger.blocks import (
     validators_hash,
 )
 from fondaco.ledger.genesis import Genesis
-from fondaco.ledger.light import Anchor, Proof
+from fondaco.ledger.light import Anchor, Link, Proof, carries
 from fondaco.ledger.log import EventProof, Log, LogExtension
 from fondaco.ledger.state import Tree
 from fondaco.ledger.storage import Storage
@@ -55,21 +56,7 @@ class Status:
     says: str
 
 
-@message("ledger.validators-from/1")
-class ValidatorsFrom:
-    """The validators from a height on, until the next such record."""
-
-    start: int
-    validators: tuple[Validator, ...]
-
-
-@message("ledger.validator-schedule/1")
-class ValidatorSchedule:
-    """Every set of validators that the chain had, in order of height."""
-
-    sets: tuple[ValidatorsFrom, ...]
-
-
+SETS = "validators/"  # names of the stored sets: the height from which they sign
 _LAYERS = 16
 SAYS = "tamper-evident, not Byzantine fault tolerant: one validator makes the blocks"
 
@@ -110,7 +97,6 @@ class Ledger:
     """The state, blocks and proofs of one chain, as of its last committed block. Safe from any thread."""
 
     says = SAYS
-    validators_change = False  # whether the contracts' changes of validators come into force (two blocks later)
 
     def __init__(self, folder: Path | None, genesis: Genesis, registry: Registry) -> None:
         genesis.check()
@@ -124,8 +110,8 @@ class Ledger:
             undo.callback(self._storage.close)
             self._app = Application(self._storage, registry)
             self._start()
-            self._schedule = self._load_schedule()
             self._tip = self._load_tip()
+            self._sets = self._load_sets()
             undo.pop_all()
 
     def _start(self) -> None:
@@ -137,7 +123,9 @@ class Ledger:
             def pin(db: sqlite3.Connection) -> None:
                 db.execute("INSERT INTO meta VALUES ('genesis', ?)", (self.genesis.hash,))
 
-            self._app.init_chain(self.genesis.chain, self.genesis.time, self.genesis.state, pin)
+            self._app.init_chain(
+                self.genesis.chain, self.genesis.time, self.genesis.state, pin, validators=self.genesis.validators
+            )
 
     def _load_tip(self) -> Block | None:
         found = self._storage.block(self._app.height)
@@ -147,24 +135,63 @@ class Ledger:
         self._codes = tuple(result.code for result in read_results(found[1]))
         return from_bytes(Block, found[0], limit=MAX_WIRE_BYTES)
 
-    def _load_schedule(self) -> list[tuple[int, tuple[Validator, ...]]]:
-        found = self._storage.meta("validators")
-        if found is None:
-            return [(1, ordered(self.genesis.validators))]
-        sets = from_bytes(ValidatorSchedule, found, limit=MAX_WIRE_BYTES).sets
-        return [(one.start, one.validators) for one in sets]
+    # -- who signs --------------------------------------------------------------------------------------------
+
+    def _load_sets(self) -> list[tuple[int, tuple[Validator, ...]]]:
+        later = self._storage.metas(SETS)
+        return [
+            (1, ordered(self.genesis.validators)),
+            *((int(height), from_bytes(ValidatorSet, data).validators) for height, data in later),
+        ]
 
     def validators_at(self, height: int) -> tuple[Validator, ...]:
-        """The validators that sign a block of this height, in CometBFT's order; known two blocks ahead."""
-        return next(found for start, found in reversed(self._schedule) if start <= max(height, 1))
+        """The validators that sign a height, in their order; known up to two heights after the last block."""
+        return next(known for since, known in reversed(self._sets) if since <= max(height, 1))
+
+    def _next_sets(self, height: int, done: Finalized) -> tuple[int, tuple[Validator, ...]] | None:
+        """The set that a block's updates make, and the first height that it signs: the one after the next."""
+        if not done.validator_updates:
+            return None
+        updates = (Validator(key=update.key, power=update.power) for update in done.validator_updates)
+        return height + 2, updated(self.validators_at(height + 1), updates)
+
+    def set_changes(self, height: int) -> tuple[int, ...]:
+        """The heights up to `height` that a new validator set is the first to sign."""
+        return tuple(since for since, _known in self._sets[1:] if since <= height)
+
+    def links(self, height: int) -> tuple[Link, ...]:
+        """The headers by which one who trusts the genesis gets to a header, each trusted because of the one before.
+
+        None as long as more than a third of the genesis' power signed; then the headers where the set changed.
+
+        Raises:
+            LedgerError: a header that is needed is not here.
+        """
+        trusted, found = self._sets[0][1], list[Link]()
+        for since, known in (pair for pair in self._sets[1:] if pair[0] <= height):
+            if carries(trusted, self._link(height).commit):
+                break
+            for at in (since - 1, since):
+                if at > (found[-1].header.height if found else 0) and at < height:
+                    found.append(self._link(at))
+            trusted = known
+        return tuple(found)
+
+    def _link(self, height: int) -> Link:
+        found = self.block(height)
+        if found is None:
+            raise LedgerError(f"block {height} is not here", remedy="ask a node that has the whole chain")
+        block = from_bytes(Block, found, limit=MAX_WIRE_BYTES)
+        return Link(header=block.header, commit=block.commit, validators=self.validators_at(height))
 
     # -- what the next block must look like -------------------------------------------------------------------
 
     def _next_header(self, time: int, txs: tuple[bytes, ...], proposer: bytes) -> Header:
-        tip, height = self._tip, self._app.height + 1
+        tip = self._tip
+        height = self._app.height + 1
         return Header(
             block_version=BLOCK_PROTOCOL,
-            app_version=APP_VERSION,
+            app_version=self._app.version(height),
             chain=self.genesis.chain,
             height=height,
             time=time,
@@ -183,43 +210,38 @@ class Ledger:
     def _last_commit(self) -> Commit:
         return NO_COMMIT if self._tip is None else self._tip.commit
 
-    def _commit_block(self, block: Block) -> list[TxResult]:
+    def _commit_block(self, block: Block) -> tuple[TxResult, ...]:
         """Execute and persist a block that was checked; on any failure the ledger is as it was."""
         height = block.header.height
         with contextlib.ExitStack() as undo:
             undo.callback(self._app.roll_back)
-            results, _app_hash = self._app.finalize_block(height, block.header.time, list(block.txs))
-            data, written = to_bytes(block), write_results(results)
-            self._persist(height, lambda db: db.execute("INSERT INTO block VALUES (?, ?, ?)", (height, data, written)))
+            done = self._app.finalize_block(height, block.header.time, list(block.txs))
+            data, written = to_bytes(block), write_results(done.results)
+            self._persist(
+                height, done, lambda db: db.execute("INSERT INTO block VALUES (?, ?, ?)", (height, data, written))
+            )
             undo.pop_all()
         self._tip = block
-        self._codes = tuple(result.code for result in results)
+        self._codes = tuple(result.code for result in done.results)
         self._grown.notify_all()
-        return results
+        return done.results
 
-    def _persist(self, height: int, also: Callable[[sqlite3.Connection], object]) -> None:
+    def _persist(self, height: int, done: Finalized, also: Callable[[sqlite3.Connection], object]) -> None:
         """Commit the finalised block with what the driver adds; keep what it overwrote, for proofs of before."""
         values, nodes = self._app.overwritten()
         layer = _Overwritten(height, self._app.log_size, values, nodes)
-        schedule = self._next_schedule(height)
+        changed = self._next_sets(height, done)
 
         def work(db: sqlite3.Connection) -> None:
-            if schedule is not self._schedule:
-                sets = tuple(ValidatorsFrom(start=start, validators=found) for start, found in schedule)
-                data = to_bytes(ValidatorSchedule(sets=sets))
-                db.execute("INSERT OR REPLACE INTO meta VALUES ('validators', ?)", (data,))
+            if changed is not None:
+                chosen = to_bytes(ValidatorSet(validators=changed[1]))
+                db.execute("INSERT INTO meta VALUES (?, ?)", (f"{SETS}{changed[0]:020}", chosen))
             also(db)
 
         self._app.commit(work)
-        self._schedule = schedule
+        if changed is not None:
+            self._sets.append(changed)
         self._layers.append(layer)
-
-    def _next_schedule(self, height: int) -> list[tuple[int, tuple[Validator, ...]]]:
-        updates = self._app.validator_updates
-        if not updates or not self.validators_change:
-            return self._schedule
-        changed = updated(self.validators_at(height + 1), updates)
-        return [*self._schedule, (height + 2, changed)]
 
     def _announce(self, height: int) -> None:
         for watcher in tuple(self._watchers):
@@ -305,10 +327,6 @@ class Ledger:
         with self.lock:
             return self._tip is not None and self._tip.header.app_hash == self._app.app_hash
 
-    def _proven_from(self) -> int:
-        """The height of the newest header that is here: it proves the state of the block before."""
-        return 0 if self._tip is None else self._tip.header.height
-
     def _provable_parts(self) -> tuple[Header, Commit, Storage | _Past, Tree, Log]:
         """The newest header, and the state and the log that its app hash is made of."""
         if self._tip is None:
@@ -325,6 +343,10 @@ class Ledger:
             )
         past = _Past(self._storage, layers)
         return header, commit, past, Tree(past), Log(self._storage, layers[0].log_size)
+
+    def _proven_from(self) -> int:
+        """The height of the newest header that is here: it proves the state of the block before."""
+        return 0 if self._tip is None else self._tip.header.height
 
     def wait_provable(self, seconds: float) -> None:
         """Until what is committed now can be proven: its app hash, or a later one, is in a header.
@@ -353,6 +375,7 @@ class Ledger:
                 header=header,
                 commit=commit,
                 validators=self.validators_at(header.height),
+                links=self.links(header.height),
                 state_root=tree.root(),
                 log_root=log.root(),
                 log_size=log.size,
@@ -397,7 +420,7 @@ class Ledger:
         self._storage.close()
 
 
-def write_results(results: list[TxResult]) -> bytes:
+def write_results(results: Sequence[TxResult]) -> bytes:
     """Results as canonical bytes."""
     return encode([[r.code, r.codespace, r.error, r.cause, r.remedy, list(r.events)] for r in results])
 

@@ -18,7 +18,7 @@ from fondaco.ledger.audit.format import (
     SignedHeader,
     TransactionProof,
 )
-from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, data_leaves, result_leaves
+from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, ValidatorSet, data_leaves, result_leaves
 from fondaco.ledger.log import merkle_path
 from fondaco.ledger.transactions import Transaction, open_transaction
 
@@ -61,8 +61,10 @@ def export(ledger: Ledger, secret: SecretKey, *, task: bytes | None = None) -> b
         exporter = secret.public.raw
         wanted = receipts.state_keys(receipts.Evidence(chosen, opened, {}), exporter)
         proof = ledger.prove(wanted, [event.number for event in chosen])
-        needed = {*heights, *(height + 1 for height in heights), tip}
-        headers = tuple(_signed(ledger, height) for height in sorted(needed))
+        changed = {at for since in ledger.set_changes(tip) for at in (since - 1, since)}
+        needed = sorted({*heights, *(height + 1 for height in heights), *changed, tip})
+        headers = tuple(_signed(ledger, height) for height in needed)
+        sets = dict.fromkeys(ledger.validators_at(height) for height in needed)
     evidence = receipts.Evidence(chosen, opened, {state.key: state.value for state in proof.states})
     grants = receipts.grants(evidence)
     body = to_bytes(
@@ -71,6 +73,7 @@ def export(ledger: Ledger, secret: SecretKey, *, task: bytes | None = None) -> b
             genesis=ledger.genesis,
             complete=task is None,
             headers=headers,
+            validators=tuple(ValidatorSet(validators=known) for known in sets),
             state_root=anchor.state_root,
             log_root=anchor.log_root,
             log_size=anchor.log_size,

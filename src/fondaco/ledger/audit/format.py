@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from fondaco.core.messages import from_bytes, message
 from fondaco.errors import CodecError, ProofError
-from fondaco.ledger.blocks import Commit, Header
+from fondaco.ledger.blocks import Commit, Header, ValidatorSet
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.log import EventProof
 from fondaco.ledger.state import StateProof
 
 DOMAIN = "audit-bundle"
-FORMAT = 1
+FORMAT = 2
 MAX_BUNDLE = 64 << 20
 
 
@@ -101,12 +101,16 @@ class Receipt:
 
 @message("audit.content/1")
 class Content:
-    """All that is exported. `complete`: every block, transaction and event below the last header is in it."""
+    """All that is exported. `complete`: every block, transaction and event below the last header is in it.
+
+    `validators` are the sets that signed the headers, each once, found by their hash.
+    """
 
     format: int
     genesis: Genesis
     complete: bool
     headers: tuple[SignedHeader, ...]
+    validators: tuple[ValidatorSet, ...]
     state_root: bytes
     log_root: bytes
     log_size: int

@@ -10,6 +10,7 @@ which a light verifier that sees both will tell.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -22,7 +23,7 @@ from pathlib import Path
 from fondaco.core.codec import Value
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import FondacoError, LedgerError
-from fondaco.ledger.application import BAD_CODE, MAX_TXS_BYTES, Registry, TxResult
+from fondaco.ledger.application import BAD_CODE, MAX_TXS_BYTES, Finalized, Registry
 from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, data_hash, ordered, validators_hash
 from fondaco.ledger.cometbft import abci, parts
 from fondaco.ledger.cometbft.backlog import Backlog
@@ -36,7 +37,7 @@ from fondaco.ledger.cometbft.snapshots import Restore, SnapshotShelf, chunks_of,
 from fondaco.ledger.embedded import Committed, LedgerFull
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import Trusted, trust_genesis, verify_header
-from fondaco.ledger.reader import Ledger, ValidatorSchedule, ValidatorsFrom, write_results
+from fondaco.ledger.reader import Ledger, write_results
 
 _log = logging.getLogger(__name__)
 FULL_CODE = 5
@@ -46,11 +47,18 @@ _SEAL_RETRY_SECONDS = 0.1
 SAYS = "Byzantine fault tolerant while more than two thirds of the validators' power is honest and linked"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Executed:
+    """A block that is executed and waits for its commit."""
+
+    txs: tuple[bytes, ...]
+    done: Finalized
+
+
 class CometLedger(Ledger):
     """A ledger whose blocks CometBFT orders."""
 
     says = SAYS
-    validators_change = True
 
     def __init__(
         self,
@@ -76,7 +84,7 @@ class CometLedger(Ledger):
         self.rpc = Rpc(address)
         self._sealing_rpc = Rpc(address)
         self._pending = Pending(self.rpc)
-        self._executed: tuple[list[bytes], list[TxResult]] = ([], [])
+        self._executed: _Executed | None = None
         self.failed: LedgerError | None = None
         self._stopping = False
         self._next_seal = self._storage.unsealed() or self._app.height + 1
@@ -126,6 +134,7 @@ class CometLedger(Ledger):
         with self.lock:
             self.failed = self.failed or fault
             self._grown.notify_all()
+        self.supervisor.give_up()
         self._pending.end(fault)
 
     # -- submitting -------------------------------------------------------------------------------------------
@@ -139,7 +148,7 @@ class CometLedger(Ledger):
         """
         if self._stopping or self.failed is not None:
             raise self.failed or LedgerError("the ledger is stopping", remedy="start the node again")
-        checked = self._app.check_tx(tx)
+        checked = self._app.sound(tx)
         if self._backlog.full() or len(self._pending) >= self._backlog.limit:
             raise LedgerFull(f"{len(self._backlog)} transactions wait", remedy="submit again later")
         return self._pending.add(checked.hash, tx, checked.body.expires)
@@ -177,7 +186,7 @@ class CometLedger(Ledger):
 
     def _check(self, tx: bytes, *, again: bool) -> tuple[int, str]:
         try:
-            key = self._app.check_tx(tx).hash
+            key = (self._app.sound(tx) if again else self._app.check_tx(tx)).hash
         except FondacoError as fault:
             key = hashlib.sha256(tx).digest()
             self._backlog.leave(key)
@@ -204,8 +213,12 @@ class CometLedger(Ledger):
         """Raise FondacoError unless the proposed block is sound."""
         self._app.process_proposal(txs)
 
-    def execute(self, request: abci.RequestFinalizeBlock) -> tuple[list[TxResult], bytes]:
-        """Execute a decided block; results and app hash."""
+    def version(self) -> int:
+        """The version of the next block's rules."""
+        return self._app.version(self._app.height + 1)
+
+    def execute(self, request: abci.RequestFinalizeBlock) -> Finalized:
+        """Execute a decided block."""
         with self.lock:
             if self.failed is not None:
                 raise self.failed
@@ -220,33 +233,31 @@ class CometLedger(Ledger):
             for lie in request.misbehavior:
                 address = lie.validator.address.hex() if lie.validator else ""
                 _log.warning("validator %s lied at height %d (kind %d)", address, lie.height, lie.type)
-            txs = list(request.txs)
-            results, app_hash = self._app.finalize_block(request.height, request.time, txs)
-            self._executed = (txs, results)
-            return results, app_hash
-
-    def updates(self) -> tuple[tuple[bytes, int], ...]:
-        """Changes of validators by the block executed last."""
-        return self._app.validator_updates
+            done = self._app.finalize_block(request.height, request.time, list(request.txs))
+            self._executed = _Executed(request.txs, done)
+            return done
 
     def persist(self) -> None:
         """Commit the executed block, with the blocks fetched meanwhile; then tell who waited for it."""
-        txs, results = self._executed
         with self.lock:
-            height = self._app.height + 1
-            written = write_results(results)
+            executed = self._executed
+            if executed is None:
+                raise LedgerError("nothing was finalised", remedy="call FinalizeBlock first")
+            height, done = self._app.height + 1, executed.done
+            written = write_results(done.results)
 
             def also(db: sqlite3.Connection) -> None:
                 db.execute("INSERT INTO block VALUES (?, x'', ?)", (height, written))
                 self._save_fetched(db)
 
-            self._persist(height, also)
+            self._persist(height, done, also)
+            self._executed = None
             self._fetched.clear()
             self._grown.notify_all()
             self._snapshot(height)
-        places = {hashlib.sha256(tx).digest(): index for index, tx in enumerate(txs)}
+        places = {hashlib.sha256(tx).digest(): index for index, tx in enumerate(executed.txs)}
         self._backlog.block(places)
-        self._pending.block(height, places, results)
+        self._pending.block(height, places, done.results)
         self._announce(height)
 
     def read(self, path: str, data: dict[str, Value]) -> tuple[Value, int]:
@@ -282,7 +293,7 @@ class CometLedger(Ledger):
             with self.lock:
                 result = restoring.install(self._storage)
                 self._app.roll_back()
-                self._schedule = self._load_schedule()
+                self._sets = self._load_sets()
                 self._layers.clear()
                 self._next_seal = self._app.height + 1
                 self._grown.notify_all()
@@ -292,13 +303,11 @@ class CometLedger(Ledger):
         busy = self._snapshotting is not None and self._snapshotting.is_alive()
         if height % self._snapshot_blocks or busy:
             return
-        sets = tuple(ValidatorsFrom(start=start, validators=found) for start, found in self._schedule)
-        schedule = to_bytes(ValidatorSchedule(sets=sets))
         view, size = read_view(self._file), self._app.log_size
 
         def write() -> None:
             try:
-                self._shelf.write(height, size, chunks_of(view, schedule))
+                self._shelf.write(height, size, chunks_of(view))
             except LedgerError as fault:  # the ledger goes on without this snapshot
                 _log.warning("no snapshot at height %d: %s", height, fault.cause)
             finally:

@@ -69,7 +69,7 @@ class Pending:
             self._work.notify()
         return future
 
-    def block(self, height: int, places: dict[bytes, int], results: list[TxResult]) -> None:
+    def block(self, height: int, places: dict[bytes, int], results: tuple[TxResult, ...]) -> None:
         """A block is durable: its transactions are done, and those that no later block may hold are over."""
         done: list[tuple[_Waiting, Committed]] = []
         with self._work:

@@ -77,6 +77,10 @@ class Supervisor:
             found = self._process
         return found.pid if found is not None and found.poll() is None else None
 
+    def give_up(self) -> None:
+        """Do not start it again when it ends: the application cannot go on."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """Ask it to stop, and end it when it does not."""
         self._stopping.set()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from fondaco.core.codec import Value, decode, encode
 from fondaco.errors import FondacoError, LedgerError
-from fondaco.ledger.application import APP_VERSION, TxResult
+from fondaco.ledger.application import Finalized
 from fondaco.ledger.cometbft import abci, parts
 
 NAME = "fondaco"
@@ -41,11 +41,11 @@ class Driver(Protocol):
     def accept(self, txs: list[bytes]) -> None:
         """Raise FondacoError unless the proposed block is sound."""
 
-    def execute(self, request: abci.RequestFinalizeBlock) -> tuple[list[TxResult], bytes]:
-        """Execute a decided block; results and app hash. `updates` then says which validators change."""
+    def version(self) -> int:
+        """The version of the next block's rules."""
 
-    def updates(self) -> tuple[tuple[bytes, int], ...]:
-        """Changes of validators by the block executed last."""
+    def execute(self, request: abci.RequestFinalizeBlock) -> Finalized:
+        """Execute a decided block."""
 
     def persist(self) -> None:
         """Commit the executed block."""
@@ -122,7 +122,7 @@ class Connection:
     def _info(self, _request: abci.RequestInfo) -> object:
         height, app_hash = self._driver.info()
         return abci.ResponseInfo(
-            data=NAME, app_version=APP_VERSION, last_block_height=height, last_block_app_hash=app_hash
+            data=NAME, app_version=self._driver.version(), last_block_height=height, last_block_app_hash=app_hash
         )
 
     def _init_chain(self, request: abci.RequestInitChain) -> object:
@@ -151,14 +151,17 @@ class Connection:
         return abci.ResponseProcessProposal(status=abci.ACCEPT)
 
     def _finalize(self, request: abci.RequestFinalizeBlock) -> object:
-        results, app_hash = self._driver.execute(request)
+        version = self._driver.version()
+        done = self._driver.execute(request)
+        changed = parts.VersionParams(app=done.next_version) if done.next_version != version else None
         return abci.ResponseFinalizeBlock(
-            tx_results=tuple(parts.ExecTxResult(code=result.code) for result in results),
+            tx_results=tuple(parts.ExecTxResult(code=result.code) for result in done.results),
             validator_updates=tuple(
-                parts.ValidatorUpdate(pub_key=parts.KeyOfValidator(ed25519=key), power=power)
-                for key, power in self._driver.updates()
+                parts.ValidatorUpdate(pub_key=parts.KeyOfValidator(ed25519=one.key), power=one.power)
+                for one in done.validator_updates
             ),
-            app_hash=app_hash,
+            consensus_param_updates=None if changed is None else parts.ConsensusParams(version=changed),
+            app_hash=done.app_hash,
         )
 
     def _commit(self, _request: abci.RequestCommit) -> object:

@@ -1,10 +1,10 @@
 """State sync: a snapshot of state and log in chunks, and a ledger restored from one, verified against the app hash.
 
-A snapshot holds every key with its value and every event, in order, and the schedule of validators. Chunks are
+A snapshot holds every key with its value and every event, in order, and the sets of validators. Chunks are
 canonical lists of at most about 1 MiB; the manifest names each by its SHA-256, and its own hash names the snapshot.
 Who restores believes none of it: chunks must match the manifest, keys and events must be in order, and the app hash
-computed from them must be the one that CometBFT's light client verified. The schedule alone is not under that hash:
-the next block's header names its validators' hash, and the ledger halts if it is another (driver.py).
+computed from them must be the one that CometBFT's light client verified. The sets alone are not under that hash: the
+next block's header names its validators' hash, and the ledger halts if it is another (driver.py).
 
 A snapshot is read through a connection of its own, as of one commit, while blocks go on. It leaks what is on the
 ledger, which every member may read. Blocks before it are not in it: a node that began from one has none of them.
@@ -23,7 +23,7 @@ from typing import TypeVar
 from fondaco.core.codec import Value, decode, encode
 from fondaco.core.messages import from_bytes, message, to_bytes
 from fondaco.errors import CodecError, FondacoError, LedgerError
-from fondaco.ledger.blocks import MAX_WIRE_BYTES, app_hash
+from fondaco.ledger.blocks import ValidatorSet, app_hash
 from fondaco.ledger.cometbft import parts
 from fondaco.ledger.cometbft.service import (
     CHUNK_REJECT,
@@ -33,7 +33,7 @@ from fondaco.ledger.cometbft.service import (
     SNAPSHOT_REJECT_FORMAT,
 )
 from fondaco.ledger.log import Log
-from fondaco.ledger.reader import ValidatorSchedule
+from fondaco.ledger.reader import SETS
 from fondaco.ledger.state import Tree
 from fondaco.ledger.storage import Storage
 
@@ -128,9 +128,10 @@ def read_view(path: Path) -> sqlite3.Connection:
     return view
 
 
-def chunks_of(view: sqlite3.Connection, schedule: bytes) -> Iterator[bytes]:
+def chunks_of(view: sqlite3.Connection) -> Iterator[bytes]:
     """The chunks of what a view shows."""
-    yield encode([_VALIDATORS, schedule])
+    sets = view.execute("SELECT name, value FROM meta WHERE substr(name, 1, ?) = ? ORDER BY name", (len(SETS), SETS))
+    yield from _grouped(_VALIDATORS, ([int(name[len(SETS) :]), bytes(value)] for name, value in sets))
     yield from _grouped(
         _KEYS, ([bytes(key), bytes(value)] for key, value in view.execute("SELECT * FROM kv ORDER BY key"))
     )
@@ -212,11 +213,11 @@ class Restore:
             db.execute(f"DELETE FROM {table}")
         tree, log = Tree(_Nothing()), Log(_Nothing(), 0)
         values: dict[bytes, bytes | None] = {}
-        schedule = b""
+        sets: list[tuple[str, bytes]] = []
         last = b""
         for kind, rows in self._sections():
-            if kind == _VALIDATORS and isinstance(rows, bytes):
-                schedule = rows
+            if kind == _VALIDATORS and isinstance(rows, list):
+                sets += [(f"{SETS}{height:020}", _checked(known)) for height, known in _pairs(rows, int)]
             elif kind == _KEYS and isinstance(rows, list):
                 for key, value in _pairs(rows, bytes):
                     if key <= last:
@@ -239,9 +240,8 @@ class Restore:
             "height": self._manifest.height.to_bytes(8, "big"),
             "log_size": log.size.to_bytes(8, "big"),
             "app_hash": found,
-            "validators": _checked(schedule),
         }
-        db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
+        db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", [*meta.items(), *sets])
 
     def _sections(self) -> Iterator[tuple[Value, Value]]:
         for index in range(len(self._manifest.chunks)):
@@ -281,10 +281,9 @@ def _pairs(rows: list[Value], first: type[_First]) -> Iterator[tuple[_First, byt
                 raise _Unsound("a row that is no pair", remedy=_REMEDY)
 
 
-def _checked(schedule: bytes) -> bytes:
-    """A schedule's bytes, if they are those of one with a set in it that counts from some height on."""
+def _checked(known: bytes) -> bytes:
+    """The bytes of a validator set, if they are those of one with somebody in it."""
     with contextlib.suppress(CodecError):
-        found = from_bytes(ValidatorSchedule, schedule, limit=MAX_WIRE_BYTES)
-        if found.sets and found.sets[0].start == 1 and all(one.validators for one in found.sets):
-            return schedule
-    raise _Unsound("the schedule of validators is none", remedy=_REMEDY)
+        if from_bytes(ValidatorSet, known).validators:
+            return known
+    raise _Unsound("a set of validators is none", remedy=_REMEDY)

@@ -135,6 +135,15 @@ def request(ctx: Context, msg: m.RequestUse) -> None:
                 break
 
 
+def close_item(ctx: Context, request_id: bytes, item: int, answer: str, reason: str) -> None:
+    """End a pending item without its reviewer; what was set aside for it goes back to who asked."""
+    record = _answered(_request(ctx.store, request_id), item, answer)
+    save(ctx.store, keys.request(record.id), record)
+    escrow = grant_id(record.id, item)
+    accounts.refund(ctx, escrow, accounts.held(ctx.store, escrow))
+    ctx.emit(CONTRACT, "item-closed", request=record.id, item=item, answer=answer, reason=reason)
+
+
 def _answered(record: m.Request, item: int, answer: str) -> m.Request:
     answers = (*record.answers[:item], answer, *record.answers[item + 1 :])
     return dataclasses.replace(record, answers=answers)
@@ -222,7 +231,8 @@ def review(ctx: Context, msg: m.Review) -> None:
     _issue(ctx, record, msg.item, msg.uses, msg.expires, "review")
 
 
-def _end(ctx: Context, found: m.Grant, status: str, reason: str) -> None:
+def end(ctx: Context, found: m.Grant, status: str, reason: str) -> None:
+    """End a grant; uses in escrow that no task has taken go back to the holder."""
     save(ctx.store, keys.grant(found.id), dataclasses.replace(found, status=status))
     accounts.refund(ctx, found.id, found.price * found.uses_left)
     ctx.emit(CONTRACT, status, grant=found.id, provider=found.provider, holder=found.holder, reason=reason)
@@ -237,7 +247,7 @@ def revoke(ctx: Context, msg: m.RevokeGrant) -> None:
         raise WrongStatus(f"the grant is {found.status}")
     if not is_text(msg.reason, MAX_REASON):
         raise Invalid("a reason is one short line")
-    _end(ctx, found, "revoked", msg.reason)
+    end(ctx, found, "revoked", msg.reason)
 
 
 def expire(ctx: Context, msg: m.Expire) -> None:
@@ -245,7 +255,7 @@ def expire(ctx: Context, msg: m.Expire) -> None:
     found = grant(ctx.store, msg.grant)
     if found.status != "active" or ctx.time < found.expires:
         raise WrongStatus("the grant has not expired, or has ended otherwise")
-    _end(ctx, found, "expired", "its time is over")
+    end(ctx, found, "expired", "its time is over")
 
 
 def withdraw_request(ctx: Context, msg: m.WithdrawRequest) -> None:

@@ -6,12 +6,13 @@ import dataclasses
 import hashlib
 
 from fondaco.ledger.contracts.catalog import handlers as catalog
+from fondaco.ledger.contracts.governance import parameters
 from fondaco.ledger.contracts.grants import handlers as grants
 from fondaco.ledger.contracts.grants.messages import Grant
 from fondaco.ledger.contracts.identity import authority
 from fondaco.ledger.contracts.kit import Context, derive, distinct, is_text, is_word, load, records, save
 from fondaco.ledger.contracts.points import accounts
-from fondaco.ledger.contracts.tasks import keys
+from fondaco.ledger.contracts.tasks import keys, services
 from fondaco.ledger.contracts.tasks import messages as m
 from fondaco.ledger.contracts.tasks.errors import Conflict, Denied, Invalid, Unknown, WrongStatus
 from fondaco.ledger.state import ReadStore
@@ -22,7 +23,6 @@ MAX_STEPS = 16
 MAX_MEMBERS = 16
 MAX_ATTEMPTS = 5
 MAX_SECONDS = 7 * 86400
-BASIS_POINTS = 10_000
 ENDED = ("settled", "abandoned", "expired")
 
 
@@ -56,6 +56,7 @@ def _check_step(ctx: Context, step: m.StepHead, msg: m.Propose, organisation: st
         raise Invalid("a step's id is 1 to 64 letters without a slash")
     if len(step.program) != 32 or not is_word(step.operation):
         raise Invalid("a step has a program hash of 32 bytes and an operation")
+    services.check_listed(ctx.store, step)
     if not 2 <= len(step.members) <= MAX_MEMBERS or not distinct(step.members) or not distinct(bringing):
         raise Invalid("a step has two or more members, each once")
     if any(name not in msg.parties for name in step.members) or any(b not in step.members for b in bringing):
@@ -146,6 +147,7 @@ def propose(ctx: Context, msg: m.Propose) -> None:
         since=ctx.height,
     )
     _check_grants(ctx, record, unused=True)
+    services.lock(ctx, record)
     ctx.store.set(keys.opened(ctx.height, record.id), b"")
     _save(ctx, record)
     ctx.emit(
@@ -306,10 +308,10 @@ def settle(ctx: Context, msg: m.Settle) -> None:
     record = task(ctx.store, msg.task)
     if record.status != "finished":
         raise WrongStatus(f"the task is {record.status}")
-    fee = accounts.read_number(ctx.store, keys.FEE)
+    fee = parameters.shares(ctx.store).coordinator
     for grant_id in used_grants(record):
         found = grants.grant(ctx.store, grant_id)
-        part = found.price * fee // BASIS_POINTS
+        part = found.price * fee // parameters.BASIS_POINTS
         accounts.release(ctx, grant_id, found.provider, found.price - part)
         accounts.release(ctx, grant_id, record.coordinator, part)
         ctx.emit(
@@ -327,11 +329,14 @@ def settle(ctx: Context, msg: m.Settle) -> None:
             cost=found.price,
             fee=part,
         )
+    services.pay(ctx, record)
     _save(ctx, dataclasses.replace(record, status="settled"))
     ctx.emit(CONTRACT, "settled", task=record.id)
 
 
-def _end(ctx: Context, record: m.Task, status: str) -> None:
+def end(ctx: Context, record: m.Task, status: str) -> None:
+    """End a task that was not finished: uses that were computed with are paid for, the others go back."""
+    services.close(ctx, record)
     if record.consumed:
         for grant_id in used_grants(record):
             found = grants.grant(ctx.store, grant_id)
@@ -352,7 +357,7 @@ def abandon(ctx: Context, msg: m.Abandon) -> None:
     user = authority.active_user(ctx.store, ctx.signers[0])
     if user is None or user.key != record.initiator_key:
         _coordinating(ctx, record)
-    _end(ctx, record, "abandoned")
+    end(ctx, record, "abandoned")
 
 
 def expire(ctx: Context, msg: m.ExpireTask) -> None:
@@ -366,7 +371,7 @@ def expire(ctx: Context, msg: m.ExpireTask) -> None:
     if record.status == "running":
         for step, party in missing_reports(ctx.store, record):
             ctx.emit(CONTRACT, "missing", task=record.id, party=party, step=step)
-    _end(ctx, record, "expired")
+    end(ctx, record, "expired")
 
 
 HANDLERS = (
