@@ -63,7 +63,7 @@ def propose(ctx: Context, msg: m.Propose) -> None:
         ),
         since=ctx.height,
         opens=opens,
-        closes=opens + now.voting,
+        closes=opens + now.voting - 1,
         votes={},
         status="open",
         decided=0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 BALANCES = b"points/balance/"
 ESCROWS = b"points/escrow/"
 SUPPLY = b"points/supply"
-FUND = "*fund"  # the consortium's own account; no organisation can have this name
+FUND = "@fund"  # the consortium's own account; no organisation can have this name
 
 
 def balance(organisation: str) -> bytes:
