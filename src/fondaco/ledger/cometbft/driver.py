@@ -16,7 +16,7 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -86,6 +86,7 @@ class CometLedger(Ledger):
         self._pending = Pending(self.rpc)
         self._executed: _Executed | None = None
         self.failed: LedgerError | None = None
+        self._on_failure: list[Callable[[LedgerError], object]] = []
         self._stopping = False
         self._next_seal = self._storage.unsealed() or self._app.height + 1
         self._sealer = threading.Thread(target=self._seal_blocks, name="sealing", daemon=True)
@@ -136,6 +137,12 @@ class CometLedger(Ledger):
             self._grown.notify_all()
         self.supervisor.give_up()
         self._pending.end(fault)
+        for tell in tuple(self._on_failure):
+            tell(fault)
+
+    def when_failed(self, tell: Callable[[LedgerError], object]) -> None:
+        """Call `tell` with the cause, from the thread that met it, when this ledger cannot go on."""
+        self._on_failure.append(tell)
 
     # -- submitting -------------------------------------------------------------------------------------------
 
