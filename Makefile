@@ -9,11 +9,12 @@ STAMPS := .stamps
 CHAIN := build/cometbft
 RUST := $(shell find crates Cargo.toml Cargo.lock -name target -prune -o -type f -print)
 
-.PHONY: help setup system chain demo test lint bench docs lock format
+.PHONY: help setup system chain demo test network-test lint bench docs lock format
 
 help:
 	@echo "make demo    four institutions on this machine, from import to audit"
 	@echo "make test    every test"
+	@echo "make network-test  four validators through every failure (a few minutes)"
 	@echo "make lint    every check of style, types and imports"
 	@echo "make bench   every benchmark; results in bench/results"
 	@echo "make chain   build the consensus engine of several validators (needs Go)"
@@ -77,6 +78,10 @@ format:
 
 docs: setup
 	$(BIN)/python tools/reference.py
+
+# Half an hour of failures, each followed by a check that nothing was lost; test has a short form.
+network-test: setup system chain
+	$(BIN)/pytest -p no:randomly -s tests/network/long_network.py
 
 bench: setup
 	@for one in bench/bench_*.py; do echo "== $$one"; $(BIN)/python $$one; done
