@@ -1,4 +1,4 @@
-"""The native kernel: batch hashing and the ledger's checks over Arrow's binary layout. ValueError for offsets or keys that do not fit."""
+"""The native kernel: batch hashing over Arrow's binary layout, and the ledger's checks. ValueError for what misfits."""
 
 def blake3_many(data: bytes, offsets: bytes) -> bytes:
     """BLAKE3 of each of n items; `offsets` holds n + 1 little-endian 64-bit integers. 32 * n bytes."""

@@ -143,7 +143,7 @@ def test_every_edge_case_is_judged_as_libsodium_judges_it() -> None:
 
 
 def test_the_published_edge_cases_are_judged_as_libsodium_judges_them() -> None:
-    """"Taming the many EdDSAs": implementations differ on these; ours may not differ from libsodium."""
+    """ "Taming the many EdDSAs": implementations differ on these; ours may not differ from libsodium."""
     listed = json.loads((Path(__file__).parent / "taming_eddsa.json").read_text())["cases"]
     cases = [(bytes.fromhex(key), bytes.fromhex(sig), bytes.fromhex(message)) for message, key, sig in listed]
     assert judged(cases) == [sodium(*case) for case in cases]

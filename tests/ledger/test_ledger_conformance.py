@@ -107,6 +107,7 @@ def test_a_forged_and_an_expired_and_a_far_transaction_are_refused(ledger: Eithe
     tx = add(ledger, name, 1)
     with pytest.raises(FondacoError):
         ledger.submit(tx[:-1] + bytes((tx[-1] ^ 1,)))
+    ledger.submit(add(ledger, name, 1)).result(SECONDS)
     for expires in (1, ledger.height + 5000):
         with pytest.raises(BadTransaction, match="expire"):
             ledger.submit(adding(name, 1, expires=expires))

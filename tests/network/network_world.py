@@ -365,9 +365,7 @@ class Network:
         self.genesis = Genesis(
             chain=CHAIN,
             time=time.time_ns(),
-            validators=tuple(
-                Validator(key=key(f"{name}/validator").public.raw, power=POWER) for name in names[:size]
-            ),
+            validators=tuple(Validator(key=key(f"{name}/validator").public.raw, power=POWER) for name in names[:size]),
             state=to_value(
                 registry.GenesisState(
                     organisations=tuple(organisation(name) for name in names),
@@ -424,7 +422,14 @@ class Network:
 
     def _publish(self) -> Publish:
         column = Column(
-            name="value", type="int64", unit="", classification="internal", nullable=False, minimum=0, maximum=9, scale=0
+            name="value",
+            type="int64",
+            unit="",
+            classification="internal",
+            nullable=False,
+            minimum=0,
+            maximum=9,
+            scale=0,
         )
         terms = Terms(
             operations=("mpc.statistics",), purposes=("study",), price=0, minimum_rows=1, minimum_count=1, rules=()

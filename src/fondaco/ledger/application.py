@@ -31,14 +31,13 @@ from fondaco.ledger.contracts.kit import VALIDATORS, Context, Event, ValidatorUp
 from fondaco.ledger.log import Log
 from fondaco.ledger.state import Overlay, ReadStore, Tree
 from fondaco.ledger.storage import Storage
-from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Transaction, open_transaction
+from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Transaction
+from fondaco.ledger.verified import Verified
 
 APP_VERSION = 1  # the newest rules that this software has; it keeps all older ones, for the heights they were made for
 MAX_TXS_BYTES = (2 << 20) - (64 << 10)  # a block of 2 MiB, less room for header and commit
 _REPLAY = b"replay/nonce/"
 _PRUNED = b"replay/pruned"
-_VERIFIED = 20_000
-_VERIFIED_BYTES = 4096  # a larger transaction is verified each time, so that memory is bounded
 _NANOS = 1_000_000_000
 BAD_CODE, UNSOUND_CODE = 1, 4
 
@@ -135,9 +134,10 @@ class Application:
         self._storage = storage
         self._registry = registry
         self._phase = _Phase.IDLE
-        self._verified: dict[bytes, Transaction] = {}
+        self._verified = Verified()
         self._admitting = threading.Lock()
         self._admitted: dict[str, int] = {}
+        self._quotas: dict[bytes, tuple[str, int]] = {}  # of the committed state, so until the next commit
         self._load()
 
     def _load(self) -> None:
@@ -212,13 +212,16 @@ class Application:
         Raises:
             BadTransaction, KeyMaterialError: it may not.
         """
-        tx = self._open(data)
+        tx = self._verified.open(data, self.chain)
         self._check_replay(tx, self._storage, self.height + 1)
         return tx
 
     def _count(self, tx: Transaction, counts: dict[str, int]) -> None:
         """Count a transaction for its organisation; QuotaExceeded if that is one too many."""
-        name, most = self._registry.quota(self._storage, tx.signers[0])
+        signer = tx.signers[0]
+        name, most = self._quotas.get(signer) or self._quotas.setdefault(
+            signer, self._registry.quota(self._storage, signer)
+        )
         if counts.get(name, 0) >= most:
             raise QuotaExceeded(
                 f"{name or 'unknown signers'} may have {most} transactions in a block",
@@ -229,6 +232,7 @@ class Application:
 
     def prepare_proposal(self, txs: list[bytes], limit: int = MAX_TXS_BYTES) -> list[bytes]:
         """The transactions, in order, that a block can hold; bad and doubled ones, and over quota, are left out."""
+        self.verify_together(txs)
         kept: list[bytes] = []
         size, seen, counts = 0, dict[bytes, None](), dict[str, int]()
         for data in txs:
@@ -258,11 +262,15 @@ class Application:
         """Raise LedgerError unless a proposed block is one that prepare_proposal could have made."""
         if sum(map(len, txs)) > MAX_TXS_BYTES:
             raise BadTransaction("the block is too large", remedy="propose a smaller block")
-        counts = dict[str, int]()
+        self.verify_together(txs)
+        seen, counts = dict[bytes, None](), dict[str, int]()
         for data in txs:
-            self._count(self.sound(data), counts)
-        if self.prepare_proposal(txs) != txs:
-            raise BadTransaction("the block holds a bad or doubled transaction", remedy="propose sound blocks")
+            tx = self.sound(data)
+            self._count(tx, counts)
+            key = self._replay_key(tx)
+            if key in seen:
+                raise BadTransaction("the block holds a bad or doubled transaction", remedy="propose sound blocks")
+            seen[key] = None
 
     def finalize_block(self, height: int, time: int, txs: list[bytes]) -> Finalized:
         """Execute a block (unix nanoseconds `time`) and what is due at its end. Nothing is written yet.
@@ -276,6 +284,7 @@ class Application:
                 f"block {height} does not follow {self.height}", remedy="apply blocks in order, each once"
             )
         self._check_version(height)
+        self.verify_together(txs)
         results = tuple(self._deliver(height, time, index, data) for index, data in enumerate(txs))
         if txs:
             self._forget_old(height)
@@ -319,6 +328,7 @@ class Application:
         self._phase = _Phase.IDLE
         with self._admitting:
             self._admitted.clear()
+            self._quotas.clear()
 
     def query(self, path: str, data: dict[str, Value]) -> Value:
         """Answer a read from committed state."""
@@ -388,16 +398,9 @@ class Application:
             version=self._version,
         )
 
-    def _open(self, data: bytes) -> Transaction:
-        key = hashlib.sha256(data).digest()
-        found = self._verified.get(key)
-        if found is None:
-            found = open_transaction(data, self.chain)
-            if len(self._verified) >= _VERIFIED:
-                self._verified.clear()
-            if len(data) <= _VERIFIED_BYTES:
-                self._verified[key] = found
-        return found
+    def verify_together(self, txs: list[bytes]) -> None:
+        """Verify the signatures of all that are not verified yet in one go; those that hold are remembered."""
+        self._verified.together(txs, self.chain)
 
     @staticmethod
     def _replay_key(tx: Transaction) -> bytes:
@@ -413,11 +416,11 @@ class Application:
 
     def _deliver(self, height: int, time: int, index: int, data: bytes) -> TxResult:
         try:
-            tx = self._open(data)
+            tx = self._verified.open(data, self.chain)
             self._check_replay(tx, self._changes, height)
         except FondacoError as fault:
             return TxResult(BAD_CODE, "ledger", fault.code, fault.cause, fault.remedy, ())
-        self._verified.pop(tx.hash, None)
+        self._verified.forget(tx.hash)
         self._changes.set(self._replay_key(tx), b"\x01")
         branch, events = Overlay(self._changes), list[Event]()
         ctx = self._context(branch, height, time, tx.signers, tx.hash, events)

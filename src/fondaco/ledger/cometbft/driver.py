@@ -189,6 +189,7 @@ class CometLedger(Ledger):
 
     def check_many(self, txs: list[bytes], *, again: bool) -> list[tuple[int, str]]:
         """Code and cause for each transaction; code 0 may wait for a block."""
+        self._app.verify_together(txs)
         return [self._check(tx, again=again) for tx in txs]
 
     def _check(self, tx: bytes, *, again: bool) -> tuple[int, str]:
