@@ -21,6 +21,8 @@ pub const KEY_BYTES: usize = 32;
 /// Bytes of a signature.
 pub const SIGNATURE_BYTES: usize = 64;
 const CHUNK: usize = 32;
+// Fewer are done before another thread has woken up.
+const SHARED: usize = 256;
 
 /// A public key as libsodium takes it, negated for the equation; `None` if it takes none such.
 fn open_key(raw: &[u8; KEY_BYTES]) -> Option<EdwardsPoint> {
@@ -68,6 +70,9 @@ pub fn verify_many(keys: &[u8], signatures: &[u8], messages: &Items<'_>) -> Opti
         let negated = opened.get(key).and_then(Option::as_ref);
         u8::from(negated.is_some_and(|point| verify(point, key, signature, messages.item(index))))
     };
+    if count < SHARED {
+        return Some((0..count).map(one).collect());
+    }
     Some(
         (0..count)
             .into_par_iter()

@@ -1,21 +1,23 @@
 """How much may wait for a block: refuse with a cause before latency grows, not when memory ends.
 
-The application sees every transaction that enters CometBFT's mempool and every one that leaves it in a block. The
-bound follows the rate of the last busy blocks: what waits must be work for about `SECONDS`. It bounds this node's
-mempool alone and never what a block may hold, so nodes may differ in it. Trusts nothing; leaks nothing.
+The application sees every transaction that enters CometBFT's mempool and every one that leaves it in a block. From the
+blocks that left much waiting it learns how fast blocks can be, and lets as much wait as is work for about `SECONDS`.
+Blocks that took all say only that more is possible, so the bound then grows again. It bounds this node's mempool alone
+and never what a block may hold, so nodes may differ in it. Trusts nothing; leaks nothing.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 
 SECONDS = 1.2
-FLOOR = 1_000
+FLOOR = 200
 CEILING = 16_000
-_BLOCKS = 8
+FIRST_RATE = 2_500.0
+_GROWTH = 1.25
+_SHORTEST = 0.05
 
 
 class Backlog:
@@ -25,7 +27,7 @@ class Backlog:
         self._clock = clock
         self._lock = threading.Lock()
         self._waiting: dict[bytes, None] = {}
-        self._rates: deque[float] = deque(maxlen=_BLOCKS)
+        self._rate = FIRST_RATE
         self._last = clock()
 
     def __len__(self) -> int:
@@ -34,8 +36,7 @@ class Backlog:
     @property
     def limit(self) -> int:
         """How many may wait now."""
-        best = max(self._rates, default=0.0)
-        return min(CEILING, max(FLOOR, int(best * SECONDS)))
+        return min(CEILING, max(FLOOR, int(self._rate * SECONDS)))
 
     def full(self) -> bool:
         """Whether one more is too many."""
@@ -52,16 +53,18 @@ class Backlog:
             self._waiting.pop(tx, None)
 
     def block(self, txs: Iterable[bytes]) -> None:
-        """A block has taken these. One that left others waiting, or took many, says how fast blocks can be."""
+        """A block has taken these."""
         now = self._clock()
-        count = 0
         with self._lock:
-            for tx in txs:
-                count += 1
+            taken = list(txs)
+            for tx in taken:
                 self._waiting.pop(tx, None)
-            if count:
-                self._rates.append(count / max(now - self._last, 0.05))
+            rate = len(taken) / max(now - self._last, _SHORTEST)
             self._last = now
+            if 2 * len(self._waiting) > len(taken) > 0:
+                self._rate = (self._rate + rate) / 2
+            elif rate > self._rate or self._rate < FIRST_RATE:
+                self._rate = max(rate, min(self._rate * _GROWTH, FIRST_RATE))
 
     def clear(self) -> None:
         """Nothing waits any more."""

@@ -189,10 +189,15 @@ class CometLedger(Ledger):
 
     def check_many(self, txs: list[bytes], *, again: bool) -> list[tuple[int, str]]:
         """Code and cause for each transaction; code 0 may wait for a block."""
-        self._app.verify_together(txs)
+        room = len(txs) if again else max(0, self._backlog.limit - len(self._backlog))
+        self._app.verify_together(txs[:room])
         return [self._check(tx, again=again) for tx in txs]
 
     def _check(self, tx: bytes, *, again: bool) -> tuple[int, str]:
+        if not again and self._backlog.full():  # before it is verified: a refusal must cost less than a transaction
+            cause = f"{LedgerFull.code}: {len(self._backlog)} transactions wait; submit again later"
+            self._pending.refused(hashlib.sha256(tx).digest(), cause)
+            return FULL_CODE, cause
         try:
             key = (self._app.sound(tx) if again else self._app.check_tx(tx)).hash
         except FondacoError as fault:
@@ -201,10 +206,6 @@ class CometLedger(Ledger):
             self._pending.refused(key, fault.cause)
             return BAD_CODE, f"{fault.code}: {fault.cause}"
         if not again:
-            if self._backlog.full():
-                cause = f"{LedgerFull.code}: {len(self._backlog)} transactions wait; submit again later"
-                self._pending.refused(key, cause)
-                return FULL_CODE, cause
             self._backlog.enter(key)
         return 0, ""
 

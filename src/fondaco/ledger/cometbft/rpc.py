@@ -94,20 +94,29 @@ class Rpc:
     def _post(self, body: object) -> Any:
         data = json.dumps(body).encode()
         with self._lock:
+            used = self._http is not None
             try:
-                link = self._connection()
-                link.request("POST", "/", data, {"Content-Type": "application/json"})
-                answer = link.getresponse()
-                text = answer.read(_MAX_ANSWER + 1)
+                text = self._exchange(data)
             except (OSError, http.client.HTTPException) as fault:
                 self._drop()
-                raise RpcError(f"CometBFT does not answer ({fault or type(fault).__name__})", remedy=_REMEDY) from fault
+                if not used:
+                    raise _silent(fault) from fault
+                try:  # CometBFT ends a link that was silent for long: once more on a new one
+                    text = self._exchange(data)
+                except (OSError, http.client.HTTPException) as again:
+                    self._drop()
+                    raise _silent(again) from again
         if len(text) > _MAX_ANSWER:
             raise RpcError("CometBFT's answer is far too large", remedy=_REMEDY)
         try:
             return json.loads(text)
         except ValueError as fault:
             raise RpcError("CometBFT's answer is not JSON", remedy=_REMEDY) from fault
+
+    def _exchange(self, data: bytes) -> bytes:
+        link = self._connection()
+        link.request("POST", "/", data, {"Content-Type": "application/json"})
+        return link.getresponse().read(_MAX_ANSWER + 1)
 
     def _call(self, method: str, **params: object) -> Any:
         answer = self._post({"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": params})
@@ -164,6 +173,10 @@ class Rpc:
             answers = [answers]
         by_id = {item.get("id"): item for item in _list(answers, "broadcast") if isinstance(item, dict)}
         return [_refusal(by_id.get(call["id"])) for call in calls]
+
+
+def _silent(fault: Exception) -> RpcError:
+    return RpcError(f"CometBFT does not answer ({fault or type(fault).__name__})", remedy=_REMEDY)
 
 
 def _refusal(answer: dict[str, Any] | None) -> str:

@@ -1,9 +1,10 @@
 """The ABCI server: CometBFT's four connections on a unix socket, each answered strictly in its own order.
 
-CometBFT opens one connection each for consensus, mempool, queries and snapshots. Each has a thread of its own here, so
-a check of a transaction does not wait for a block that is executed; what may not overlap is locked by the driver.
-Requests that came together are handled together: a burst of checks is one batch. Nothing is read while a batch is
-worked on, so a sender that is too fast fills its own socket and no memory of ours.
+CometBFT opens one connection each for consensus, mempool, queries and snapshots. All are worked on by this one thread:
+Python executes one thing at a time anyhow, and each hand-over between threads would cost a turn of the scheduler, which
+on a busy machine is more than the work. Requests that came together are handled together: a burst of checks is one
+batch. Nothing is read while a batch is worked on, so a sender that is too fast fills its own socket and no memory of
+ours.
 
 Bytes that are no request, and a fault that the application cannot go on from, are answered with ABCI's exception,
 which stops CometBFT, and the connection ends. The socket's folder keeps other users out.
@@ -16,7 +17,6 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -110,28 +110,20 @@ class AbciServer:
             writer.close()
             return
         self._open.add(task)
-        handler, threads = self._connect(), ThreadPoolExecutor(1, "abci")
-        sound = False
+        handler, sound = self._connect(), False
         try:
-            await self._answer(reader, writer, handler, threads)
+            await self._answer(reader, writer, handler)
             sound = True
         except asyncio.CancelledError:
             sound = True  # stop() ended it; nothing above waits for this task
         finally:
             self._open.discard(task)
-            threads.submit(handler.close)
-            threads.shutdown(wait=False)
+            handler.close()
             writer.close()
             if not sound:
                 self._failed(LedgerError("answering CometBFT has ended by a defect", remedy="report the node's log"))
 
-    async def _answer(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        handler: Handler,
-        threads: ThreadPoolExecutor,
-    ) -> None:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handler: Handler) -> None:
         buffer = bytearray()
         while data := await _read(reader):
             buffer += data
@@ -139,7 +131,7 @@ class AbciServer:
                 requests = [read_request(frame) for frame in frames(buffer, MAX_FRAME)]
                 if not requests:
                     continue
-                responses = await self._loop.run_in_executor(threads, handler.handle, requests)
+                responses = handler.handle(requests)
             except FondacoError as fault:
                 _log.error("CometBFT is stopped: %s", fault.cause)
                 writer.write(write_response(ResponseException(error=f"{fault.code}: {fault.cause}"[:1000])))
