@@ -51,7 +51,6 @@ class AbciServer:
         self._path = path
         self._connect = connect
         self._failed = failed
-        self._loop = asyncio.new_event_loop()
         self._open: set[asyncio.Task[None]] = set()
         self._ready = threading.Event()
         self._cause: OSError | None = None
@@ -79,13 +78,10 @@ class AbciServer:
             self._thread.join(_SECONDS)
 
     def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        finally:
-            self._loop.close()
+        asyncio.run(self._serve())
 
     async def _serve(self) -> None:
-        self._stop = asyncio.Event()
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         try:
             with contextlib.suppress(FileNotFoundError):
                 self._path.unlink()
