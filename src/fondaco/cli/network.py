@@ -106,6 +106,8 @@ def add_validator(
     from fondaco.node import control, network
 
     found = network.load(dir_)
+    if name in found.organisations:
+        raise NodeError(f"{name} is in this network already", remedy="choose another name")
     first = found.path / found.organisations[0]
     file = found.path / f"{name}.invitation"
     control.ask(first, "invite", {"organisation": name, "kind": "member", "file": str(file.resolve())}, deadline=60.0)
