@@ -19,8 +19,12 @@ from fondaco.ledger.cometbft.rpc import Rpc, RpcError, block_id_of, commit_of, h
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.sampled_from(["height", "block_id", "hash", "parts", "signatures", "x"]), inner, max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["height", "block_id", "hash", "parts", "signatures", "x"]), inner, max_size=5
+        )
+    ),
     max_leaves=15,
 )
 

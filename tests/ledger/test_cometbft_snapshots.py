@@ -189,9 +189,7 @@ def of_chunks(made: list[bytes], log_size: int = 1, **changes: object) -> parts.
         ({"metadata": b"junk"}, SNAPSHOT_REJECT),
     ],
 )
-def test_an_offer_that_is_unsound_is_rejected(
-    changes: dict[str, object], result: int, target: CometLedger
-) -> None:
+def test_an_offer_that_is_unsound_is_rejected(changes: dict[str, object], result: int, target: CometLedger) -> None:
     snapshot, _chunks = offered([["keys", []]], **changes)
     assert target.offer(snapshot, bytes(32)) == result
     assert target.offer(parts.Snapshot(), bytes(32)) == SNAPSHOT_REJECT_FORMAT

@@ -89,7 +89,9 @@ def test_all_begin_with_one_genesis_and_know_each_other(tmp_path: Path) -> None:
     found = network.load(tmp_path / "n")
     assert found.organisations == ("a", "b", "c")
     assert len(genesis.validators) == 3
-    documents = {(found.folder(name).consensus / "config" / "genesis.json").read_bytes() for name in found.organisations}
+    documents = {
+        (found.folder(name).consensus / "config" / "genesis.json").read_bytes() for name in found.organisations
+    }
     assert len(documents) == 1
     for name in found.organisations:
         settings = found.folder(name).settings()
@@ -101,7 +103,8 @@ def test_all_begin_with_one_genesis_and_know_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"chain": "c", "organisations": []}', '{"chain": 5, "organisations": ["a"]}', "x" * 99_999]
+    "text",
+    ["", "[]", "{}", '{"chain": "c", "organisations": []}', '{"chain": 5, "organisations": ["a"]}', "x" * 99_999],
 )
 def test_a_damaged_network_file_is_named(text: str, tmp_path: Path) -> None:
     with pytest.raises(NodeError, match="no network"):
