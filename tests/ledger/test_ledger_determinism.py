@@ -48,8 +48,9 @@ def replayed(blocks: list[str], surroundings: dict[str, str], where: Path) -> di
     """What a process in these surroundings computes."""
     command = [sys.executable, "-c", CHILD, str(Path(__file__).parent)]
     environment = {**os.environ, **surroundings}
+    lines = "\n".join(blocks)
     done = subprocess.run(
-        command, input="\n".join(blocks), env=environment, cwd=where, capture_output=True, text=True, timeout=120
+        command, check=False, input=lines, env=environment, cwd=where, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, object] = json.loads(done.stdout)

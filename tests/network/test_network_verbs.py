@@ -19,9 +19,8 @@ DEADLINE = 150
 
 def run(*words: str, code: int = 0) -> str:
     """Run the command; its answer."""
-    done = subprocess.run(
-        [sys.executable, "-m", "fondaco.cli.main", *words], capture_output=True, text=True, timeout=DEADLINE
-    )
+    command = [sys.executable, "-m", "fondaco.cli.main", *words]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == code, done.stderr
     return done.stdout if code == 0 else done.stderr
 
