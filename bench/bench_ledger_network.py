@@ -56,9 +56,7 @@ def organisation(name: str) -> OrganisationSpec:
 
 
 def genesis() -> Genesis:
-    state = registry.GenesisState(
-        organisations=tuple(organisation(f"org-{n}") for n in range(SENDERS)), allotments={}, coordinator_fee=0
-    )
+    state = registry.GenesisState(organisations=tuple(organisation(f"org-{n}") for n in range(SENDERS)), allotments={})
     validators = tuple(Validator(key=key(f"validator-{n}").public.raw, power=10) for n in range(NODES))
     return Genesis(chain=CHAIN, time=time.time_ns(), validators=validators, state=to_value(state))
 

@@ -11,10 +11,14 @@ from fondaco.core.models import Column, Schema
 from fondaco.errors import ContractError
 from fondaco.ledger.contracts import registry
 from fondaco.ledger.contracts.catalog.messages import Publish, Rule, Terms
+from fondaco.ledger.contracts.disputes import handlers as disputes
+from fondaco.ledger.contracts.disputes.messages import Rules
 from fondaco.ledger.contracts.governance import messages as g
 from fondaco.ledger.contracts.governance.parameters import DEFAULTS
 from fondaco.ledger.contracts.identity.messages import NodeSpec, OrganisationSpec, UserSpec
 from fondaco.ledger.contracts.kit import VALIDATORS, Context, Event, ValidatorUpdate, derive
+from fondaco.ledger.contracts.settlement import payments
+from fondaco.ledger.contracts.settlement.messages import Formula
 from fondaco.ledger.state import Overlay
 
 ROLES = ("steward", "analyst", "reviewer", "governor")
@@ -38,8 +42,8 @@ class DictStore:
     def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter(sorted((k, v) for k, v in self.data.items() if k.startswith(prefix)))
 
-    def span(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        return iter(sorted((k, v) for k, v in self.data.items() if start <= k < stop))
+    def span(self, start: bytes, stop: bytes, most: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+        return iter(sorted((k, v) for k, v in self.data.items() if start <= k < stop)[:most])
 
 
 class Org:
@@ -72,7 +76,14 @@ class Org:
 class World:
     """A store, a clock and the founding organisations."""
 
-    def __init__(self, *names: str, allotment: int = 1000, fee: int = 500, voting: g.Parameters = DEFAULTS) -> None:
+    def __init__(
+        self,
+        *names: str,
+        allotment: int = 1000,
+        formula: Formula = payments.DEFAULT,
+        rules: Rules = disputes.DEFAULT,
+        voting: g.Parameters = DEFAULTS,
+    ) -> None:
         self.store = DictStore()
         self.time = 1_800_000_000
         self.height = 1
@@ -85,7 +96,8 @@ class World:
         genesis = registry.GenesisState(
             organisations=tuple(org.spec() for org in self.orgs.values()),
             allotments=dict.fromkeys(names, allotment),
-            coordinator_fee=fee,
+            settlement=formula,
+            disputes=rules,
             rules=voting,
             seats=tuple(g.Seat(organisation=org.name, key=org.validator, power=10) for org in self.orgs.values()),
         )
@@ -95,7 +107,14 @@ class World:
         self.count += 1
         tx = hashlib.sha256(self.count.to_bytes(8, "big")).digest()
         return Context(
-            store=store, chain="test", height=self.height, time=self.time, signers=signers, tx=tx, events=events
+            store=store,
+            chain="test",
+            height=self.height,
+            time=self.time,
+            signers=signers,
+            tx=tx,
+            events=events,
+            entropy=hashlib.sha256(b"entropy" + tx).digest(),
         )
 
     def send(self, msg: object, *signers: bytes) -> bytes:

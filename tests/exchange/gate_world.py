@@ -75,7 +75,6 @@ class GateWorld:
         state = registry.GenesisState(
             organisations=tuple(p.spec() for p in self.parties.values()),
             allotments=dict.fromkeys(self.parties, 10_000),
-            coordinator_fee=0,
         )
         genesis = Genesis(
             chain="gate",

@@ -167,7 +167,6 @@ def consortium_genesis() -> Genesis:
     state = contracts.GenesisState(
         organisations=tuple(organisation(name) for name in ("weather", "airline", "authority")),
         allotments={"airline": 1_000_000, "weather": 10, "authority": 10},
-        coordinator_fee=500,
     )
     return Genesis(
         chain=CHAIN,

@@ -166,7 +166,8 @@ def test_signatures_are_checked_once_between_check_and_execution(
 ) -> None:
     tx = adding("n", 1)
     app.check_tx(tx)
-    monkeypatch.setattr("fondaco.ledger.application.open_transaction", None)
+    monkeypatch.setattr("fondaco.ledger.verified.open_transaction", None)
+    monkeypatch.setattr("fondaco.ledger.verified.open_many", None)
     assert app.prepare_proposal([tx]) == [tx]
     assert step(app, tx) == [0]
 
@@ -223,3 +224,45 @@ def test_any_query_is_answered_or_refused_by_name(path: str, data: dict[str, Val
     with contextlib.suppress(FondacoError):
         app.query(path, data)
     storage.close()
+
+
+class Lots(Counter):
+    """Contracts that show the entropy they are given."""
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
+
+    def execute(self, ctx: Context, kind: str, payload: Value) -> None:
+        """As the counter; notes the entropy."""
+        super().execute(ctx, kind, payload)
+        self.seen.append(ctx.entropy)
+
+    def end_block(self, ctx: Context) -> None:
+        """Notes the entropy."""
+        self.seen.append(ctx.entropy)
+
+
+def entropy(times: list[int], amounts: list[int]) -> list[bytes]:
+    """What two blocks see: the first with a transaction of each amount, the second empty."""
+    lots, storage = Lots(), Storage(None)
+    made = Application(storage, lots)
+    made.init_chain(CHAIN, NOW, {"first": 1})
+    txs = [adding("a", amount, number=bytes([amount]) * 16) for amount in amounts]
+    made.finalize_block(1, NOW + times[0], txs)
+    made.commit(None)
+    made.finalize_block(2, NOW + times[1], [])
+    storage.close()
+    return lots.seen
+
+
+def test_entropy_is_one_for_all_of_a_block_and_the_same_on_every_machine() -> None:
+    seen = entropy([1, 2], [1, 2])
+    assert seen == entropy([1, 2], [1, 2])
+    assert seen[0] == seen[1] == seen[2] != seen[3]
+    assert all(len(one) == 32 for one in seen)
+
+
+def test_a_blocks_entropy_hangs_on_what_the_block_before_did_and_on_the_nanosecond() -> None:
+    base = entropy([1, 2], [1, 2])
+    for times, amounts in (([1, 3], [1, 2]), ([1, 2], [1]), ([1, 2], [1, 3])):
+        assert entropy(times, amounts)[-1] != base[-1]

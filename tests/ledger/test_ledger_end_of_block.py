@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import queue
 from pathlib import Path
 
 import pytest
-from ledger_world import CHAIN, START, Counter, adding, counter_genesis, key
+from ledger_world import CHAIN, START, Counter, adding, consortium_genesis, counter_genesis, key
+from story_world import Several
 
 from fondaco.core.codec import Value
 from fondaco.core.messages import from_bytes, to_bytes
@@ -15,25 +17,19 @@ from fondaco.errors import LedgerError, ProofError
 from fondaco.ledger.application import Application
 from fondaco.ledger.audit.receipts import entry
 from fondaco.ledger.blocks import (
-    FLAG_COMMIT,
-    Block,
-    Commit,
-    CommitSig,
     Validator,
-    block_id,
     block_source,
     ordered,
     updated,
     validators_hash,
-    vote_bytes,
 )
 from fondaco.ledger.contracts import due
+from fondaco.ledger.contracts import registry as contracts
 from fondaco.ledger.contracts.kit import Context, ValidatorUpdate
 from fondaco.ledger.embedded import EmbeddedLedger, NotAlone
 from fondaco.ledger.follower import FollowerLedger
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import Anchor, Proof, trust_genesis, verify_anchor, verify_proof
-from fondaco.ledger.reader import Ledger
 from fondaco.ledger.state import ReadStore
 from fondaco.ledger.storage import Storage
 
@@ -67,34 +63,6 @@ class Alarm(Counter):
     def waiting(self, store: ReadStore) -> tuple[int | None, int | None]:
         """What is in the queue."""
         return due.waiting(store)
-
-
-class Several(Ledger):
-    """A driver with the keys of all validators, who sign whatever the set is."""
-
-    def make(self, *txs: bytes) -> Block:
-        """The next block, signed by those whose turn it is."""
-        with self.lock:
-            height, time = self.height + 1, NOW + (self.height + 1) * 10**9
-            known = self.validators_at(height)
-            header = self._next_header(time, txs, known[0].address)
-            last = self._last_commit()
-            unsigned = Commit(height=height, round=0, block=block_id(header, txs, last), signatures=())
-            secrets = {secret.public.raw: secret for secret in KEYS.values()}
-            signatures = tuple(
-                CommitSig(
-                    flag=FLAG_COMMIT,
-                    address=validator.address,
-                    time=time,
-                    signature=secrets[validator.key].sign_raw(vote_bytes(CHAIN, unsigned, time)),
-                )
-                for validator in known
-            )
-            block = Block(
-                header=header, txs=txs, last_commit=last, commit=dataclasses.replace(unsigned, signatures=signatures)
-            )
-            self._commit_block(block)
-        return block
 
 
 def genesis(*names: str) -> Genesis:
@@ -179,7 +147,7 @@ def test_events_of_a_blocks_end_come_after_those_of_its_transactions() -> None:
 
 
 def test_a_validator_update_signs_two_heights_on_as_in_cometbft() -> None:
-    ledger = Several(None, genesis("v0"), Alarm())
+    ledger = Several(None, genesis("v0"), Alarm(), KEYS.values())
     one = ledger.make(adding("v1", 10))
     two, three = ledger.make(), ledger.make()
     alone = validators_hash(genesis("v0").validators)
@@ -192,7 +160,7 @@ def test_a_validator_update_signs_two_heights_on_as_in_cometbft() -> None:
 
 
 def test_updates_of_two_blocks_in_a_row_add_up() -> None:
-    ledger = Several(None, genesis("v0"), Alarm())
+    ledger = Several(None, genesis("v0"), Alarm(), KEYS.values())
     ledger.make(adding("v1", 10))
     ledger.make(adding("v2", 20))
     ledger.make()
@@ -209,7 +177,7 @@ def test_the_last_validator_cannot_be_removed() -> None:
 
 def walk() -> Several:
     """A chain whose whole set is replaced, one by one."""
-    ledger = Several(None, genesis("v0", "v1", "v2"), Alarm())
+    ledger = Several(None, genesis("v0", "v1", "v2"), Alarm(), KEYS.values())
     for number in range(3, 9):
         ledger.make(adding(f"v{number}", 10), adding(f"v{number - 3}", 0))
         ledger.make()
@@ -251,7 +219,7 @@ def test_a_client_that_trusts_a_later_header_uses_only_the_links_after_it() -> N
 
 
 def test_while_the_set_has_hardly_changed_a_proof_has_no_links() -> None:
-    ledger = Several(None, genesis("v0", "v1", "v2"), Alarm())
+    ledger = Several(None, genesis("v0", "v1", "v2"), Alarm(), KEYS.values())
     ledger.make(adding("v3", 10))
     for _ in range(4):
         ledger.make()
@@ -288,9 +256,37 @@ def test_an_embedded_ledger_halts_by_name_when_a_vote_gives_it_company() -> None
     with pytest.raises(NotAlone, match="one validator") as caught:
         go_on()
     assert "CometBFT" in caught.value.remedy
+    told: list[LedgerError] = []
+    ledger.when_failed(told.append)
+    assert told == [caught.value]
     assert len(ledger.validators_at(ledger.height)) == 1
     assert len(ledger.validators_at(ledger.height + 1)) == 2
     ledger.stop()
+
+
+def test_who_watches_hears_when_an_embedded_ledger_cannot_go_on() -> None:
+    ledger = EmbeddedLedger(None, genesis("v0"), Alarm(), KEYS["v0"])
+    told: queue.SimpleQueue[LedgerError] = queue.SimpleQueue()
+    ledger.when_failed(told.put)
+    ledger.submit(adding("v1", 10)).result(10)
+    ledger.submit(adding("n", 1))
+    ledger.submit(adding("alarm", 1))  # which makes blocks go on
+    assert isinstance(told.get(timeout=20), NotAlone)
+    ledger.stop()
+
+
+def test_work_that_cannot_be_done_leaves_one_event_and_stops_no_block() -> None:
+    made = Application(Storage(None), contracts)
+    found = consortium_genesis()
+    made.init_chain(CHAIN, NOW, found.state)
+    for contract, subject in (("nobody", b"x"), ("governance", bytes(32)), ("settlement", b"y")):
+        due.at_height(made._changes, 1, contract, subject)
+    size = made.log_size
+    done = made.finalize_block(1, NOW + 1, [])
+    made.commit(None)
+    assert made.log_size == size + 3
+    assert made.waiting() == (None, None)
+    assert done.validator_updates == ()
 
 
 def test_an_embedded_ledger_makes_the_blocks_that_waiting_work_needs() -> None:

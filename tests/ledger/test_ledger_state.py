@@ -165,9 +165,9 @@ class Base:
         """In order of key."""
         return iter(sorted((k, v) for k, v in self.content.items() if k.startswith(prefix)))
 
-    def span(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+    def span(self, start: bytes, stop: bytes, most: int | None = None) -> Iterator[tuple[bytes, bytes]]:
         """In order of key."""
-        return iter(sorted((k, v) for k, v in self.content.items() if start <= k < stop))
+        return iter(sorted((k, v) for k, v in self.content.items() if start <= k < stop)[:most])
 
 
 @settings(deadline=None)
@@ -196,6 +196,9 @@ def test_an_overlay_reads_as_the_store_would_after_the_changes(
                 expected[key] = value
     wanted = sorted((k, v) for k, v in expected.items() if k.startswith(prefix))
     assert list(inner.items(prefix)) == wanted
+    for most in (None, 0, 1, 3):
+        spanned = sorted((k, v) for k, v in expected.items() if prefix <= k < prefix + b"\x80")[:most]
+        assert list(inner.span(prefix, prefix + b"\x80", most)) == spanned
     assert all(inner.get(key) == expected.get(key) for key in {*base, *first, *second})
     assert all(outer.get(key) == first.get(key, base.get(key)) for key in {*base, *first, *second})
     inner.merge_into(outer)

@@ -370,7 +370,6 @@ class Network:
                 registry.GenesisState(
                     organisations=tuple(organisation(name) for name in names),
                     allotments=dict.fromkeys(names, 10**9),
-                    coordinator_fee=0,
                     seats=tuple(
                         Seat(organisation=name, key=key(f"{name}/validator").public.raw, power=POWER)
                         for name in names[:size]

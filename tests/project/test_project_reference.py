@@ -43,3 +43,17 @@ def test_the_readme_lists_every_exit_code() -> None:
     codes = {cls.exit_code for cls in ours}
     listed = {int(found) for found in re.findall(r"^\| (\d+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)}
     assert codes | {0, 2} == listed
+
+
+def test_every_invariant_of_the_ledger_names_tests_that_exist() -> None:
+    page = (ROOT / "docs/concepts/ledger.md").read_text()
+    section = page.partition("## Invariants")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (?!invariant|---)(.+) \| (.+) \|$", section, re.MULTILINE)
+    there = {
+        name
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r"^ *def (\w+)\(", path.read_text(), re.MULTILINE)
+    }
+    assert len(rows) > 20
+    assert [what for what, tests in rows if not re.findall(r"`(\w+)`", tests)] == []
+    assert {name for _what, tests in rows for name in re.findall(r"`(\w+)`", tests)} - there == set()

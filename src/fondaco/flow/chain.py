@@ -68,6 +68,17 @@ class Chain(Protocol):
     async def report(self, task: str, attempt: int, step: str, outcome: bytes) -> None:
         """Commit to this institution's outcome of a step."""
 
+    def method(self) -> str:
+        """What divides the providers' share: price, leave-one-out or shapley."""
+
+    def minimum_count(self, dataset: str) -> int:
+        """The smallest group of rows of `/org/topic/name@version` that a figure may be about."""
+
+    async def measure(
+        self, task: str, attempt: int, coalitions: tuple[int, ...], values: tuple[int, ...], found: tuple[int, ...]
+    ) -> None:
+        """Say what each dataset contributed (fondaco.core.contribution)."""
+
     async def fail(self, task: str, attempt: int, step: str, party: str, code: str, cause: str) -> None:
         """End this attempt and name the party and the cause."""
 

@@ -23,6 +23,7 @@ from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.engines.base import Job, Outcome
 from fondaco.engines.process import run_job
 from fondaco.errors import (
+    ContractError,
     DeadlineExceeded,
     EngineError,
     FlowError,
@@ -33,6 +34,7 @@ from fondaco.errors import (
 )
 from fondaco.flow import wire
 from fondaco.flow.chain import Chain, Gate, Opened, Results, TaskView
+from fondaco.flow.contribution import measure
 from fondaco.flow.journal import Journal
 from fondaco.flow.model import Step
 from fondaco.transport.peering import Peering, Stream
@@ -217,9 +219,33 @@ class Party:
         learns = self.org in step.receivers
         if learns and step.operation == "intersection":
             self._matches[(*key, step.id)] = outcome.tables["match"]
+            await self._measure(view, order)
         keep = self._results.keep if learns else lambda v, s, _tables: self._results.nothing(v, s)
         commitment = await asyncio.to_thread(keep, view, step, outcome.tables)
         await self._chain.report(order.task, order.attempt, order.step, commitment)
+
+    async def _measure(self, view: TaskView, order: wire.Order) -> None:
+        """As the initiator, with the last match that is needed: report what each dataset contributed.
+
+        Before the step is reported, so that the task cannot be settled without it. Where the ledger refuses it, the
+        price divides, as without a measurement.
+        """
+        if self.org != view.workflow.initiator:
+            return
+        matches = {
+            step: table
+            for (task, attempt, step), table in self._matches.items()
+            if (task, attempt) == (order.task, order.attempt)
+        }
+        found = measure(view.workflow, matches, self._chain.method(), self._chain.minimum_count)
+        if found is None:
+            return
+        try:
+            await self._chain.measure(order.task, order.attempt, found.coalitions, found.values, found.contributions)
+        except ContractError as refusal:
+            self._journal.record(
+                order.task, order.attempt, order.step, "not measured", party=self.org, cause=refusal.cause
+            )
 
     def _open(self, active: _Active, match: pa.Table | None) -> Opened | None:
         started = time.monotonic()

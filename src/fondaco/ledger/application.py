@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import hashlib
 import sqlite3
 import threading
@@ -29,6 +30,7 @@ from fondaco.errors import (
 from fondaco.ledger.blocks import Validator, app_hash, block_source
 from fondaco.ledger.contracts.kit import VALIDATORS, Context, Event, ValidatorUpdate
 from fondaco.ledger.log import Log
+from fondaco.ledger.quotas import Quotas
 from fondaco.ledger.state import Overlay, ReadStore, Tree
 from fondaco.ledger.storage import Storage
 from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Transaction
@@ -62,12 +64,6 @@ class UpgradeNeeded(LedgerError):
     """The institutions voted for rules that this software does not have."""
 
     code = "ledger.upgrade_needed"
-
-
-class QuotaExceeded(BadTransaction):
-    """An organisation's transactions are more than a block may hold of them."""
-
-    code = "ledger.quota"
 
 
 class Registry(Protocol):
@@ -122,6 +118,17 @@ class Finalized:
     next_version: int
 
 
+def _entropy(before: bytes, height: int, time: int) -> bytes:
+    """What draws by lot are made from: the app hash before a block, its height, its time in nanoseconds.
+
+    Who signs a transaction of an earlier block does not know it; who proposes the block itself, and can choose its
+    time, might try several (on CometBFT the time is the median of the validators' votes).
+    """
+    return hashlib.sha256(
+        b"fondaco/entropy\x00" + before + height.to_bytes(8, "big") + time.to_bytes(8, "big")
+    ).digest()
+
+
 class _Phase(enum.Enum):
     IDLE = "idle"
     FINALIZED = "finalized"
@@ -136,8 +143,7 @@ class Application:
         self._phase = _Phase.IDLE
         self._verified = Verified()
         self._admitting = threading.Lock()
-        self._admitted: dict[str, int] = {}
-        self._quotas: dict[bytes, tuple[str, int]] = {}  # of the committed state, so until the next commit
+        self._admitted = self._quotas()
         self._load()
 
     def _load(self) -> None:
@@ -203,8 +209,11 @@ class Application:
         """
         tx = self.sound(data)
         with self._admitting:
-            self._count(tx, self._admitted)
+            self._admitted.count(tx)
         return tx
+
+    def _quotas(self) -> Quotas:
+        return Quotas(functools.partial(self._registry.quota, self._storage))
 
     def sound(self, data: bytes) -> Transaction:
         """A transaction that the next block may hold, whatever its organisation's quota. Any thread may ask.
@@ -216,25 +225,11 @@ class Application:
         self._check_replay(tx, self._storage, self.height + 1)
         return tx
 
-    def _count(self, tx: Transaction, counts: dict[str, int]) -> None:
-        """Count a transaction for its organisation; QuotaExceeded if that is one too many."""
-        signer = tx.signers[0]
-        name, most = self._quotas.get(signer) or self._quotas.setdefault(
-            signer, self._registry.quota(self._storage, signer)
-        )
-        if counts.get(name, 0) >= most:
-            raise QuotaExceeded(
-                f"{name or 'unknown signers'} may have {most} transactions in a block",
-                remedy="submit it again after the next block, or propose a larger quota",
-                organisation=name,
-            )
-        counts[name] = counts.get(name, 0) + 1
-
     def prepare_proposal(self, txs: list[bytes], limit: int = MAX_TXS_BYTES) -> list[bytes]:
         """The transactions, in order, that a block can hold; bad and doubled ones, and over quota, are left out."""
         self.verify_together(txs)
         kept: list[bytes] = []
-        size, seen, counts = 0, dict[bytes, None](), dict[str, int]()
+        size, seen, quotas = 0, dict[bytes, None](), self._quotas()
         for data in txs:
             if size + len(data) > limit:
                 break
@@ -242,7 +237,7 @@ class Application:
                 tx = self.sound(data)
                 if self._replay_key(tx) in seen:
                     continue
-                self._count(tx, counts)
+                quotas.count(tx)
             except FondacoError:
                 continue
             seen[self._replay_key(tx)] = None
@@ -263,10 +258,10 @@ class Application:
         if sum(map(len, txs)) > MAX_TXS_BYTES:
             raise BadTransaction("the block is too large", remedy="propose a smaller block")
         self.verify_together(txs)
-        seen, counts = dict[bytes, None](), dict[str, int]()
+        seen, quotas = dict[bytes, None](), self._quotas()
         for data in txs:
             tx = self.sound(data)
-            self._count(tx, counts)
+            quotas.count(tx)
             key = self._replay_key(tx)
             if key in seen:
                 raise BadTransaction("the block holds a bad or doubled transaction", remedy="propose sound blocks")
@@ -327,8 +322,7 @@ class Application:
         self._leaves = []
         self._phase = _Phase.IDLE
         with self._admitting:
-            self._admitted.clear()
-            self._quotas.clear()
+            self._admitted = self._quotas()
 
     def query(self, path: str, data: dict[str, Value]) -> Value:
         """Answer a read from committed state."""
@@ -394,6 +388,7 @@ class Application:
             time=time // _NANOS,
             signers=signers,
             tx=tx,
+            entropy=_entropy(self.app_hash, height, time),
             events=events,
             version=self._version,
         )

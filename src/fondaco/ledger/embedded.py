@@ -15,6 +15,7 @@ import hashlib
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -75,6 +76,7 @@ class EmbeddedLedger(Ledger):
         self._work = threading.Condition()
         self._stopping = False
         self._failed: LedgerError | None = None
+        self._when_failed: list[Callable[[LedgerError], object]] = []
         self._made = 0.0
         self._maker = threading.Thread(target=self._make_blocks, name="block-maker", daemon=True)
         self._maker.start()
@@ -107,6 +109,14 @@ class EmbeddedLedger(Ledger):
             self._waiting_bytes += len(tx)
             self._work.notify()
         return future
+
+    def when_failed(self, watcher: Callable[[LedgerError], object]) -> None:
+        """Call `watcher`, from the thread that makes blocks, when it cannot go on; at once if it could not before."""
+        with self._work:
+            self._when_failed.append(watcher)
+            failed = self._failed
+        if failed is not None:
+            watcher(failed)
 
     def stop(self) -> None:
         """Make the last blocks and close.
@@ -167,12 +177,15 @@ class EmbeddedLedger(Ledger):
 
     def _fail(self, fault: LedgerError, batch: list[tuple[bytes, Future[Committed]]]) -> None:
         with self._work:
-            self._failed = self._failed or fault
+            self._failed = fault = self._failed or fault
+            watchers = tuple(self._when_failed)
             batch = [*batch, *self._waiting]
             self._waiting.clear()
         for _tx, future in batch:
             if not future.done():
-                future.set_exception(self._failed)
+                future.set_exception(fault)
+        for watcher in watchers:
+            watcher(fault)
 
     def _make(self, batch: list[tuple[bytes, Future[Committed]]]) -> None:
         with self.lock:

@@ -12,6 +12,7 @@ absence, one other path.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -33,8 +34,8 @@ class ReadStore(Protocol):
     def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """All pairs whose key starts with `prefix`, in order of key."""
 
-    def span(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """All pairs with `start` <= key < `stop`, in order of key."""
+    def span(self, start: bytes, stop: bytes, most: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """The pairs with `start` <= key < `stop`, in order of key; the first `most` of them, or all."""
 
 
 class Store(ReadStore, Protocol):
@@ -75,10 +76,11 @@ class Overlay:
         mine = sorted(key for key in self.changes if key.startswith(prefix))
         return self._merged(mine, self._base.items(prefix))
 
-    def span(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """All pairs from `start` to before `stop` with the changes applied, in order of key."""
+    def span(self, start: bytes, stop: bytes, most: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """The pairs from `start` to before `stop` with the changes applied, in order of key."""
         mine = sorted(key for key in self.changes if start <= key < stop)
-        return self._merged(mine, self._base.span(start, stop))
+        below = None if most is None else most + len(mine)  # as many as may be removed or replaced here
+        return itertools.islice(self._merged(mine, self._base.span(start, stop, below)), most)
 
     def _merged(self, mine: list[bytes], theirs: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
         at = 0

@@ -113,11 +113,12 @@ class Storage:
         """Committed pairs under a prefix, in order of key."""
         return self.span(prefix, _after(prefix))
 
-    def span(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Committed pairs from `start` to before `stop`, in order of key."""
+    def span(self, start: bytes, stop: bytes, most: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Committed pairs from `start` to before `stop`, in order of key; the first `most` of them, or all."""
         with self._reading:
             rows = self._reader.execute(
-                "SELECT key, value FROM kv WHERE key >= ? AND key < ? ORDER BY key", (start, stop)
+                "SELECT key, value FROM kv WHERE key >= ? AND key < ? ORDER BY key LIMIT ?",
+                (start, stop, -1 if most is None else most),
             ).fetchall()
         return iter(rows)
 

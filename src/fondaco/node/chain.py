@@ -14,6 +14,7 @@ from fondaco.flow.chain import TaskView
 from fondaco.flow.model import parse_workflow
 from fondaco.ledger.contracts.catalog.messages import Dataset
 from fondaco.ledger.contracts.identity.messages import User
+from fondaco.ledger.contracts.settlement.messages import Formula, Measure
 from fondaco.ledger.contracts.tasks import messages as m
 from fondaco.ledger.contracts.tasks.handlers import result_hash
 from fondaco.node.directory import LedgerDirectory
@@ -129,6 +130,21 @@ class NodeChain:
     async def report(self, task: str, attempt: int, step: str, outcome: bytes) -> None:
         """Commit to an outcome."""
         msg = m.Report(task=_task_id(task), attempt=attempt, step=step, outcome=outcome)
+        await self._service.submit(msg, self._key)
+
+    def method(self) -> str:
+        """What divides the providers' share."""
+        return from_value(Formula, self._ledger.query("settlement/formula")).method
+
+    def minimum_count(self, dataset: str) -> int:
+        """The smallest group that the dataset's terms let a figure be about."""
+        return self.dataset(dataset).terms.minimum_count
+
+    async def measure(
+        self, task: str, attempt: int, coalitions: tuple[int, ...], values: tuple[int, ...], found: tuple[int, ...]
+    ) -> None:
+        """Say what each dataset contributed."""
+        msg = Measure(task=_task_id(task), attempt=attempt, coalitions=coalitions, values=values, contributions=found)
         await self._service.submit(msg, self._key)
 
     async def fail(self, task: str, attempt: int, step: str, party: str, code: str, cause: str) -> None:

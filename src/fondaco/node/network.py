@@ -130,7 +130,6 @@ def _genesis(network: Network) -> Genesis:
     state = registry.GenesisState(
         organisations=tuple(setup.organisation_spec(folder) for folder in folders),
         allotments={},
-        coordinator_fee=setup.DEFAULT_FEE,
         seats=tuple(
             Seat(organisation=name, key=key, power=setup.POWER)
             for name, key in zip(network.organisations, keys, strict=True)

@@ -168,8 +168,9 @@ class Node:
         self.party.serve()
         self.service.start(self.endpoint, is_member=self._is_member)
         self.service.on_height(self._on_height)
-        if isinstance(self.ledger, CometLedger):
+        if isinstance(self.ledger, EmbeddedLedger | CometLedger):
             self.ledger.when_failed(lambda fault: loop.call_soon_threadsafe(self._halt, fault))
+        if isinstance(self.ledger, CometLedger):
             self.ledger.start()
         await self.endpoint.start()
         if not self.settings.validator:

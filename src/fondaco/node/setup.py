@@ -35,7 +35,6 @@ from fondaco.node.node import GENESIS
 from fondaco.transport.endpoint import Endpoint
 from fondaco.transport.identity import PeerIdentity, make_certificate
 
-DEFAULT_FEE = 500
 _log = logging.getLogger(__name__)
 POWER = 10
 _JOIN_SECONDS = 20
@@ -97,7 +96,7 @@ def organisation_spec(folder: Folder) -> OrganisationSpec:
     )
 
 
-def found(folder: Folder, *, chain: str, fee: int = DEFAULT_FEE) -> Genesis:
+def found(folder: Folder, *, chain: str) -> Genesis:
     """Found a consortium: this node is its validator and first organisation.
 
     Raises:
@@ -109,7 +108,6 @@ def found(folder: Folder, *, chain: str, fee: int = DEFAULT_FEE) -> Genesis:
     state = registry.GenesisState(
         organisations=(organisation_spec(folder),),
         allotments={},
-        coordinator_fee=fee,
         # An embedded ledger has one validator; the vote may replace it, and no vote can add one that cannot join.
         rules=dataclasses.replace(DEFAULTS, most_validators=1),
         seats=(Seat(organisation=settings.org, key=validator.public.raw, power=POWER),),

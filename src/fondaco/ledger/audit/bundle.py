@@ -9,6 +9,7 @@ from fondaco.core.keys import SecretKey
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import LedgerError
 from fondaco.ledger.audit import receipts
+from fondaco.ledger.audit.evidence import SUBJECTS
 from fondaco.ledger.audit.format import (
     DOMAIN,
     FORMAT,
@@ -19,6 +20,7 @@ from fondaco.ledger.audit.format import (
     TransactionProof,
 )
 from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, ValidatorSet, data_leaves, result_leaves
+from fondaco.ledger.contracts.settlement import keys as settlement_keys
 from fondaco.ledger.log import merkle_path
 from fondaco.ledger.transactions import Transaction, open_transaction
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from fondaco.ledger.reader import Ledger
 
 _PAGE = 1000
-_SUBJECTS = ("task", "grant", "request", "escrow")
 
 
 def export(ledger: Ledger, secret: SecretKey, *, task: bytes | None = None) -> bytes:
@@ -112,7 +113,8 @@ def _related(events: list[receipts.Entry], task: bytes) -> list[receipts.Entry]:
             first, second = event.raw(pair[0]), event.raw(pair[1])
             if first in wanted or (event.kind == "grants.granted" and second in wanted):
                 wanted |= {first, second}
-    return [event for event in events if any(event.attributes.get(name) in wanted for name in _SUBJECTS)]
+    wanted.add(settlement_keys.escrow(task))
+    return [event for event in events if any(event.attributes.get(name) in wanted for name in SUBJECTS)]
 
 
 def _block(ledger: Ledger, height: int) -> Block:

@@ -76,7 +76,12 @@ class GrantReceipt:
 
 @message("audit.receipt/1")
 class Receipt:
-    """The life of one task: proposal, grants, acceptance, attempts, reports, result (empty: none), settlement."""
+    """The life of one task: proposal, grants, acceptance, attempts, reports, result (empty: none), settlement.
+
+    `certificates`, `revoked`: where uses were certified and certificates revoked; `owed` = `paid` + `refunded` +
+    `held`, in points; `basis`: what divided the providers' share; `dispute`: all events of a dispute about the task,
+    `outcome`: how it ended (empty: there is none, or it is open).
+    """
 
     task: bytes
     initiator: str
@@ -94,7 +99,16 @@ class Receipt:
     finished: int | None
     result: bytes
     certificates: tuple[int, ...]
+    revoked: tuple[int, ...]
     settled: int | None
+    settlement: tuple[int, ...]
+    basis: str
+    owed: int
+    paid: int
+    refunded: int
+    held: int
+    dispute: tuple[int, ...]
+    outcome: str
     ended: int | None
     status: str
 

@@ -32,7 +32,7 @@ from fondaco.ledger.blocks import (
     validators_hash,
 )
 from fondaco.ledger.contracts.identity import keys as identity_keys
-from fondaco.ledger.light import Anchor, Proof, trust_genesis, verify_header, verify_proof
+from fondaco.ledger.light import Anchor, Proof, Trusted, trust_genesis, verify_header, verify_proof
 from fondaco.ledger.log import verify_inclusion
 from fondaco.ledger.transactions import Transaction, open_transaction
 
@@ -132,8 +132,9 @@ def _headers(content: Content) -> dict[int, Header]:
     trusted = trust_genesis(content.genesis)
     sets = {validators_hash(known.validators): known.validators for known in content.validators}
     used = dict.fromkeys(signed.header.validators_hash for signed in content.headers)
-    if len(content.validators) != len(sets) or sets.keys() != used.keys():
-        raise refuse("validators", "the validator sets are not those of the headers, each once")
+    if len(content.validators) != len(sets) or list(sets) != list(used):
+        raise refuse("validators", "the validator sets are not those of the headers, each once and in order")
+    _check_heights(content, trusted)
     for signed in content.headers[:-1]:
         trusted = verify_header(trusted, signed.header, signed.commit, sets[signed.header.validators_hash])
     last = content.headers[-1]
@@ -150,11 +151,36 @@ def _headers(content: Content) -> dict[int, Header]:
     return {signed.header.height: signed.header for signed in content.headers}
 
 
+def _check_heights(content: Content, genesis: Trusted) -> None:
+    """All headers that the content needs are there, and a new set is trusted from the header before it alone.
+
+    Needed are the last; those of the transactions and events, each with the one after it; and, where the set changes,
+    the last of the old and the first of the new.
+    """
+    at = [signed.header.height for signed in content.headers]
+    shown = [proven.height for proven in content.transactions]
+    shown += [receipts.entry(proof.index, proof.leaf).height for proof in content.events]
+    needed = dict.fromkeys([at[-1], *(near for height in shown if height for near in (height, height + 1))])
+    before = (0, genesis.next_validators_hash)
+    for signed in content.headers:
+        now = (signed.header.height, signed.header.validators_hash)
+        if now[1] != before[1]:
+            if now[0] != before[0] + 1:
+                raise refuse("validators", "the header before a change of the validator set is missing", height=now[0])
+            needed |= {before[0]: None, now[0]: None}
+        before = now
+    if not content.complete and not needed.keys() <= dict.fromkeys(at).keys():
+        raise refuse("header-chain", "a header that the content needs is missing")
+
+
 def _transactions(content: Content, headers: dict[int, Header]) -> dict[bytes, Transaction]:
     """Verify that each transaction is in its block with its result, and its signatures; all by hash."""
     found: dict[bytes, Transaction] = {}
+    counts: dict[int, int] = {}
     place = (0, 0)
     for proven in content.transactions:
+        if counts.setdefault(proven.height, proven.count) != proven.count:
+            raise refuse("transactions", "two transactions of a block tell of different numbers in it")
         if (proven.height, proven.index) <= place and found:
             raise refuse("transactions", "the transactions are not in the chain's order")
         place = (proven.height, proven.index)

@@ -55,7 +55,7 @@ def not_at_time(store: Store, time: int, contract: str, subject: bytes) -> None:
 
 
 def _until(store: ReadStore, prefix: bytes, when: int) -> Iterator[Due]:
-    for key, _value in store.span(prefix, prefix + (when + 1).to_bytes(8, "big")):
+    for key, _value in store.span(prefix, prefix + (when + 1).to_bytes(8, "big"), MAX_AT_ONCE):
         contract, _slash, subject = key[len(prefix) + 8 :].partition(b"/")
         yield Due(key, contract.decode(), subject)
 
@@ -70,6 +70,6 @@ def waiting(store: ReadStore) -> tuple[int | None, int | None]:
     """The next height and the next time (unix seconds) at which something falls due; None: nothing waits."""
     found: list[int | None] = []
     for prefix in (HEIGHTS, TIMES):
-        first = next(store.span(prefix, prefix + _END), None)
+        first = next(store.span(prefix, prefix + _END, 1), None)
         found.append(None if first is None else int.from_bytes(first[0][len(prefix) : len(prefix) + 8], "big"))
     return found[0], found[1]

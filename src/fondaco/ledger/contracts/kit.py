@@ -41,9 +41,11 @@ class ValidatorUpdate:
 class Context:
     """One transaction being executed, or a block being ended.
 
-    `time` is the block's, in unix seconds; `signers` are raw Ed25519 keys whose signatures were verified, the
-    author first; `tx` is the transaction's hash. At the end of a block there are no signers, `tx` is what names the
-    block, and `updates` are what the block changes of the validator set, two heights on; a transaction's are dropped.
+    `time` is the block's, in unix seconds; `signers` are raw Ed25519 keys whose signatures were verified, the author
+    first; `tx` is the transaction's hash; `entropy` is 32 bytes of the block that were not known when the block
+    before it was made (previous app hash, height, the header's time in nanoseconds). At the end of a block there are
+    no signers, `tx` is what names the block, and `updates` are what the block changes of the validator set, two
+    heights on; a transaction's are dropped.
     `version` is that of the rules that hold at this height: old rules stay for the heights that they were made for.
     """
 
@@ -53,6 +55,7 @@ class Context:
     time: int
     signers: tuple[bytes, ...]
     tx: bytes
+    entropy: bytes
     events: list[Event]
     updates: list[ValidatorUpdate] = dataclasses.field(default_factory=list)
     version: int = 1

@@ -6,18 +6,24 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fondaco.core.codec import Value
+from fondaco.core.codec import Value, encode
 from fondaco.core.messages import from_value, kind_of, message, to_value
-from fondaco.errors import CodecError, ContractError
+from fondaco.errors import CodecError, ContractError, KeyMaterialError, NamingError, SealError
 from fondaco.ledger.contracts import due
 from fondaco.ledger.contracts.catalog import handlers as catalog
 from fondaco.ledger.contracts.catalog.keys import DATASETS
 from fondaco.ledger.contracts.catalog.messages import Dataset
+from fondaco.ledger.contracts.certificates import handlers as certificates
+from fondaco.ledger.contracts.certificates import keys as certificate_keys
+from fondaco.ledger.contracts.certificates.messages import Certificate
+from fondaco.ledger.contracts.disputes import handlers as disputes
+from fondaco.ledger.contracts.disputes import keys as dispute_keys
+from fondaco.ledger.contracts.disputes.messages import Dispute, Rules
 from fondaco.ledger.contracts.governance import handlers as governance
 from fondaco.ledger.contracts.governance import keys as governance_keys
 from fondaco.ledger.contracts.governance import parameters
-from fondaco.ledger.contracts.governance.messages import Parameters, Program, Proposal, Seat, Shares, Upgrade
-from fondaco.ledger.contracts.governance.parameters import BASIS_POINTS, DEFAULTS
+from fondaco.ledger.contracts.governance.messages import Parameters, Program, Proposal, Seat, Upgrade
+from fondaco.ledger.contracts.governance.parameters import DEFAULTS
 from fondaco.ledger.contracts.grants import handlers as grants
 from fondaco.ledger.contracts.grants import keys as grant_keys
 from fondaco.ledger.contracts.grants.messages import Grant, Request
@@ -25,10 +31,17 @@ from fondaco.ledger.contracts.identity import handlers as identity
 from fondaco.ledger.contracts.identity import keys as identity_keys
 from fondaco.ledger.contracts.identity.messages import Binding, Invitation, Node, Organisation, OrganisationSpec, User
 from fondaco.ledger.contracts.kit import Context, Refused, load, records
+from fondaco.ledger.contracts.market import handlers as market
+from fondaco.ledger.contracts.market import keys as market_keys
+from fondaco.ledger.contracts.market.messages import Deal, Demand, Offer
 from fondaco.ledger.contracts.points import accounts
 from fondaco.ledger.contracts.points import handlers as points
 from fondaco.ledger.contracts.points import keys as point_keys
 from fondaco.ledger.contracts.points.messages import Escrow
+from fondaco.ledger.contracts.settlement import handlers as settlement
+from fondaco.ledger.contracts.settlement import keys as settlement_keys
+from fondaco.ledger.contracts.settlement import payments
+from fondaco.ledger.contracts.settlement.messages import Formula, Measurement, Settlement
 from fondaco.ledger.contracts.tasks import handlers as tasks
 from fondaco.ledger.contracts.tasks import keys as task_keys
 from fondaco.ledger.contracts.tasks.messages import Outcome, Task
@@ -42,22 +55,32 @@ _ALL = (
     *catalog.HANDLERS,
     *grants.HANDLERS,
     *tasks.HANDLERS,
+    *settlement.HANDLERS,
+    *market.HANDLERS,
+    *certificates.HANDLERS,
+    *disputes.HANDLERS,
 )
 HANDLERS: dict[str, tuple[type, Handler]] = {kind_of(cls): (cls, handler) for cls, handler in _ALL}
 # What each contract does with its subjects in the queue of due work (contracts/due.py), at the end of a block.
-DUE: dict[str, Callable[[Context, bytes], None]] = {governance.CONTRACT: governance.on_due}
+DUE: dict[str, Callable[[Context, bytes], None]] = {
+    governance.CONTRACT: governance.on_due,
+    payments.CONTRACT: payments.pay_due,
+    disputes.CONTRACT: disputes.do_due,
+    market.CONTRACT: market.do_due,
+}
 
 
 @message("genesis.contracts/1")
 class GenesisState:
-    """What the contracts begin with: founding organisations, points, the coordinator's part, rules, whose validators.
+    """What the contracts begin with: organisations, points, how tasks are paid and disputed, rules, whose validators.
 
     A founding validator that no seat names belongs to nobody, and no vote can take it away.
     """
 
     organisations: tuple[OrganisationSpec, ...]
     allotments: dict[str, int]
-    coordinator_fee: int
+    settlement: Formula = payments.DEFAULT
+    disputes: Rules = disputes.DEFAULT
     rules: Parameters = DEFAULTS
     seats: tuple[Seat, ...] = ()
 
@@ -110,13 +133,23 @@ def end_block(ctx: Context) -> None:
         branch = Overlay(ctx.store)
         own = dataclasses.replace(ctx, store=branch, events=[], updates=list(ctx.updates))
         try:
-            DUE[item.contract](own, item.subject)
-        except ContractError as refusal:
+            _work(own, item)
+        except (ContractError, CodecError, NamingError, KeyMaterialError, SealError) as refusal:
             ctx.emit("ledger", "due-refused", contract=item.contract, subject=item.subject, error=refusal.code)
             continue
         branch.merge_into(ctx.store)
         ctx.events.extend(own.events)
         ctx.updates[:] = own.updates
+
+
+def _work(ctx: Context, item: due.Due) -> None:
+    """One piece of due work; its events are encoded here, so that none of them can stop the block later."""
+    found = DUE.get(item.contract)
+    if found is None:
+        raise UnknownKind(f"no contract has work called {item.contract[:64]}")
+    found(ctx, item.subject)
+    for event in ctx.events:
+        encode(dict(event.attributes))
 
 
 def waiting(store: ReadStore) -> tuple[int | None, int | None]:
@@ -148,9 +181,9 @@ def init_genesis(ctx: Context, document: Value) -> None:
         identity.create(ctx, spec)
     for name, amount in sorted(genesis.allotments.items()):
         accounts.mint(ctx, name, amount)
-    fee = genesis.coordinator_fee
-    shares = Shares(providers=BASIS_POINTS - fee, participants=0, coordinator=fee, fund=0)
-    governance.init_genesis(ctx, genesis.rules, shares, genesis.seats)
+    payments.set_shares(ctx, genesis.settlement)
+    disputes.set_rules(ctx, genesis.disputes)
+    governance.init_genesis(ctx, genesis.rules, genesis.seats)
 
 
 def _listing(cls: type, prefix: bytes) -> Callable[[ReadStore, dict[str, Value]], Value]:
@@ -163,13 +196,17 @@ def _listing(cls: type, prefix: bytes) -> Callable[[ReadStore, dict[str, Value]]
 
 def _one(cls: type, where: Callable[[bytes], bytes]) -> Callable[[ReadStore, dict[str, Value]], Value]:
     def query(store: ReadStore, data: dict[str, Value]) -> Value:
-        wanted = data.get("id")
-        if not isinstance(wanted, bytes):
-            raise Malformed("the query needs an id of bytes")
-        found: Any = load(store, cls, where(wanted))
+        found: Any = load(store, cls, where(_id(data)))
         return None if found is None else to_value(found)
 
     return query
+
+
+def _id(data: dict[str, Value]) -> bytes:
+    wanted = data.get("id")
+    if not isinstance(wanted, bytes):
+        raise Malformed("the query needs an id of bytes")
+    return wanted
 
 
 def _named(text: Value) -> str:
@@ -185,11 +222,13 @@ def _number(number: Value) -> int:
 
 
 def _outcomes(store: ReadStore, data: dict[str, Value]) -> Value:
-    wanted = data.get("id")
-    if not isinstance(wanted, bytes):
-        raise Malformed("the query needs an id of bytes")
-    prefix = task_keys.outcomes(wanted, _number(data.get("attempt")))
+    prefix = task_keys.outcomes(_id(data), _number(data.get("attempt")))
     return [to_value(record) for record in records(store, Outcome, prefix)]
+
+
+def _measurements(store: ReadStore, data: dict[str, Value]) -> Value:
+    prefix = settlement_keys.measurements(_id(data), _number(data.get("attempt")))
+    return [to_value(record) for record in records(store, Measurement, prefix)]
 
 
 def _open_tasks(store: ReadStore, _data: dict[str, Value]) -> Value:
@@ -227,7 +266,7 @@ QUERIES: dict[str, Callable[[ReadStore, dict[str, Value]], Value]] = {
     "governance/proposals": _listing(Proposal, governance_keys.PROPOSALS),
     "governance/proposal": _one(Proposal, governance_keys.proposal),
     "governance/parameters": lambda store, _data: to_value(parameters.parameters(store)),
-    "governance/shares": lambda store, _data: to_value(parameters.shares(store)),
+    "governance/shares": lambda store, _data: to_value(payments.formula(store)),
     "governance/prices": _numbers(governance_keys.PRICES),
     "governance/quotas": _numbers(governance_keys.QUOTAS),
     "governance/programs": _listing(Program, governance_keys.PROGRAMS),
@@ -250,6 +289,22 @@ QUERIES: dict[str, Callable[[ReadStore, dict[str, Value]], Value]] = {
     "tasks/open": _open_tasks,
     "tasks/task": _one(Task, task_keys.task),
     "tasks/outcomes": _outcomes,
+    "settlement/formula": lambda store, _data: to_value(payments.formula(store)),
+    "settlement/settlements": _listing(Settlement, settlement_keys.SETTLEMENTS),
+    "settlement/settlement": _one(Settlement, settlement_keys.settlement),
+    "settlement/measurements": _measurements,
+    "market/demands": _listing(Demand, market_keys.DEMANDS),
+    "market/offers": _listing(Offer, market_keys.OFFERS),
+    "market/deals": _listing(Deal, market_keys.DEALS),
+    "market/matches": lambda store, data: [to_value(one) for one in market.matches(store, _id(data))],
+    "market/receipts": lambda store, data: [
+        to_value(one) for one in market.receipts(store, _named(data.get("organisation")))
+    ],
+    "certificates/certificates": _listing(Certificate, certificate_keys.CERTIFICATES),
+    "certificates/certificate": _one(Certificate, certificate_keys.certificate),
+    "disputes/rules": lambda store, _data: to_value(disputes.rules(store)),
+    "disputes/disputes": _listing(Dispute, dispute_keys.DISPUTES),
+    "disputes/dispute": _one(Dispute, dispute_keys.dispute),
 }
 
 

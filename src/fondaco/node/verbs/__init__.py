@@ -8,13 +8,15 @@ from __future__ import annotations
 from fondaco.node.control import Verb
 from fondaco.node.node import Node
 from fondaco.node.verbs.data import DataVerbs
+from fondaco.node.verbs.disputes import DisputeVerbs
 from fondaco.node.verbs.governance import GovernanceVerbs
 from fondaco.node.verbs.grants import GrantVerbs
 from fondaco.node.verbs.house import HouseVerbs
+from fondaco.node.verbs.market import MarketVerbs
 from fondaco.node.verbs.points import PointVerbs
 from fondaco.node.verbs.tasks import TaskVerbs
 
-_GROUPS = (HouseVerbs, DataVerbs, GrantVerbs, TaskVerbs, PointVerbs, GovernanceVerbs)
+_GROUPS = (HouseVerbs, DataVerbs, GrantVerbs, TaskVerbs, PointVerbs, GovernanceVerbs, MarketVerbs, DisputeVerbs)
 
 
 class Verbs:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import time
 
+from fondaco.core.contribution import METHODS
+from fondaco.core.messages import from_value
 from fondaco.errors import FlowError
 from fondaco.flow.heads import heads
 from fondaco.flow.planner import Plan, Planner, explain
 from fondaco.ledger.contracts.kit import derive
+from fondaco.ledger.contracts.settlement.messages import Formula
 from fondaco.ledger.contracts.tasks import messages as tasks
 from fondaco.node.control import Json, Progress, Verb
 from fondaco.node.verbs.common import Group, plain
@@ -35,7 +38,15 @@ class TaskVerbs(Group):
 
     async def explain(self, arguments: Json, _progress: Progress) -> Json:
         """Before anything runs: what is missing, what it costs, who learns what."""
-        return explain(self._plan(arguments["workflow"]))
+        return explain(self._plan(arguments["workflow"])) | {"division": self._division()}
+
+    def _division(self) -> Json:
+        """How what the task pays is shared, and what of the task that puts on the ledger."""
+        found = from_value(Formula, self._ledger.query("settlement/formula"))
+        told = "nothing of the data: the prices are known"
+        if found.method in METHODS:
+            told = "all members learn how many of the initiator's keys each set of the granted datasets covers"
+        return dataclasses.asdict(found) | {"tells": told}
 
     async def run(self, arguments: Json, progress: Progress) -> Json:
         """Propose a workflow; waits for its end unless told not to."""

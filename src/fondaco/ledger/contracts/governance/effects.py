@@ -12,6 +12,8 @@ from typing import Any
 from fondaco.core.codec import Value
 from fondaco.core.messages import from_value, kind_of
 from fondaco.errors import CodecError
+from fondaco.ledger.contracts.disputes import handlers as disputes
+from fondaco.ledger.contracts.disputes.messages import Rules
 from fondaco.ledger.contracts.governance import expulsion, keys, parameters
 from fondaco.ledger.contracts.governance import messages as m
 from fondaco.ledger.contracts.governance.errors import Conflict, Invalid, Unknown, WrongStatus
@@ -29,6 +31,8 @@ from fondaco.ledger.contracts.kit import (
     validators,
 )
 from fondaco.ledger.contracts.points import accounts
+from fondaco.ledger.contracts.settlement import payments
+from fondaco.ledger.contracts.settlement.messages import Formula
 
 CONTRACT = "governance"
 MAX_NAMED = 64
@@ -119,21 +123,25 @@ def found_seat(ctx: Context, seat: m.Seat) -> None:
     save(ctx.store, keys.seat(seat.organisation), seat)
 
 
-def _check_shares(_ctx: Context, body: m.Shares) -> None:
-    parts = (body.providers, body.participants, body.coordinator, body.fund)
-    if any(part < 0 for part in parts) or sum(parts) != parameters.BASIS_POINTS:
-        raise Invalid("shares are not negative and add up to 10,000 basis points")
+def _shared(ctx: Context, body: m.Shares | m.Division) -> Formula:
+    """The formula in force, with what a body changes of it."""
+    return dataclasses.replace(payments.formula(ctx.store), **dataclasses.asdict(body))
 
 
-def put_shares(ctx: Context, body: m.Shares) -> None:
-    """Check and write the shares."""
-    _check_shares(ctx, body)
-    save(ctx.store, keys.SHARES, body)
+def _check_formula(ctx: Context, body: m.Shares | m.Division) -> None:
+    payments.check(_shared(ctx, body))
 
 
-def _shares(ctx: Context, body: m.Shares, _by: str) -> None:
-    put_shares(ctx, body)
-    ctx.emit(CONTRACT, "shares", **dataclasses.asdict(body))
+def _formula(ctx: Context, body: m.Shares | m.Division, _by: str) -> None:
+    payments.set_shares(ctx, _shared(ctx, body))
+
+
+def _check_rules(_ctx: Context, body: Rules) -> None:
+    disputes.check(body)
+
+
+def _rules(ctx: Context, body: Rules, _by: str) -> None:
+    disputes.set_rules(ctx, body)
 
 
 def _check_quota(ctx: Context, body: m.Quota) -> None:
@@ -169,6 +177,16 @@ def _check_mint(ctx: Context, body: m.Mint) -> None:
 def _mint(ctx: Context, body: m.Mint, _by: str) -> None:
     for name, amount in sorted(body.amounts.items()):
         accounts.mint(ctx, name, amount)
+
+
+def _check_spend(ctx: Context, body: m.Spend) -> None:
+    _known(ctx, body.target)
+    if body.amount < 1 or not is_amount(body.amount):
+        raise Invalid("the fund pays one or more points")
+
+
+def _spend(ctx: Context, body: m.Spend, _by: str) -> None:
+    payments.spend_fund(ctx, body.target, body.amount)
 
 
 def _check_program(_ctx: Context, body: m.Program) -> None:
@@ -259,10 +277,13 @@ _ALL: tuple[tuple[type, Check, Effect], ...] = (
     (m.Admit, _check_admit, _admit),
     (m.Expel, _check_expel, _expel),
     (m.Seat, _check_seat, _seat),
-    (m.Shares, _check_shares, _shares),
+    (m.Shares, _check_formula, _formula),
+    (m.Division, _check_formula, _formula),
+    (Rules, _check_rules, _rules),
     (m.Quota, _check_quota, _quota),
     (m.Prices, _check_prices, _prices),
     (m.Mint, _check_mint, _mint),
+    (m.Spend, _check_spend, _spend),
     (m.Program, _check_program, _program),
     (m.Upgrade, _check_upgrade, _upgrade),
     (m.CancelUpgrade, _check_cancel, _cancel),

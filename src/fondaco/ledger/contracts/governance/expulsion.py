@@ -2,14 +2,16 @@
 
 1. Its tasks, as initiator, coordinator or member. One that is finished is settled; any other is abandoned: the uses
    that were computed with are paid, the others go back.
-2. Its grants, given and held, are revoked: uses that no task took go back to the holder.
+2. Its active grants, given and held, are revoked: uses that no task took go back to the holder.
 3. Its requests are withdrawn, and what others ask of it is denied: the escrows go back to who asked.
+   Its demands and offers are withdrawn. What settled tasks of it still hold is paid or refunded when the window or the
+   dispute is over, as to anyone; as an arbiter it is silent from now on.
 4. Its datasets are withdrawn, its open proposals too, with the deposits given back.
 5. Its invitations are void, its users and nodes revoked, the organisation expelled, its quota and weight forgotten.
 6. Its validator leaves the set two heights on.
 7. Its points stay on its account, which no key moves any more, or go to the consortium's fund.
 
-It reads all grants, requests, tasks and datasets: the one thing on the ledger whose cost grows with them.
+It finds what is open by indices, and reads all datasets, users, nodes and open tasks.
 """
 
 from __future__ import annotations
@@ -25,12 +27,11 @@ from fondaco.ledger.contracts.governance import keys, parameters
 from fondaco.ledger.contracts.governance import messages as m
 from fondaco.ledger.contracts.governance.errors import Unknown, WrongStatus
 from fondaco.ledger.contracts.grants import handlers as grants
-from fondaco.ledger.contracts.grants import keys as grant_keys
-from fondaco.ledger.contracts.grants.messages import Grant, Request
 from fondaco.ledger.contracts.identity import authority
 from fondaco.ledger.contracts.identity import keys as identity_keys
 from fondaco.ledger.contracts.identity.messages import Invitation, Node, Organisation, User
 from fondaco.ledger.contracts.kit import Context, ValidatorUpdate, load, records, save, validators
+from fondaco.ledger.contracts.market import handlers as market
 from fondaco.ledger.contracts.points import accounts
 from fondaco.ledger.contracts.points.keys import FUND
 from fondaco.ledger.contracts.tasks import handlers as tasks
@@ -87,17 +88,7 @@ def _end_tasks(ctx: Context, name: str) -> None:
 
 
 def _end_grants(ctx: Context, name: str) -> None:
-    for found in list(records(ctx.store, Grant, grant_keys.GRANTS)):
-        if name in (found.provider, found.holder) and found.status in ("active", "exhausted"):
-            grants.end(ctx, found, "revoked", REASON)
-
-
-def _end_requests(ctx: Context, name: str) -> None:
-    for record in list(records(ctx.store, Request, grant_keys.REQUESTS)):
-        for item, answer in enumerate(record.answers):
-            if answer == "pending" and name in (record.organisation, record.providers[item]):
-                status = "withdrawn" if name == record.organisation else "denied"
-                grants.close_item(ctx, record.id, item, status, REASON)
+    grants.end_all(ctx, name, REASON)
 
 
 def _withdraw_datasets(ctx: Context, name: str) -> None:
@@ -165,8 +156,8 @@ def _leave_seat(ctx: Context, name: str) -> None:
 # What an institution has open, and how it ends; a contract that opens things adds its own here.
 ENDINGS: tuple[Callable[[Context, str], None], ...] = (
     _end_tasks,
+    market.close_all,
     _end_grants,
-    _end_requests,
     _withdraw_datasets,
     _withdraw_proposals,
     _void_keys,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from fondaco.errors import ContractError
+from fondaco.errors import CodecError, ContractError, KeyMaterialError, NamingError, SealError
 from fondaco.ledger.contracts import due
 from fondaco.ledger.contracts.governance import effects, expulsion, keys, parameters, tally
 from fondaco.ledger.contracts.governance import messages as m
@@ -125,7 +125,12 @@ def on_due(ctx: Context, proposal_id: bytes) -> None:
 
 
 def _decide(ctx: Context, found: m.Proposal) -> None:
-    status = tally.outcome(tally.count(found.votes, weights(ctx.store)), found.rules)
+    counted = tally.count(found.votes, weights(ctx.store))
+    if ctx.height < found.closes and tally.decided(counted, found.rules) is None:
+        # It was certain when the last vote came; in this same block, who belongs or what a vote weighs has changed.
+        due.at_height(ctx.store, found.closes, CONTRACT, found.id)
+        return
+    status = tally.outcome(counted, found.rules)
     executes = ctx.height + found.rules.execution if status == tally.PASSED else 0
     record = dataclasses.replace(found, status=status, decided=ctx.height, executes=executes)
     expulsion.close(ctx, record, FUND if status == tally.VETOED else found.by)
@@ -142,7 +147,7 @@ def _execute(ctx: Context, found: m.Proposal) -> None:
     own = dataclasses.replace(ctx, store=branch, events=[], updates=list(ctx.updates))
     try:
         effects.apply(own, found)
-    except ContractError as refusal:
+    except (ContractError, CodecError, NamingError, KeyMaterialError, SealError) as refusal:
         save(ctx.store, keys.proposal(found.id), dataclasses.replace(found, status="failed", cause=refusal.cause))
         ctx.emit(CONTRACT, "failed", proposal=found.id, error=refusal.code)
         return
@@ -153,10 +158,9 @@ def _execute(ctx: Context, found: m.Proposal) -> None:
     ctx.emit(CONTRACT, "executed", proposal=found.id, body=found.kind)
 
 
-def init_genesis(ctx: Context, rules: m.Parameters, shares: m.Shares, seats: tuple[m.Seat, ...]) -> None:
-    """The first parameters, shares and the institutions whose keys validate."""
+def init_genesis(ctx: Context, rules: m.Parameters, seats: tuple[m.Seat, ...]) -> None:
+    """The first parameters, and the institutions whose keys validate."""
     effects.put_parameters(ctx, rules)
-    effects.put_shares(ctx, shares)
     for seat in seats:
         effects.found_seat(ctx, seat)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 PROPOSALS = b"governance/proposal/"
 OPEN = b"governance/open/"
 PARAMETERS = b"governance/parameters"
-SHARES = b"governance/shares"
 UPGRADES = b"governance/upgrades"
 PRICES = b"governance/price/"
 PROGRAMS = b"governance/program/"

@@ -72,15 +72,26 @@ class Seat:
 
 @message("governance.shares/1")
 class Shares:
-    """Body and record: how the price of a use is shared, in basis points that add up to 10,000.
+    """Body: how what a task pays is shared, in basis points that add up to 10,000.
 
-    To the provider, the participants of the task, its coordinator, and the consortium's fund.
+    To the providers, the participants of the task, its coordinator, and the consortium's fund.
     """
 
     providers: int
     participants: int
     coordinator: int
     fund: int
+
+
+@message("governance.division/1")
+class Division:
+    """Body: what divides the providers' share, and for how many blocks a task may be disputed before it is paid.
+
+    `method`: price, leave-one-out or shapley; see the settlement contract.
+    """
+
+    method: str
+    window: int
 
 
 @message("governance.quota/1")
@@ -103,6 +114,14 @@ class Mint:
     """Body: make points for institutions."""
 
     amounts: dict[str, int]
+
+
+@message("governance.spend/1")
+class Spend:
+    """Body: pay an institution out of the consortium's fund."""
+
+    target: str
+    amount: int
 
 
 @message("governance.program/1")

@@ -1,4 +1,4 @@
-"""What the consortium has voted, for whoever needs it: parameters, shares, prices, quotas, programs, rules by height.
+"""What the consortium has voted, for whoever needs it: parameters, prices, quotas, programs, rules by height.
 
 Reads alone, so that every contract may import it; a chain that has not voted has the defaults of its genesis.
 """
@@ -6,7 +6,7 @@ Reads alone, so that every contract may import it; a chain that has not voted ha
 from __future__ import annotations
 
 from fondaco.ledger.contracts.governance import keys
-from fondaco.ledger.contracts.governance.messages import Parameters, Program, Shares, Upgrade, Upgrades
+from fondaco.ledger.contracts.governance.messages import Parameters, Program, Upgrade, Upgrades
 from fondaco.ledger.contracts.kit import load
 from fondaco.ledger.state import ReadStore
 
@@ -26,17 +26,11 @@ DEFAULTS = Parameters(
     admission_by_vote=False,
     listed_programs_only=False,
 )
-ALL_TO_PROVIDERS = Shares(providers=BASIS_POINTS, participants=0, coordinator=0, fund=0)
 
 
 def parameters(store: ReadStore) -> Parameters:
     """The parameters in force."""
     return load(store, Parameters, keys.PARAMETERS) or DEFAULTS
-
-
-def shares(store: ReadStore) -> Shares:
-    """How the price of a use is shared."""
-    return load(store, Shares, keys.SHARES) or ALL_TO_PROVIDERS
 
 
 def number(store: ReadStore, key: bytes, default: int) -> int:

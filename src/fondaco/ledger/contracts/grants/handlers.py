@@ -39,6 +39,39 @@ def _request(store: ReadStore, request_id: bytes) -> m.Request:
     return found
 
 
+def _put_request(ctx: Context, record: m.Request) -> None:
+    """Write a request, and who has an unanswered item in it."""
+    save(ctx.store, keys.request(record.id), record)
+    waiting = [p for p, answer in zip(record.providers, record.answers, strict=True) if answer == "pending"]
+    for name in dict.fromkeys((record.organisation, *record.providers)):
+        if name in waiting or (waiting and name == record.organisation):
+            ctx.store.set(keys.pending(name, record.id), b"\x01")
+        else:
+            ctx.store.delete(keys.pending(name, record.id))
+
+
+def _put_grant(ctx: Context, record: m.Grant) -> None:
+    """Write a grant, and whose it is while it is active."""
+    save(ctx.store, keys.grant(record.id), record)
+    for name in (record.provider, record.holder):
+        if record.status == "active":
+            ctx.store.set(keys.active(name, record.id), b"\x01")
+        else:
+            ctx.store.delete(keys.active(name, record.id))
+
+
+def end_all(ctx: Context, organisation: str, reason: str) -> None:
+    """End what an institution gave, holds, asks for and is asked for: grants are revoked, open items closed."""
+    for key, _value in list(ctx.store.items(keys.active(organisation, b""))):
+        end(ctx, grant(ctx.store, key[-32:]), "revoked", reason)
+    for key, _value in list(ctx.store.items(keys.pending(organisation, b""))):
+        record = _request(ctx.store, key[-32:])
+        for item, answer in enumerate(record.answers):
+            if answer == "pending" and organisation in (record.organisation, record.providers[item]):
+                status = "withdrawn" if organisation == record.organisation else "denied"
+                close_item(ctx, record.id, item, status, reason)
+
+
 def grant_id(request_id: bytes, item: int) -> bytes:
     """The id of the grant that answers an item; also of its escrow."""
     return derive("grant", request_id, item.to_bytes(4, "big"))
@@ -64,7 +97,7 @@ def _check_request(ctx: Context, msg: m.RequestUse, organisation: str) -> None:
         raise Invalid("the request asks for a grant that has expired")
 
 
-def _check_terms(dataset: Dataset, item: m.Item, msg: m.RequestUse) -> None:
+def _check_terms(dataset: Dataset, item: m.Item, msg: m.RequestUse, price: int) -> None:
     where = f"{item.path}@{item.version}"
     terms = dataset.terms
     if dataset.status != "published":
@@ -78,8 +111,8 @@ def _check_terms(dataset: Dataset, item: m.Item, msg: m.RequestUse) -> None:
         raise Denied(f"{where} may not be used for {msg.purpose}")
     if dataset.owner not in msg.parties:
         raise Invalid(f"{dataset.owner}, who holds {where}, is not among the parties")
-    if terms.price > msg.max_price:
-        raise Denied(f"one use of {where} costs {terms.price} points")
+    if price > msg.max_price:
+        raise Denied(f"one use of {where} costs {price} points")
 
 
 def _named(words: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
@@ -98,14 +131,13 @@ def _matches(rule: Rule, request: m.Request, item: m.Item, now: int) -> bool:
     )
 
 
-def request(ctx: Context, msg: m.RequestUse) -> None:
-    """Ask: escrow the price, and grant at once what default permissions grant."""
+def _ask(ctx: Context, msg: m.RequestUse, datasets: list[Dataset], prices: tuple[int, ...]) -> m.Request:
+    """Check and put a request, with the prices of its uses in escrow."""
     author = authority.user(ctx, "analyst")
     _check_request(ctx, msg, author.organisation)
     request_id = derive("request", ctx.tx)
-    datasets = [catalog.dataset(ctx.store, item.path, item.version) for item in msg.items]
-    for item, dataset in zip(msg.items, datasets, strict=True):
-        _check_terms(dataset, item, msg)
+    for item, dataset, price in zip(msg.items, datasets, prices, strict=True):
+        _check_terms(dataset, item, msg, price)
         if dataset.owner == author.organisation:
             raise Invalid(f"{item.path} is the asker's own; its use needs no grant")
     record = m.Request(
@@ -114,7 +146,7 @@ def request(ctx: Context, msg: m.RequestUse) -> None:
         key=author.key,
         items=msg.items,
         providers=tuple(d.owner for d in datasets),
-        prices=tuple(d.terms.price for d in datasets),
+        prices=prices,
         answers=("pending",) * len(msg.items),
         operations=msg.operations,
         purpose=msg.purpose,
@@ -125,9 +157,16 @@ def request(ctx: Context, msg: m.RequestUse) -> None:
         since=ctx.height,
     )
     ctx.emit(CONTRACT, "requested", request=request_id, organisation=author.organisation, holder=author.key)
-    for index, dataset in enumerate(datasets):
-        accounts.lock(ctx, grant_id(request_id, index), author.organisation, dataset.terms.price * msg.uses)
-    save(ctx.store, keys.request(request_id), record)
+    for index, price in enumerate(prices):
+        accounts.lock(ctx, grant_id(request_id, index), author.organisation, price * msg.uses)
+    _put_request(ctx, record)
+    return record
+
+
+def request(ctx: Context, msg: m.RequestUse) -> None:
+    """Ask: escrow the price, and grant at once what default permissions grant."""
+    datasets = [catalog.dataset(ctx.store, item.path, item.version) for item in msg.items]
+    record = _ask(ctx, msg, datasets, tuple(dataset.terms.price for dataset in datasets))
     for index, dataset in enumerate(datasets):
         for number, rule in enumerate(dataset.terms.rules):
             if _matches(rule, record, msg.items[index], ctx.time):
@@ -135,10 +174,24 @@ def request(ctx: Context, msg: m.RequestUse) -> None:
                 break
 
 
+def buy(ctx: Context, msg: m.RequestUse, *, provider: str, price: int) -> m.Grant:
+    """Request one dataset at the price of an offer and grant it at once; the market contract alone calls this.
+
+    The provider's reviewer signed the offer and the analyst its acceptance, so nothing is left to review; the
+    catalogue's operations and purposes bind both.
+    """
+    dataset = catalog.dataset(ctx.store, msg.items[0].path, msg.items[0].version)
+    if dataset.owner != provider:
+        raise Denied(f"{dataset.path} is no longer {provider}'s")
+    record = _ask(ctx, msg, [dataset], (price,))
+    _issue(ctx, record, 0, msg.uses, msg.expires, "offer")
+    return grant(ctx.store, grant_id(record.id, 0))
+
+
 def close_item(ctx: Context, request_id: bytes, item: int, answer: str, reason: str) -> None:
     """End a pending item without its reviewer; what was set aside for it goes back to who asked."""
     record = _answered(_request(ctx.store, request_id), item, answer)
-    save(ctx.store, keys.request(record.id), record)
+    _put_request(ctx, record)
     escrow = grant_id(record.id, item)
     accounts.refund(ctx, escrow, accounts.held(ctx.store, escrow))
     ctx.emit(CONTRACT, "item-closed", request=record.id, item=item, answer=answer, reason=reason)
@@ -174,9 +227,9 @@ def _issue(ctx: Context, record: m.Request, item: int, uses: int, expires: int, 
         basis=basis,
         since=ctx.height,
     )
-    save(ctx.store, keys.grant(made.id), made)
+    _put_grant(ctx, made)
     changed = _answered(record, item, "granted")
-    save(ctx.store, keys.request(record.id), changed)
+    _put_request(ctx, changed)
     ctx.emit(
         CONTRACT,
         "granted",
@@ -220,7 +273,7 @@ def review(ctx: Context, msg: m.Review) -> None:
         reason=msg.reason,
     )
     if not msg.approve:
-        save(ctx.store, keys.request(record.id), _answered(record, msg.item, "denied"))
+        _put_request(ctx, _answered(record, msg.item, "denied"))
         accounts.refund(ctx, escrow, accounts.held(ctx.store, escrow))
         return
     if dataset.status != "published":
@@ -233,7 +286,7 @@ def review(ctx: Context, msg: m.Review) -> None:
 
 def end(ctx: Context, found: m.Grant, status: str, reason: str) -> None:
     """End a grant; uses in escrow that no task has taken go back to the holder."""
-    save(ctx.store, keys.grant(found.id), dataclasses.replace(found, status=status))
+    _put_grant(ctx, dataclasses.replace(found, status=status))
     accounts.refund(ctx, found.id, found.price * found.uses_left)
     ctx.emit(CONTRACT, status, grant=found.id, provider=found.provider, holder=found.holder, reason=reason)
 
@@ -271,7 +324,7 @@ def withdraw_request(ctx: Context, msg: m.WithdrawRequest) -> None:
             record = _answered(record, index, "withdrawn")
             escrow = grant_id(record.id, index)
             accounts.refund(ctx, escrow, accounts.held(ctx.store, escrow))
-    save(ctx.store, keys.request(record.id), record)
+    _put_request(ctx, record)
     ctx.emit(CONTRACT, "request-withdrawn", request=record.id, organisation=record.organisation)
 
 
@@ -281,7 +334,7 @@ def take_use(ctx: Context, found: m.Grant, task: bytes) -> None:
         raise WrongStatus(f"the grant is {found.status} with {found.uses_left} uses left")
     left = found.uses_left - 1
     status = "active" if left else "exhausted"
-    save(ctx.store, keys.grant(found.id), dataclasses.replace(found, uses_left=left, status=status))
+    _put_grant(ctx, dataclasses.replace(found, uses_left=left, status=status))
     ctx.emit(CONTRACT, "used", grant=found.id, task=task, provider=found.provider, uses_left=left)
 
 
@@ -289,7 +342,7 @@ def return_use(ctx: Context, found: m.Grant, task: bytes) -> None:
     """Give a use back that a task took and never started to compute with."""
     if found.status in ("active", "exhausted"):
         back = dataclasses.replace(found, uses_left=found.uses_left + 1, status="active")
-        save(ctx.store, keys.grant(found.id), back)
+        _put_grant(ctx, back)
     else:
         accounts.refund(ctx, found.id, found.price)
     ctx.emit(CONTRACT, "use-returned", grant=found.id, task=task, provider=found.provider)

@@ -11,6 +11,16 @@ def request(request_id: bytes) -> bytes:
     return REQUESTS + request_id
 
 
+def active(organisation: str, grant_id: bytes) -> bytes:
+    """Where it stands that a grant which an institution gave or holds is active; without an id the prefix of all."""
+    return b"grants/active/" + organisation.encode() + b"/" + grant_id
+
+
+def pending(organisation: str, request_id: bytes) -> bytes:
+    """Where it stands that a request has an item which an institution asks for or must answer, unanswered."""
+    return b"grants/pending/" + organisation.encode() + b"/" + request_id
+
+
 def grant(grant_id: bytes) -> bytes:
     """Where a grant is."""
     return GRANTS + grant_id

@@ -6,12 +6,13 @@ import dataclasses
 import hashlib
 
 from fondaco.ledger.contracts.catalog import handlers as catalog
-from fondaco.ledger.contracts.governance import parameters
+from fondaco.ledger.contracts.certificates import handlers as certificates
 from fondaco.ledger.contracts.grants import handlers as grants
 from fondaco.ledger.contracts.grants.messages import Grant
 from fondaco.ledger.contracts.identity import authority
 from fondaco.ledger.contracts.kit import Context, derive, distinct, is_text, is_word, load, records, save
 from fondaco.ledger.contracts.points import accounts
+from fondaco.ledger.contracts.settlement import payments
 from fondaco.ledger.contracts.tasks import keys, services
 from fondaco.ledger.contracts.tasks import messages as m
 from fondaco.ledger.contracts.tasks.errors import Conflict, Denied, Invalid, Unknown, WrongStatus
@@ -304,32 +305,19 @@ def finish(ctx: Context, msg: m.Finish) -> None:
 
 
 def settle(ctx: Context, msg: m.Settle) -> None:
-    """Pay each grant's price to its provider, less the coordinator's part, rounded down to the provider's good."""
+    """Settle a finished task: what it owes is divided by the voted formula, and each use gets its certificate."""
     record = task(ctx.store, msg.task)
     if record.status != "finished":
         raise WrongStatus(f"the task is {record.status}")
-    fee = parameters.shares(ctx.store).coordinator
-    for grant_id in used_grants(record):
-        found = grants.grant(ctx.store, grant_id)
-        part = found.price * fee // parameters.BASIS_POINTS
-        accounts.release(ctx, grant_id, found.provider, found.price - part)
-        accounts.release(ctx, grant_id, record.coordinator, part)
-        ctx.emit(
-            CONTRACT,
-            "certificate",
-            task=record.id,
-            grant=grant_id,
-            user=record.initiator,
-            provider=found.provider,
-            path=found.path,
-            version=found.version,
-            purpose=record.purpose,
-            workflow=record.workflow_hash,
-            time=ctx.time,
-            cost=found.price,
-            fee=part,
-        )
-    services.pay(ctx, record)
+    close(ctx, record)
+
+
+def close(ctx: Context, record: m.Task, *, disputed: bool = False) -> None:
+    """Certify and divide; a dispute about a finished task settles it so, with the points frozen."""
+    uses = tuple(grants.grant(ctx.store, grant_id) for grant_id in used_grants(record))
+    for found in uses:
+        certificates.issue(ctx, record, found)
+    payments.settle(ctx, record, uses, disputed=disputed)
     _save(ctx, dataclasses.replace(record, status="settled"))
     ctx.emit(CONTRACT, "settled", task=record.id)
 

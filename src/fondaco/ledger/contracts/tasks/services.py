@@ -1,7 +1,7 @@
 """The voted prices of services, and the consortium's list of programs, as a task meets them.
 
-The initiator sets the price of all steps aside when it proposes. The coordinator, who schedules them, is paid it when
-the task is settled, or when it ends after something was computed; else it goes back.
+The initiator sets the price of all steps aside when it proposes. The coordinator, who schedules them, is paid it with
+the settlement of the task, or when it ends after something was computed; else it goes back.
 """
 
 from __future__ import annotations
@@ -33,16 +33,10 @@ def lock(ctx: Context, record: Task) -> None:
         accounts.lock(ctx, record.id, record.initiator, price)
 
 
-def pay(ctx: Context, record: Task) -> None:
-    """Pay the coordinator."""
-    held = accounts.held(ctx.store, record.id)
-    if held:
-        accounts.release(ctx, record.id, record.coordinator, held)
-
-
 def close(ctx: Context, record: Task) -> None:
     """End what was set aside for a task that comes to no settlement."""
-    if record.reported_ever:
-        pay(ctx, record)
-    elif held := accounts.held(ctx.store, record.id):
+    held = accounts.held(ctx.store, record.id)
+    if held and record.reported_ever:
+        accounts.release(ctx, record.id, record.coordinator, held)
+    elif held:
         accounts.refund(ctx, record.id, held)
