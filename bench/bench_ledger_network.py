@@ -96,9 +96,27 @@ class Rpc:
         return self.post({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})["result"]
 
 
+def core_seconds(roots: list[int]) -> float:
+    """What processes and their children have used of the cores, and this one."""
+    used, parents = dict[int, int](), dict[int, int]()
+    for place in Path("/proc").iterdir():
+        if place.name.isdecimal():
+            with contextlib.suppress(OSError):
+                fields = (place / "stat").read_text().rpartition(")")[2].split()
+                parents[int(place.name)], used[int(place.name)] = int(fields[1]), int(fields[11]) + int(fields[12])
+    counted = dict.fromkeys([*roots, os.getpid()])
+    for pid in used:
+        above = pid
+        while above and above not in counted:
+            above = parents.get(above, 0)
+        if above in roots:
+            counted[pid] = None
+    return sum(used.get(pid, 0) for pid in counted) / os.sysconf("SC_CLK_TCK")
+
+
 @contextlib.contextmanager
-def network(folder: Path, *, ours: bool) -> Iterator[list[int]]:
-    """Four nodes; the ports of their RPC."""
+def network(folder: Path, *, ours: bool) -> Iterator[tuple[list[int], list[int]]]:
+    """Four nodes; the ports of their RPC, and their processes."""
     founding = genesis()
     ports = free_ports(2 * NODES)
     listen, rpc = ports[:NODES], ports[NODES:]
@@ -133,7 +151,7 @@ def network(folder: Path, *, ours: bool) -> Iterator[list[int]]:
             if time.monotonic() > deadline:
                 raise TimeoutError((folder / "n0" / "log").read_text()[-2000:])
             time.sleep(0.2)
-        yield rpc
+        yield rpc, [process.pid for process in processes]
     finally:
         for process in processes:
             process.send_signal(signal.SIGTERM)
@@ -184,9 +202,10 @@ class Outcome:
     committed: int
     sent: int
     blocks: int
+    cores: float
 
 
-def offer(ports: list[int], make: Callable[[int, int], bytes], rate: int, start: int) -> Outcome:
+def offer(ports: list[int], pids: list[int], make: Callable[[int, int], bytes], rate: int, start: int) -> Outcome:
     """Offer a rate for a while, and wait until what was taken is committed."""
     expires = committed(Rpc(ports[0])) + 200
     count = int(rate * SECONDS)
@@ -199,6 +218,7 @@ def offer(ports: list[int], make: Callable[[int, int], bytes], rate: int, start:
     links = [Rpc(port) for port in ports]  # after the signing: CometBFT ends a link that was silent for long
     probe = Probe(ports[0])
     sent: list[float] = []
+    before_all = core_seconds(pids)
     began = time.monotonic()
     turn = 0
     while len(sent) < count:
@@ -218,6 +238,7 @@ def offer(ports: list[int], make: Callable[[int, int], bytes], rate: int, start:
         if len(probe.done) > before:
             quiet = time.monotonic()
     probe.stop()
+    cores = core_seconds(pids) - before_all
     within = sum(1 for one in hashes if began + WARM <= probe.done.get(one, 0.0) <= ended)
     waits = sorted(
         probe.done[one] - at for one, at in zip(hashes, sent, strict=True) if one in probe.done and at >= began + WARM
@@ -230,14 +251,15 @@ def offer(ports: list[int], make: Callable[[int, int], bytes], rate: int, start:
         committed=sum(1 for one in hashes if one in probe.done),
         sent=count,
         blocks=sum(1 for _at, size in probe.blocks if size),
+        cores=cores / max(1, len(probe.done)),
     )
 
 
 def sweep(*, ours: bool, rates: tuple[int, ...]) -> list[Outcome]:
-    with tempfile.TemporaryDirectory(prefix="bench") as where, network(Path(where), ours=ours) as ports:
+    with tempfile.TemporaryDirectory(prefix="bench") as where, network(Path(where), ours=ours) as (ports, pids):
         found, start = [], 0
         for rate in rates:
-            found.append(offer(ports, signed if ours else plain, rate, start))
+            found.append(offer(ports, pids, signed if ours else plain, rate, start))
             start += found[-1].sent
             print("ours   " if ours else "kvstore", found[-1], flush=True)
         return found
@@ -259,6 +281,8 @@ def main(rates: tuple[int, ...]) -> None:
     rows.append(
         Row("sustained with p95 under 2 s", max(kept, default=0.0), "tx/s", beside, best, max(kept, default=0.0) / best)
     )
+    spent, least = min(one.cores for one in mine), min(one.cores for one in theirs)
+    rows.append(Row("cores' time for a transaction, all nodes", spent * 1e6, "µs", beside, least * 1e6, spent / least))
     rows.append(Row("at saturation", most, "tx/s", beside, best, most / best))
     last = mine[-1]
     notes = [
