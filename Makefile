@@ -9,13 +9,14 @@ STAMPS := .stamps
 CHAIN := build/cometbft
 RUST := $(shell find crates Cargo.toml Cargo.lock -name target -prune -o -type f -print)
 
-.PHONY: help setup system chain demo test network-test lint bench docs lock format
+.PHONY: help setup system chain demo test network-test bench-ledger lint bench docs lock format
 
 help:
 	@echo "make demo    four institutions on this machine, from import to audit"
 	@echo "make test    every test"
 	@echo "make network-test  four validators through every failure (a few minutes)"
 	@echo "make lint    every check of style, types and imports"
+	@echo "make bench-ledger  the ledger embedded and on four validators, beside others"
 	@echo "make bench   every benchmark; results in bench/results"
 	@echo "make chain   build the consensus engine of several validators (needs Go)"
 	@echo "make format  put every file in the form that lint asks for"
@@ -83,7 +84,12 @@ docs: setup
 network-test: setup system chain
 	$(BIN)/pytest -p no:randomly -s tests/network/long_network.py
 
-bench: setup
+# The ledger alone: embedded, and four validators on this machine beside CometBFT's own kvstore.
+bench-ledger: setup chain
+	$(BIN)/python bench/bench_ledger.py
+	$(BIN)/python bench/bench_ledger_network.py
+
+bench: setup chain
 	@for one in bench/bench_*.py; do echo "== $$one"; $(BIN)/python $$one; done
 
 # Locks name versions and hashes, no host: pip and uv find the files wherever this machine is told to look.

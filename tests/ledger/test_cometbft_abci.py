@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +13,10 @@ import pytest
 from comet_world import comet_ledger
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger_world import adding, counter_genesis
+from ledger_world import Counter, adding, counter_genesis
 
 from fondaco.errors import CodecError, FondacoError, LedgerError
+from fondaco.ledger.application import UpgradeNeeded
 from fondaco.ledger.blocks import Validator
 from fondaco.ledger.cometbft import abci, parts
 from fondaco.ledger.cometbft.driver import FULL_CODE, CometLedger
@@ -21,6 +24,9 @@ from fondaco.ledger.cometbft.home import genesis_document
 from fondaco.ledger.cometbft.protobuf import _SHAPES, decode, encode, frame, frames, read_varint
 from fondaco.ledger.cometbft.rpc import time_of
 from fondaco.ledger.cometbft.service import Connection
+from fondaco.ledger.contracts.governance.messages import Upgrade
+from fondaco.ledger.contracts.governance.parameters import FIRST
+from fondaco.ledger.state import ReadStore
 from fondaco.ledger.wire import field_bytes, field_message, field_varint, varint
 
 ALL = (*abci.REQUESTS.values(), *abci.RESPONSES)
@@ -318,3 +324,46 @@ def test_times_are_read_strictly(text: str) -> None:
 def test_a_varint_is_read_where_it_stands() -> None:
     assert read_varint(b"\x00\xac\x02", 1, "x") == (300, 3)
     assert Validator(key=bytes(32), power=1).power == 1
+
+
+class Voted(Counter):
+    """Contracts whose institutions voted for new rules from the third block on."""
+
+    def rules(self, store: ReadStore, height: int) -> Upgrade:
+        """Version 2 from height 3 on."""
+        return Upgrade(height=3, version=2, package=b"p" * 32) if height >= 3 else FIRST
+
+
+def test_a_voted_upgrade_is_in_the_header_before_it_and_halts_a_node_that_does_not_have_it(tmp_path: Path) -> None:
+    ledger = comet_ledger(tmp_path, registry=Voted(), start=False, program=Path("/nowhere"))
+    connection = Connection(ledger)
+    for updates in (None, parts.ConsensusParams(version=parts.VersionParams(app=2))):
+        (done,) = connection.handle([finalize(ledger)])
+        assert done.consensus_param_updates == updates  # type: ignore[attr-defined]
+        connection.handle([abci.RequestCommit()])
+    (info,) = connection.handle([abci.RequestInfo()])
+    assert (info.last_block_height, info.app_version) == (2, 2)  # type: ignore[attr-defined]
+    with pytest.raises(UpgradeNeeded, match="from block 3 on the rules are version 2"):
+        connection.handle([finalize(ledger)])
+    assert ledger.info()[0] == 2
+    ledger.stop()
+
+
+def test_a_ledger_that_cannot_go_on_says_so_to_all_and_stops_cometbft(tmp_path: Path) -> None:
+    told: list[LedgerError] = []
+    ledger = comet_ledger(tmp_path, registry=Voted())
+    ledger.when_failed(told.append)
+    deadline = time.monotonic() + 40
+    while not told:
+        assert time.monotonic() < deadline
+        with contextlib.suppress(FondacoError):
+            ledger.submit(adding("n", 1, expires=ledger.height + 9)).result(20)
+    assert isinstance(told[0], UpgradeNeeded)
+    assert "version 2" in (ledger.trouble or "")
+    with pytest.raises(UpgradeNeeded):
+        ledger.submit(adding("n", 1, expires=9))
+    while ledger.supervisor.pid is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert ledger.supervisor.starts == 1
+    ledger.stop()
