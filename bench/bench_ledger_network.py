@@ -89,6 +89,14 @@ class Rpc:
         self._http = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
     def post(self, body: Any) -> Any:
+        """Post; once more on a new connection when CometBFT has ended this one, as it does under overload."""
+        try:
+            return self._exchange(body)
+        except (OSError, http.client.HTTPException):
+            self._http.close()
+            return self._exchange(body)
+
+    def _exchange(self, body: Any) -> Any:
         self._http.request("POST", "/", json.dumps(body), {"Content-Type": "application/json"})
         return json.loads(self._http.getresponse().read())
 
