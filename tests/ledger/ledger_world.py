@@ -12,6 +12,7 @@ from fondaco.core.messages import message, to_value
 from fondaco.core.models import Column, Schema
 from fondaco.errors import ContractError
 from fondaco.ledger.blocks import Validator
+from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.ledger.contracts import registry as contracts
 from fondaco.ledger.contracts.catalog.messages import Publish, Rule, Terms
 from fondaco.ledger.contracts.governance.messages import Upgrade
@@ -184,9 +185,9 @@ def transfer(sequence: int, *, amount: int = 1, expires: int = 900) -> bytes:
 class World:
     """A consortium at work."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, ledger: EmbeddedLedger | CometLedger | None = None) -> None:
         self.genesis = consortium_genesis()
-        self.ledger = EmbeddedLedger(folder, self.genesis, contracts, key(VALIDATOR))
+        self.ledger = ledger or EmbeddedLedger(folder, self.genesis, contracts, key(VALIDATOR))
         self.purpose = "delay-study"
         self.operation = "mpc.statistics"
 

@@ -150,10 +150,19 @@ def test_time_and_height_only_grow_and_the_chain_stays() -> None:
     signed = commit(of, FOUR, "cccc")
     for trusted in (
         dataclasses.replace(root(FOUR), height=1),
-        dataclasses.replace(root(FOUR), time=of.time),
+        dataclasses.replace(root(FOUR), time=of.time + 1),
         dataclasses.replace(root(FOUR), chain="another"),
     ):
         assert refused(trusted, of, signed, FOUR) == "header-chain"
+    second = dataclasses.replace(header(2, FOUR, FOUR), time=of.time)
+    after = dataclasses.replace(root(FOUR), height=1, time=of.time)
+    assert refused(after, second, commit(second, FOUR, "cccc"), FOUR) == "header-chain"
+
+
+def test_the_first_block_may_have_the_time_of_the_genesis() -> None:
+    of = header(1, FOUR, FOUR)
+    trusted = dataclasses.replace(root(FOUR), time=of.time)
+    assert verify_header(trusted, of, commit(of, FOUR, "cccc"), FOUR).time == of.time
 
 
 def test_a_commit_for_something_else_is_refused() -> None:

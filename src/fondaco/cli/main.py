@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from fondaco.cli import data, disputes, governance, grants, market, output, points, tasks
+from fondaco.cli import data, disputes, governance, grants, market, network, output, points, tasks
 from fondaco.cli.base import HERE, AsJson, Dir, ask, group
 from fondaco.cli.processes import free_port, launch, wait_ready
 from fondaco.errors import FondacoError, NodeError
@@ -23,6 +23,7 @@ app = group()
 audit = group()
 for part in (data.app, market.app, grants.app, tasks.app, points.app, governance.app, disputes.app):
     app.add_typer(part)
+app.add_typer(network.app, name="network", help="Make and run a consortium of several validators on this machine.")
 app.add_typer(audit, name="audit", help="Export and verify audit bundles.")
 
 

@@ -33,14 +33,13 @@ from fondaco.ledger.log import Log
 from fondaco.ledger.quotas import Quotas
 from fondaco.ledger.state import Overlay, ReadStore, Tree
 from fondaco.ledger.storage import Storage
-from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Transaction, open_transaction
+from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Transaction
+from fondaco.ledger.verified import Verified
 
 APP_VERSION = 1  # the newest rules that this software has; it keeps all older ones, for the heights they were made for
 MAX_TXS_BYTES = (2 << 20) - (64 << 10)  # a block of 2 MiB, less room for header and commit
 _REPLAY = b"replay/nonce/"
 _PRUNED = b"replay/pruned"
-_VERIFIED = 20_000
-_VERIFIED_BYTES = 4096  # a larger transaction is verified each time, so that memory is bounded
 _NANOS = 1_000_000_000
 BAD_CODE, UNSOUND_CODE = 1, 4
 
@@ -142,7 +141,7 @@ class Application:
         self._storage = storage
         self._registry = registry
         self._phase = _Phase.IDLE
-        self._verified: dict[bytes, Transaction] = {}
+        self._verified = Verified()
         self._admitting = threading.Lock()
         self._admitted = self._quotas()
         self._load()
@@ -157,7 +156,8 @@ class Application:
         self._leaves: list[tuple[int, bytes]] = []
         self._at = self.height
         self._version = 1
-        self.app_hash = app_hash(self._tree.root(), self._log.root(), size)
+        self._sealed = self.app_hash = app_hash(self._tree.root(), self._log.root(), size)
+        self.log_size = size
         if self._storage.meta("app_hash") not in (None, self.app_hash):
             raise LedgerError(
                 "the stored state is not the one that was committed: the ledger's file was changed or is damaged",
@@ -221,12 +221,13 @@ class Application:
         Raises:
             BadTransaction, KeyMaterialError: it may not.
         """
-        tx = self._open(data)
+        tx = self._verified.open(data, self.chain)
         self._check_replay(tx, self._storage, self.height + 1)
         return tx
 
     def prepare_proposal(self, txs: list[bytes], limit: int = MAX_TXS_BYTES) -> list[bytes]:
         """The transactions, in order, that a block can hold; bad and doubled ones, and over quota, are left out."""
+        self.verify_together(txs)
         kept: list[bytes] = []
         size, seen, quotas = 0, dict[bytes, None](), self._quotas()
         for data in txs:
@@ -256,6 +257,7 @@ class Application:
         """Raise LedgerError unless a proposed block is one that prepare_proposal could have made."""
         if sum(map(len, txs)) > MAX_TXS_BYTES:
             raise BadTransaction("the block is too large", remedy="propose a smaller block")
+        self.verify_together(txs)
         seen, quotas = dict[bytes, None](), self._quotas()
         for data in txs:
             tx = self.sound(data)
@@ -277,13 +279,14 @@ class Application:
                 f"block {height} does not follow {self.height}", remedy="apply blocks in order, each once"
             )
         self._check_version(height)
+        self.verify_together(txs)
         results = tuple(self._deliver(height, time, index, data) for index, data in enumerate(txs))
         if txs:
             self._forget_old(height)
         updates = self._end(height, time, len(txs))
         self._at = height
         self._seal()
-        return Finalized(results, self.app_hash, updates, self._registry.rules(self._changes, height + 1).version)
+        return Finalized(results, self._sealed, updates, self._registry.rules(self._changes, height + 1).version)
 
     def commit(self, also: Callable[[sqlite3.Connection], None] | None) -> None:
         """Persist the finalised block in one transaction, with what the driver adds to it.
@@ -305,14 +308,14 @@ class Application:
                 ("height", self._at.to_bytes(8, "big")),
                 ("chain", self.chain.encode()),
                 ("log_size", self._log.size.to_bytes(8, "big")),
-                ("app_hash", self.app_hash),
+                ("app_hash", self._sealed),
             ]
             db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta)
             if also is not None:
                 also(db)
 
         self._storage.write(work)
-        self.height = self._at
+        self.height, self.app_hash, self.log_size = self._at, self._sealed, self._log.size
         self._changes = Overlay(self._storage)
         self._tree = Tree(self._storage)
         self._log = Log(self._storage, self._log.size)
@@ -351,24 +354,23 @@ class Application:
     # -- parts ----------------------------------------------------------------------------------------------
 
     @property
-    def log_size(self) -> int:
-        """How many events there are."""
-        return self._log.size
-
-    @property
     def log(self) -> Log:
-        """The event log, for proofs."""
-        return self._log
+        """The committed event log, for proofs."""
+        return Log(self._storage, self.log_size)
 
     @property
     def tree(self) -> Tree:
-        """The state tree, for proofs."""
-        return self._tree
+        """The committed state tree, for proofs."""
+        return Tree(self._storage)
 
     @property
-    def changed_keys(self) -> tuple[bytes, ...]:
-        """The keys that the finalised block changes."""
-        return tuple(self._changes.changes)
+    def finalized(self) -> bool:
+        """Whether a block is executed and not yet committed."""
+        return self._phase is _Phase.FINALIZED
+
+    def overwritten(self) -> tuple[dict[bytes, bytes | None], dict[bytes, bytes | None]]:
+        """What stands, before the finalised block is committed, at the keys and tree nodes that it changes."""
+        return {key: self._storage.get(key) for key in self._changes.changes}, self._tree.before()
 
     def _context(
         self,
@@ -391,16 +393,9 @@ class Application:
             version=self._version,
         )
 
-    def _open(self, data: bytes) -> Transaction:
-        key = hashlib.sha256(data).digest()
-        found = self._verified.get(key)
-        if found is None:
-            found = open_transaction(data, self.chain)
-            if len(self._verified) >= _VERIFIED:
-                self._verified.clear()
-            if len(data) <= _VERIFIED_BYTES:
-                self._verified[key] = found
-        return found
+    def verify_together(self, txs: list[bytes]) -> None:
+        """Verify the signatures of all that are not verified yet in one go; those that hold are remembered."""
+        self._verified.together(txs, self.chain)
 
     @staticmethod
     def _replay_key(tx: Transaction) -> bytes:
@@ -416,11 +411,11 @@ class Application:
 
     def _deliver(self, height: int, time: int, index: int, data: bytes) -> TxResult:
         try:
-            tx = self._open(data)
+            tx = self._verified.open(data, self.chain)
             self._check_replay(tx, self._changes, height)
         except FondacoError as fault:
             return TxResult(BAD_CODE, "ledger", fault.code, fault.cause, fault.remedy, ())
-        self._verified.pop(tx.hash, None)
+        self._verified.forget(tx.hash)
         self._changes.set(self._replay_key(tx), b"\x01")
         branch, events = Overlay(self._changes), list[Event]()
         ctx = self._context(branch, height, time, tx.signers, tx.hash, events)
@@ -487,5 +482,5 @@ class Application:
 
     def _seal(self) -> None:
         root = self._tree.update(self._changes.changes)
-        self.app_hash = app_hash(root, self._log.root(), self._log.size)
+        self._sealed = app_hash(root, self._log.root(), self._log.size)
         self._phase = _Phase.FINALIZED

@@ -14,9 +14,9 @@ from pathlib import Path
 from fondaco.core.messages import from_bytes
 from fondaco.errors import FondacoError, LedgerError, ProofError
 from fondaco.ledger.application import Registry
-from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, Header, block_id, data_hash
+from fondaco.ledger.blocks import EMPTY_HASH, MAX_WIRE_BYTES, Block, Header, block_id, data_hash
 from fondaco.ledger.genesis import Genesis
-from fondaco.ledger.light import Trusted, trust_genesis, verify_header
+from fondaco.ledger.light import Trusted, trust_genesis, verify_commit, verify_header
 from fondaco.ledger.reader import Ledger
 
 
@@ -97,13 +97,35 @@ class FollowerLedger(Ledger):
             raise refuse("transactions", "the transactions are not those of the header")
         if block.last_commit.hash != block.header.last_commit_hash:
             raise refuse("header-chain", "the last commit is not that of the header")
-        if block_id(block.header, block.txs, block.last_commit) != block.commit.block:
+        whole = block.header.evidence_hash == EMPTY_HASH  # the parts of a block with evidence hold that too
+        if whole and block_id(block.header, block.txs, block.last_commit) != block.commit.block:
             raise refuse("header-chain", "the commit is for another block")
+
+    def _as_they_say(self, expected: Header, block: Block) -> Header:
+        """Of several validators: which signatures of the last commit a block holds, and evidence, is theirs to say.
+
+        Raises:
+            Diverged: what it holds is no commit of the last block.
+        """
+        height, last, tip = block.header.height, block.last_commit, self._tip
+        if tip is not None:
+            try:
+                verify_commit(self.genesis.chain, last, self.validators_at(height - 1))
+            except ProofError as fault:
+                raise Diverged(
+                    f"the last commit does not hold: {fault.cause}", remedy=_REMEDY, height=height
+                ) from fault
+            if (last.height, last.block) != (tip.commit.height, tip.commit.block):
+                raise Diverged("the last commit is for another block", remedy=_REMEDY, height=height)
+            expected = dataclasses.replace(expected, last_commit_hash=last.hash)
+        return dataclasses.replace(expected, evidence_hash=block.header.evidence_hash)
 
     def _check_signed(self, block: Block) -> None:
         """What the validators signed must be what this node computes."""
         header = block.header
         expected = self._next_header(header.time, block.txs, header.proposer)
+        if len(self.genesis.validators) > 1 or len(self.validators_at(header.height)) > 1:
+            expected = self._as_they_say(expected, block)
         if header != expected:
             names = [field.name for field in dataclasses.fields(Header)]
             other = [name for name in names if getattr(header, name) != getattr(expected, name)]

@@ -101,13 +101,22 @@ def _check_places(commit: Commit, validators: tuple[Validator, ...]) -> None:
             raise _refuse("commit-signature", "a vote's time is out of range", height=commit.height)
 
 
+def verify_commit(chain: str, commit: Commit, validators: tuple[Validator, ...]) -> None:
+    """Raise ProofError (`commit-signature`) unless more than two thirds of the validators signed for its block."""
+    _check_places(commit, validators)
+    if 3 * _signed_power(chain, commit, validators) <= 2 * sum(v.power for v in validators):
+        raise _refuse("commit-signature", "no more than two thirds of the validators signed", height=commit.height)
+
+
 def verify_header(trusted: Trusted, header: Header, commit: Commit, validators: tuple[Validator, ...]) -> Trusted:
     """What is trusted once `header` is verified from `trusted`.
 
     Raises:
         ProofError: checks `header-chain`, `validators` and `commit-signature`.
     """
-    if header.chain != trusted.chain or header.height <= trusted.height or header.time <= trusted.time:
+    first = header.height == 1 and header.time == trusted.time  # CometBFT gives the first block the genesis' time
+    later = header.height > trusted.height and (header.time > trusted.time or first)
+    if header.chain != trusted.chain or not later:
         raise _refuse("header-chain", "the header is not a later one of this chain", height=header.height)
     if not abs(header.time) < MAX_SIZE or not 0 <= header.height < MAX_SIZE:
         raise _refuse("header-chain", "a number of the header is out of range")
@@ -119,10 +128,7 @@ def verify_header(trusted: Trusted, header: Header, commit: Commit, validators: 
         raise _refuse("commit-signature", "the commit's round or number of parts is out of range")
     if commit.height != header.height or commit.block.hash != header.hash:
         raise _refuse("header-chain", "the commit is for another header", height=header.height)
-    total = sum(v.power for v in validators)
-    _check_places(commit, validators)
-    if 3 * _signed_power(header.chain, commit, validators) <= 2 * total:
-        raise _refuse("commit-signature", "no more than two thirds of the validators signed", height=header.height)
+    verify_commit(header.chain, commit, validators)
     if header.height == trusted.height + 1:
         if header.validators_hash != trusted.next_validators_hash:
             raise _refuse("validators", "the validators are not those that were to follow", height=header.height)

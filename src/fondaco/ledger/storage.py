@@ -226,6 +226,27 @@ class Storage:
         db.executemany("INSERT OR REPLACE INTO node VALUES (?, ?)", there)
         self._learned.append((self._nodes, changes))
 
+    def forget(self) -> None:
+        """Drop what is remembered of the file: it was written past the caches."""
+        with self._caching:
+            self._generation += 1
+            self._values.clear()
+            self._nodes.clear()
+
+    def unsealed(self) -> int | None:
+        """The lowest height whose block is not here yet though its results are."""
+        with self._reading:
+            row = self._reader.execute("SELECT min(height) FROM block WHERE length(block) = 0").fetchone()
+        return None if row is None or row[0] is None else int(row[0])
+
+    def newest_block(self) -> tuple[int, bytes] | None:
+        """The highest block that is here, and its height."""
+        with self._reading:
+            row = self._reader.execute(
+                "SELECT height, block FROM block WHERE length(block) > 0 ORDER BY height DESC LIMIT 1"
+            ).fetchone()
+        return None if row is None else (int(row[0]), bytes(row[1]))
+
     def close(self) -> None:
         """Close the file and let other processes have it."""
         with self._writing, self._reading:

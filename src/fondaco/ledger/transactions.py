@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 
 from fondaco.core.codec import Value
-from fondaco.core.keys import PublicKey, SecretKey
+from fondaco.core.keys import PublicKey, SecretKey, SignatureBatch
 from fondaco.core.messages import from_bytes, kind_of, message, to_bytes, to_value
 from fondaco.errors import CodecError, LedgerError
 
@@ -78,12 +78,11 @@ def build(chain: str, msg: object, secrets: tuple[SecretKey, ...], *, nonce: byt
     return to_bytes(Envelope(body=body, signatures=tuple(secret.sign(DOMAIN, body) for secret in ordered)))
 
 
-def open_transaction(data: bytes, chain: str) -> Transaction:
-    """Verify everything about a transaction that does not need the state.
+def _parse(data: bytes, chain: str) -> tuple[Envelope, Body]:
+    """Everything but the signatures.
 
     Raises:
-        BadTransaction: too large, not canonical, of another chain, or a signature that does not hold.
-        KeyMaterialError: a signature that does not verify.
+        BadTransaction: too large, not canonical, of another chain, or not as many signatures as signers.
     """
     remedy = "build the transaction again for this chain"
     try:
@@ -101,6 +100,41 @@ def open_transaction(data: bytes, chain: str) -> Transaction:
         raise BadTransaction("signers stand once each, the author first and the others in order", remedy=remedy)
     if len(envelope.signatures) != len(keys):
         raise BadTransaction("a transaction has one signature of each signer", remedy=remedy)
-    for key, signature in zip(keys, envelope.signatures, strict=True):
+    return envelope, body
+
+
+def open_transaction(data: bytes, chain: str) -> Transaction:
+    """Verify everything about a transaction that does not need the state.
+
+    Raises:
+        BadTransaction: too large, not canonical, of another chain, or a signature that does not hold.
+        KeyMaterialError: a signature that does not verify.
+    """
+    envelope, body = _parse(data, chain)
+    for key, signature in zip(body.signers, envelope.signatures, strict=True):
         PublicKey(key).verify(DOMAIN, envelope.body, signature)
-    return Transaction(hashlib.sha256(data).digest(), body, keys)
+    return Transaction(hashlib.sha256(data).digest(), body, body.signers)
+
+
+def open_many(txs: list[bytes], chain: str) -> list[Transaction | None]:
+    """As `open_transaction` for each, their signatures verified together; None for one that it would refuse."""
+    parsed: list[tuple[Envelope, Body] | None] = []
+    batch = SignatureBatch()
+    for data in txs:
+        try:
+            envelope, body = _parse(data, chain)
+        except BadTransaction:
+            parsed.append(None)
+            continue
+        parsed.append((envelope, body))
+        for key, signature in zip(body.signers, envelope.signatures, strict=True):
+            batch.add(key, DOMAIN, envelope.body, signature)
+    held = iter(batch.verify())
+    found: list[Transaction | None] = []
+    for data, one in zip(txs, parsed, strict=True):
+        if one is None:
+            found.append(None)
+            continue
+        sound = [next(held) for _key in one[1].signers]
+        found.append(Transaction(hashlib.sha256(data).digest(), one[1], one[1].signers) if all(sound) else None)
+    return found

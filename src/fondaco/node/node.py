@@ -16,6 +16,8 @@ from fondaco.exchange.gate import Gate
 from fondaco.flow.coordinator import Coordinator
 from fondaco.flow.journal import Journal
 from fondaco.flow.party import Party
+from fondaco.ledger.cometbft.driver import CometLedger
+from fondaco.ledger.cometbft.home import Home
 from fondaco.ledger.contracts import registry
 from fondaco.ledger.contracts.identity.messages import Move
 from fondaco.ledger.embedded import EmbeddedLedger
@@ -50,6 +52,8 @@ def open_ledger(folder: Folder, settings: Settings) -> Ledger:
     genesis = from_bytes(Genesis, data, limit=_MAX_GENESIS)
     if genesis.hash.hex() != settings.genesis_hash:
         raise NodeError("the genesis file is not the pinned one", remedy="restore the node's folder")
+    if settings.driver == "cometbft":
+        return CometLedger(folder.ledger, genesis, registry, Home(folder.consensus))
     if settings.validator:
         return EmbeddedLedger(folder.ledger, genesis, registry, folder.validator_key)
     return FollowerLedger(folder.ledger, genesis, registry)
@@ -164,8 +168,10 @@ class Node:
         self.party.serve()
         self.service.start(self.endpoint, is_member=self._is_member)
         self.service.on_height(self._on_height)
-        if isinstance(self.ledger, EmbeddedLedger):
+        if isinstance(self.ledger, EmbeddedLedger | CometLedger):
             self.ledger.when_failed(lambda fault: loop.call_soon_threadsafe(self._halt, fault))
+        if isinstance(self.ledger, CometLedger):
+            self.ledger.start()
         await self.endpoint.start()
         if not self.settings.validator:
             self._tasks.append(asyncio.create_task(self._guarded(self.service.follow(), "following the ledger")))
@@ -182,7 +188,7 @@ class Node:
                 task.cancel()
             await asyncio.gather(*self._tasks, *self._accepting.values(), return_exceptions=True)
             await self.endpoint.stop()
-            if isinstance(self.ledger, EmbeddedLedger):
+            if isinstance(self.ledger, EmbeddedLedger | CometLedger):
                 await asyncio.to_thread(self.ledger.stop)
             else:
                 self.ledger.close()

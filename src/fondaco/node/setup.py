@@ -36,7 +36,7 @@ from fondaco.transport.endpoint import Endpoint
 from fondaco.transport.identity import PeerIdentity, make_certificate
 
 _log = logging.getLogger(__name__)
-_POWER = 10
+POWER = 10
 _JOIN_SECONDS = 20
 _MAX_INVITATION = 1 << 20
 INVITATION_SECONDS = 7 * 86400
@@ -110,16 +110,16 @@ def found(folder: Folder, *, chain: str) -> Genesis:
         allotments={},
         # An embedded ledger has one validator; the vote may replace it, and no vote can add one that cannot join.
         rules=dataclasses.replace(DEFAULTS, most_validators=1),
-        seats=(Seat(organisation=settings.org, key=validator.public.raw, power=_POWER),),
+        seats=(Seat(organisation=settings.org, key=validator.public.raw, power=POWER),),
     )
     genesis = Genesis(
         chain=chain,
         time=time.time_ns(),
-        validators=(Validator(key=validator.public.raw, power=_POWER),),
+        validators=(Validator(key=validator.public.raw, power=POWER),),
         state=to_value(state),
     )
     key = folder.node_key
-    _pin(
+    pin(
         folder,
         genesis,
         settings,
@@ -131,7 +131,7 @@ def found(folder: Folder, *, chain: str) -> Genesis:
     return genesis
 
 
-def _pin(
+def pin(
     folder: Folder,
     genesis: Genesis,
     settings: Settings,
@@ -141,15 +141,12 @@ def _pin(
     address: str,
     certificate: bytes,
 ) -> None:
+    """Fix which chain this node is of, and where it finds the node that admits to it."""
     (folder.ledger / GENESIS).write_bytes(to_bytes(genesis))
     folder.save(
-        Settings(
-            org=settings.org,
-            title=settings.title,
-            kind=settings.kind,
+        dataclasses.replace(
+            settings,
             chain=genesis.chain,
-            host=settings.host,
-            port=settings.port,
             validator=validator,
             genesis_hash=genesis.hash.hex(),
             validator_did=validator_key.did,
@@ -295,7 +292,7 @@ def join(folder: Folder, invitation: Invitation) -> int:
         )
     genesis = from_bytes(Genesis, invitation.genesis)
     height = asyncio.run(_join(folder, invitation))
-    _pin(
+    pin(
         folder,
         genesis,
         settings,

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from fondaco.ledger.audit.bundle import export
+from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.node import setup
 from fondaco.node.control import Json, Progress, Verb
 from fondaco.node.verbs.common import PROOF_SECONDS, Group, parse_id
@@ -27,6 +28,10 @@ class HouseVerbs(Group):
         """Who, where, how far."""
         at = self._ledger.status()
         trouble = self._node.service.trouble
+        ledger, said = self._ledger, "" if trouble is None else trouble.cause
+        if isinstance(ledger, CometLedger):
+            said = said or ledger.trouble or ""
+        signs = [validator.key for validator in ledger.validators_at(at.height + 1)]
         return {
             "organisation": self._org,
             "title": self._node.settings.title,
@@ -38,7 +43,8 @@ class HouseVerbs(Group):
             "height": at.height,
             "app_hash": at.app_hash.hex(),
             "trust_root": self._ledger.genesis.hash.hex(),
-            "trouble": "" if trouble is None else trouble.cause,
+            "validators": len(signs),
+            "trouble": said,
             "datasets": [str(name) for name, _cid in self._node.vault.names()],
         }
 
