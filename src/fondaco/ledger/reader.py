@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fondaco.core.codec import Value, decode, encode
 from fondaco.core.messages import from_bytes, to_bytes
-from fondaco.errors import DeadlineExceeded, LedgerError
+from fondaco.errors import CodecError, DeadlineExceeded, LedgerError
 from fondaco.ledger.application import Application, Finalized, Registry, TxResult
 from fondaco.ledger.blocks import (
     BLOCK_PROTOCOL,
@@ -391,15 +391,25 @@ def write_results(results: Sequence[TxResult]) -> bytes:
 
 
 def read_results(data: bytes) -> list[TxResult]:
-    """Results from canonical bytes that this node wrote."""
-    decoded = decode(data, limit=MAX_WIRE_BYTES)
+    """Results from canonical bytes that this node wrote, however many they are.
+
+    Raises:
+        LedgerError: they were changed since.
+    """
+    damaged = LedgerError("the stored results are damaged", remedy="restore the ledger folder")
+    try:
+        decoded = decode(data, limit=len(data))
+    except CodecError as fault:
+        raise damaged from fault
+    if not isinstance(decoded, list):
+        raise damaged
     found: list[TxResult] = []
-    for row in decoded if isinstance(decoded, list) else []:
+    for row in decoded:
         match row:
             case [int(code), str(space), str(error), str(cause), str(remedy), list(events)]:
                 found.append(
                     TxResult(code, space, error, cause, remedy, tuple(e for e in events if isinstance(e, int)))
                 )
             case _:
-                raise LedgerError("the stored results are damaged", remedy="restore the ledger folder")
+                raise damaged
     return found
