@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ledger_world import CHAIN, VALIDATOR, World, consortium_genesis, key
+from ledger_world import CONSORTIUM, VALIDATOR, World, consortium_genesis, key
 
 from fondaco.core.codec import Value
 from fondaco.core.messages import to_bytes
@@ -28,7 +28,12 @@ def signed(payload: Value, *, kind: str = "identity.join/1", signer: str = MEMBE
     secret = key(signer)
     body = to_bytes(
         Body(
-            chain=CHAIN, kind=kind, payload=payload, nonce=os.urandom(16), expires=expires, signers=(secret.public.raw,)
+            chain=CONSORTIUM,
+            kind=kind,
+            payload=payload,
+            nonce=os.urandom(16),
+            expires=expires,
+            signers=(secret.public.raw,),
         )
     )
     return to_bytes(Envelope(body=body, signatures=(secret.sign("tx", body),)))

@@ -33,7 +33,7 @@ class Several(Ledger):
                     flag=FLAG_COMMIT,
                     address=validator.address,
                     time=time,
-                    signature=self._secrets[validator.key].sign_raw(vote_bytes(self.genesis.chain, unsigned, time)),
+                    signature=self._secrets[validator.key].sign_raw(vote_bytes(self.chain_id, unsigned, time)),
                 )
                 for validator in known
             )

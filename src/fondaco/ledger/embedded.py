@@ -183,7 +183,7 @@ class EmbeddedLedger(Ledger):
             header = self._next_header(now, txs, self._address)
             last = self._last_commit()
             unsigned = Commit(height=header.height, round=0, block=block_id(header, txs, last), signatures=())
-            signature = self._validator.sign_raw(vote_bytes(self.genesis.chain, unsigned, now))
+            signature = self._validator.sign_raw(vote_bytes(self.chain_id, unsigned, now))
             signed = CommitSig(flag=FLAG_COMMIT, address=self._address, time=now, signature=signature)
             commit = dataclasses.replace(unsigned, signatures=(signed,))
             results = self._commit_block(Block(header=header, txs=txs, last_commit=last, commit=commit))

@@ -58,7 +58,7 @@ def trust_genesis(genesis: Genesis) -> Trusted:
     """The trust root: a genesis document that the verifier knows by its hash."""
     known = ordered(genesis.validators)
     return Trusted(
-        chain=genesis.chain,
+        chain=genesis.chain_id,
         height=0,
         time=genesis.time,
         header_hash=b"",

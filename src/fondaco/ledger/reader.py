@@ -82,6 +82,7 @@ class Ledger:
     def __init__(self, folder: Path | None, genesis: Genesis, registry: Registry) -> None:
         genesis.check()
         self.genesis = genesis
+        self.chain_id = genesis.chain_id
         self.lock = threading.RLock()
         self._grown = threading.Condition(self.lock)
         self._watchers: list[Callable[[int], None]] = []
@@ -108,7 +109,7 @@ class Ledger:
                 db.execute("INSERT INTO meta VALUES ('genesis', ?)", (self.genesis.hash,))
 
             self._app.init_chain(
-                self.genesis.chain, self.genesis.time, self.genesis.state, pin, validators=self.genesis.validators
+                self.chain_id, self.genesis.time, self.genesis.state, pin, validators=self.genesis.validators
             )
 
     def _load_tip(self) -> Block | None:
@@ -169,7 +170,7 @@ class Ledger:
         return Header(
             block_version=BLOCK_PROTOCOL,
             app_version=self._app.version(height),
-            chain=self.genesis.chain,
+            chain=self.chain_id,
             height=height,
             time=time,
             last_block=NO_BLOCK if tip is None else tip.commit.block,

@@ -124,7 +124,7 @@ class LedgerService:
     # -- serving ----------------------------------------------------------------------------------------------
 
     async def _on_submit(self, member: bool, tx: bytes) -> bytes:
-        if not member and open_transaction(tx, self.ledger.genesis.chain).body.kind != _JOIN:
+        if not member and open_transaction(tx, self.ledger.chain_id).body.kind != _JOIN:
             raise LedgerError("a guest may join and nothing else", remedy="join first")
         return to_bytes(await self._commit(tx))
 
@@ -207,7 +207,7 @@ class LedgerService:
             PeerLost, DeadlineExceeded: the validator cannot be reached; the transaction may still come through.
         """
         expires = self.ledger.height + MAX_AHEAD // 2
-        tx = build(self.ledger.genesis.chain, msg, secrets, nonce=os.urandom(NONCE_BYTES), expires=expires)
+        tx = build(self.ledger.chain_id, msg, secrets, nonce=os.urandom(NONCE_BYTES), expires=expires)
         if isinstance(self.ledger, EmbeddedLedger):
             answer = await self._commit(tx)
         else:

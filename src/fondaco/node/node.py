@@ -79,7 +79,7 @@ class Node:
         self.results = ResultStore(
             folder.results,
             org=self.settings.org,
-            chain_id=self.settings.chain,
+            chain_id=self.ledger.chain_id,
             chain=self.chain,
             own_key=folder.seal_key.public,
         )

@@ -59,7 +59,7 @@ def export(ledger: Ledger, secret: SecretKey, *, task: bytes | None = None) -> b
             if task is None or (height, proven.index) in places
         ]
         leaves = tuple(_leaves(ledger, block) for block in blocks.values() if block.txs)
-        opened = _opened(transactions, ledger.genesis.chain)
+        opened = _opened(transactions, ledger.chain_id)
         exporter = secret.public.raw
         wanted = receipts.state_keys(receipts.Evidence(chosen, opened, {}), exporter)
         proof = ledger.prove(wanted, [event.number for event in chosen])

@@ -177,6 +177,7 @@ def _blocks(content: Content, headers: dict[int, Header]) -> dict[int, BlockLeav
 def _transactions(content: Content, blocks: dict[int, BlockLeaves]) -> dict[bytes, Transaction]:
     """Verify that each transaction is in its block, and its signatures; all by hash."""
     found: dict[bytes, Transaction] = {}
+    chain = content.genesis.chain_id
     place = (0, -1)
     for proven in content.transactions:
         if (proven.height, proven.index) <= place:
@@ -188,7 +189,7 @@ def _transactions(content: Content, blocks: dict[int, BlockLeaves]) -> dict[byte
         if hashlib.sha256(proven.tx).digest() != block.txs[proven.index]:
             raise refuse("transactions", "a transaction is not the one of its place", height=proven.height)
         try:
-            tx = open_transaction(proven.tx, content.genesis.chain)
+            tx = open_transaction(proven.tx, chain)
         except (LedgerError, KeyMaterialError, CodecError) as fault:
             raise refuse("transaction-signature", fault.cause, height=proven.height, index=proven.index) from fault
         if tx.hash in found:
@@ -207,6 +208,7 @@ def _events(
 
     Or from the genesis, or from the end of a block: then it stands after all transactions of the block.
     """
+    chain = content.genesis.chain_id
     genesis = hashlib.sha256(encode(content.genesis.state)).digest()
     found: list[receipts.Entry] = []
     for proof in content.events:
@@ -215,7 +217,7 @@ def _events(
         event = receipts.entry(proof.index, proof.leaf)
         if event.height == 0:
             sound = event.tx == genesis and event.index == 0
-        elif event.tx == block_source(content.genesis.chain, event.height):
+        elif event.tx == block_source(chain, event.height):
             sound = _at_the_end(event, headers, blocks)
         else:
             sound = event.tx in transactions and _succeeded(event, blocks.get(event.height))
