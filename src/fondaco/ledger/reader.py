@@ -37,7 +37,7 @@ from fondaco.ledger.blocks import (
     validators_hash,
 )
 from fondaco.ledger.genesis import Genesis
-from fondaco.ledger.light import Anchor, Link, Proof, carries
+from fondaco.ledger.light import Anchor, Link, Proof, SignedHeader, carries
 from fondaco.ledger.log import EventProof, Log, LogExtension
 from fondaco.ledger.state import Tree
 from fondaco.ledger.storage import Storage
@@ -119,6 +119,35 @@ class Ledger:
             return None
         self._codes = tuple(result.code for result in read_results(found[1]))
         return from_bytes(Block, found[0], limit=MAX_WIRE_BYTES)
+
+    # -- a second history ------------------------------------------------------------------------------------
+
+    @property
+    def evidence(self) -> bytes | None:
+        """What halted this ledger: the signed block, or signed header, that is not ours; None while it goes on."""
+        return self._storage.meta("evidence")
+
+    def _halted(self) -> str | None:
+        """Why this ledger is halted, or None."""
+        cause = self._storage.meta("halted")
+        return None if cause is None else cause.decode()
+
+    def _halt(self, cause: str, evidence: bytes) -> None:
+        """Halt for good, with evidence, in one write."""
+        self._storage.put_metas({"evidence": evidence, "halted": cause.encode()})
+
+    def signed_tip(self) -> SignedHeader | None:
+        """The newest signed header here; None before the first block."""
+        with self.lock:
+            return None if self._tip is None else SignedHeader(header=self._tip.header, commit=self._tip.commit)
+
+    def _header_at(self, height: int) -> Header | None:
+        """The header that is here at a height, or None."""
+        tip = self._tip
+        if tip is not None and tip.header.height == height:
+            return tip.header
+        found = self.block(height) if 0 < height <= self._app.height else None
+        return None if found is None else from_bytes(Block, found, limit=MAX_WIRE_BYTES).header
 
     # -- who signs --------------------------------------------------------------------------------------------
 

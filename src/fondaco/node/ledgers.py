@@ -23,8 +23,9 @@ from fondaco.errors import (
     RemoteError,
     TransportError,
 )
-from fondaco.ledger.embedded import EmbeddedLedger
-from fondaco.ledger.follower import FollowerLedger
+from fondaco.ledger.embedded import EmbeddedLedger, Overtaken
+from fondaco.ledger.follower import Behind, FollowerLedger
+from fondaco.ledger.light import SignedHeader
 from fondaco.ledger.reader import Ledger
 from fondaco.ledger.transactions import MAX_AHEAD, NONCE_BYTES, build, open_transaction
 from fondaco.transport.peering import Peering
@@ -69,17 +70,19 @@ class Answer:
 
 @message("ledger.ask/1")
 class Ask:
-    """A follower asks for blocks from a height on."""
+    """A follower asks for blocks from a height on; `tip` is its newest header, None before the first block."""
 
     start: int
     limit: int
+    tip: SignedHeader | None
 
 
 @message("ledger.blocks/1")
 class Blocks:
-    """The blocks, in order; none when there were none in time."""
+    """The blocks, in order; none when there were none in time. `tip` is the newest header of who answers."""
 
     blocks: tuple[bytes, ...]
+    tip: SignedHeader | None
 
 
 class LedgerService:
@@ -144,13 +147,24 @@ class LedgerService:
 
     async def _on_ask(self, _peer: str, payload: bytes) -> bytes:
         ask = from_bytes(Ask, payload)
+        if isinstance(self.ledger, EmbeddedLedger):
+            try:
+                await asyncio.to_thread(self.ledger.hear, ask.tip)
+            except Overtaken as fault:
+                self.trouble = fault
+                raise
         try:
             async with asyncio.timeout(POLL_SECONDS), self._grew:
                 await self._grew.wait_for(lambda: self.ledger.height >= ask.start)
         except TimeoutError:
             _log.debug("no block for a follower within the poll's time")
-        found = await asyncio.to_thread(self.ledger.blocks, ask.start, min(max(ask.limit, 0), _MOST))
-        return to_bytes(Blocks(blocks=tuple(found)))
+        return await asyncio.to_thread(self._blocks, ask)
+
+    def _blocks(self, ask: Ask) -> bytes:
+        tip = self.ledger.signed_tip()
+        most = 0 if tip is None else tip.header.height + 1 - ask.start  # none newer than the tip that goes with them
+        found = self.ledger.blocks(ask.start, max(min(ask.limit, most, _MOST), 0))
+        return to_bytes(Blocks(blocks=tuple(found), tip=tip))
 
     # -- following --------------------------------------------------------------------------------------------
 
@@ -164,21 +178,26 @@ class LedgerService:
             try:
                 await self.catch_up_once()
                 self.trouble = None
-            except (PeerLost, TransportError, DeadlineExceeded, RemoteError) as fault:
+            except (PeerLost, TransportError, DeadlineExceeded, RemoteError, Behind) as fault:
                 if self.trouble is None or self.trouble.cause != fault.cause:
                     _log.warning("the validator cannot be heard: %s", fault.cause)
                 self.trouble = fault
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def catch_up_once(self) -> int:
-        """Ask once for what is new and apply it; the height after it."""
+        """Ask once for what is new and apply it; the height after it.
+
+        The validator counts as heard only once this node has its newest block, and the two agree on it.
+        """
         assert self._peering is not None
         assert isinstance(self.ledger, FollowerLedger)
-        ask = to_bytes(Ask(start=self.ledger.height + 1, limit=_MOST))
+        ask = to_bytes(Ask(start=self.ledger.height + 1, limit=_MOST, tip=self.ledger.signed_tip()))
         answer = await self._peering.call(self.validator, BLOCKS, ask, deadline=_CALL_SECONDS)
-        for block in from_bytes(Blocks, answer, limit=16 << 20).blocks:
+        found = from_bytes(Blocks, answer, limit=16 << 20)
+        for block in found.blocks:
             await asyncio.to_thread(self.ledger.apply, block)
-        self._heard = time.monotonic()
+        if await asyncio.to_thread(self.ledger.hear, found.tip):
+            self._heard = time.monotonic()
         return self.ledger.height
 
     async def wait_height(self, height: int, seconds: float) -> None:

@@ -17,11 +17,11 @@ from fondaco.ledger.audit.format import (
     BlockLeaves,
     Bundle,
     Content,
-    SignedHeader,
     TransactionProof,
 )
 from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, ValidatorSet, data_leaves
 from fondaco.ledger.contracts.settlement import keys as settlement_keys
+from fondaco.ledger.light import SignedHeader
 from fondaco.ledger.transactions import Transaction, open_transaction
 
 if TYPE_CHECKING:

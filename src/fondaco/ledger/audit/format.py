@@ -8,22 +8,15 @@ from __future__ import annotations
 
 from fondaco.core.messages import from_bytes, message
 from fondaco.errors import CodecError, ProofError
-from fondaco.ledger.blocks import Commit, Header, ValidatorSet
+from fondaco.ledger.blocks import ValidatorSet
 from fondaco.ledger.genesis import Genesis
+from fondaco.ledger.light import SignedHeader
 from fondaco.ledger.log import EventProof
 from fondaco.ledger.state import StateProof
 
 DOMAIN = "audit-bundle"
 FORMAT = 3
 MAX_BUNDLE = 64 << 20
-
-
-@message("audit.signed-header/1")
-class SignedHeader:
-    """A header with the commit that made it final."""
-
-    header: Header
-    commit: Commit
 
 
 @message("audit.block/1")
