@@ -102,6 +102,10 @@ class Counter:
         """The first rules, always."""
         return FIRST
 
+    def admits(self, store: ReadStore, signers: tuple[bytes, ...], kind: str) -> bool:
+        """Anybody may count."""
+        return True
+
     def quota(self, store: ReadStore, key: bytes) -> tuple[str, int]:
         """One quota for all, that nobody reaches."""
         return "", 1 << 30

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_world import CONSORTIUM, COUNTERS, START, Counter, adding, consortium_genesis, key
 
-from fondaco.core.codec import Value
+from fondaco.core.codec import Value, encode
 from fondaco.core.messages import to_bytes
 from fondaco.errors import CodecError, FondacoError, LedgerError
 from fondaco.ledger.application import MAX_TXS_BYTES, Application
@@ -188,7 +188,14 @@ def test_whatever_a_block_holds_each_transaction_gets_a_result(rubbish: list[byt
     app.init_chain(genesis.chain_id, genesis.time, genesis.state)
     signer = key("airline/user")
     body = to_bytes(
-        Body(chain=CONSORTIUM, kind=kind, payload=payload, nonce=bytes(16), expires=9, signers=(signer.public.raw,))
+        Body(
+            chain=CONSORTIUM,
+            kind=kind,
+            payload=encode(payload),
+            nonce=bytes(16),
+            expires=9,
+            signers=(signer.public.raw,),
+        )
     )
     signed = to_bytes(Envelope(body=body, signatures=(signer.sign("tx", body),)))
     before = dict(storage.items(b"points/"))

@@ -215,7 +215,7 @@ def talk(
         for did, ledger in ((NODE, one), (MEMBER, other)):
             endpoint = network.endpoint(did, Directory())
             service = LedgerService(ledger, validator=NODE, own=did)
-            service.start(endpoint, is_member=lambda _peer: True)
+            service.start(endpoint)
             services.append(service)
             await endpoint.start()
         async with asyncio.timeout(SECONDS):

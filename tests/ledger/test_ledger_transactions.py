@@ -40,7 +40,7 @@ def test_what_is_built_opens_with_its_signers_the_author_first() -> None:
     opened = open_transaction(TX, COUNTERS)
     assert opened.signers[0] == ALICE.public.raw
     assert list(opened.signers[1:]) == sorted((BOB.public.raw, CAROL.public.raw))
-    assert (opened.body.kind, opened.body.payload) == ("counter.add/1", {"name": "n", "amount": 1})
+    assert (opened.body.kind, opened.payload()) == ("counter.add/1", {"name": "n", "amount": 1})
     assert build(COUNTERS, MESSAGE, (ALICE, CAROL, BOB), nonce=bytes(16), expires=5) == TX
 
 

@@ -168,10 +168,10 @@ def to_bytes(msg: object) -> bytes:
     return codec.encode(to_value(msg))
 
 
-def from_bytes(cls: type[T], data: bytes, *, limit: int = codec.DEFAULT_LIMIT) -> T:
+def from_bytes(cls: type[T], data: bytes, *, limit: int = codec.DEFAULT_LIMIT, items: int = codec.DEFAULT_ITEMS) -> T:
     """The message of class `cls` in canonical bytes.
 
     Raises:
-        CodecError: not canonical, over the limit, or fields that do not fit.
+        CodecError: not canonical, over a limit (of bytes or of items), or fields that do not fit.
     """
-    return from_value(cls, codec.decode(data, limit=limit))
+    return from_value(cls, codec.decode(data, limit=limit, items=items))

@@ -31,7 +31,7 @@ from fondaco.ledger.contracts.kit import VALIDATORS, Context, Event, ValidatorUp
 from fondaco.ledger.log import Log
 from fondaco.ledger.state import Overlay, ReadStore, Tree
 from fondaco.ledger.storage import Storage
-from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Transaction, open_transaction
+from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Body, Transaction, open_transaction
 
 APP_VERSION = 1  # the newest rules that this software has; it keeps all older ones, for the heights they were made for
 MAX_TXS_BYTES = (2 << 20) - (64 << 10)  # a block of 2 MiB, less room for header and commit
@@ -66,6 +66,12 @@ class UpgradeNeeded(LedgerError):
     code = "ledger.upgrade_needed"
 
 
+class Stranger(BadTransaction):
+    """The author is nobody in the consortium: no block holds what it sends."""
+
+    code = "ledger.stranger"
+
+
 class QuotaExceeded(BadTransaction):
     """An organisation's transactions are more than a block may hold of them."""
 
@@ -86,6 +92,9 @@ class Registry(Protocol):
 
     def rules(self, store: ReadStore, height: int) -> Rules:
         """The rules that hold at a height."""
+
+    def admits(self, store: ReadStore, signers: tuple[bytes, ...], kind: str) -> bool:
+        """Whether these keys, the author's first, may send a transaction of this kind at all."""
 
     def quota(self, store: ReadStore, key: bytes) -> tuple[str, int]:
         """Whose transactions a signer's are, and how many of them a block may hold."""
@@ -219,17 +228,27 @@ class Application:
 
         Raises:
             BadTransaction, KeyMaterialError: it may not.
+            Stranger: the author is nobody in the consortium.
             QuotaExceeded: since the last block, its organisation sent as many as a block may hold of it.
         """
         tx = self._sound(data)
+        tx.payload()
         with self._admitting:
             self._count(tx, self._admitted)
         return tx
 
     def _sound(self, data: bytes) -> Transaction:
-        tx = self._open(data)
+        tx = self._open(data, self._admit)
+        self._admit(tx.body)
         self._check_replay(tx, self._storage, self.height + 1)
         return tx
+
+    def _admit(self, body: Body) -> None:
+        if not self._registry.admits(self._storage, body.signers, body.kind):
+            raise Stranger(
+                "the author's key is bound to nobody here, and an open invitation allows to join and nothing else",
+                remedy="join first, or sign with the key that the ledger has",
+            )
 
     def _count(self, tx: Transaction, counts: dict[str, int]) -> None:
         """Count a transaction for its organisation; QuotaExceeded if that is one too many."""
@@ -405,11 +424,11 @@ class Application:
             version=self._version,
         )
 
-    def _open(self, data: bytes) -> Transaction:
+    def _open(self, data: bytes, admit: Callable[[Body], None] | None = None) -> Transaction:
         key = hashlib.sha256(data).digest()
         found = self._verified.get(key)
         if found is None:
-            found = open_transaction(data, self.chain)
+            found = open_transaction(data, self.chain, admit)
             if len(self._verified) >= _VERIFIED:
                 self._verified.clear()
             if len(data) <= _VERIFIED_BYTES:
@@ -439,11 +458,11 @@ class Application:
         branch, events = Overlay(self._changes), list[Event]()
         ctx = self._context(branch, height, time, tx.signers, tx.hash, events)
         try:
-            self._registry.execute(ctx, tx.body.kind, tx.body.payload)
+            self._registry.execute(ctx, tx.body.kind, tx.payload())
             leaves = self._leaves_of(height, index, tx.hash, events)
         except ContractError as refusal:
             return _refusal(refusal.number, refusal.codespace, refusal)
-        except (CodecError, NamingError, KeyMaterialError, SealError) as fault:
+        except (BadTransaction, CodecError, NamingError, KeyMaterialError, SealError) as fault:
             return _refusal(UNSOUND_CODE, "ledger", fault)
         branch.merge_into(self._changes)
         return TxResult(0, "", "", "", "", self._append(leaves))

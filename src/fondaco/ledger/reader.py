@@ -428,7 +428,7 @@ def read_results(data: bytes) -> list[TxResult]:
     """
     damaged = LedgerError("the stored results are damaged", remedy="restore the ledger folder")
     try:
-        decoded = decode(data, limit=len(data))
+        decoded = decode(data, limit=len(data), items=len(data))
     except CodecError as fault:
         raise damaged from fault
     if not isinstance(decoded, list):

@@ -18,7 +18,6 @@ from fondaco.errors import (
     ContractError,
     DeadlineExceeded,
     FondacoError,
-    LedgerError,
     PeerLost,
     RemoteError,
     TransportError,
@@ -27,7 +26,7 @@ from fondaco.ledger.embedded import EmbeddedLedger, Overtaken
 from fondaco.ledger.follower import Behind, FollowerLedger
 from fondaco.ledger.light import SignedHeader
 from fondaco.ledger.reader import Ledger
-from fondaco.ledger.transactions import MAX_AHEAD, NONCE_BYTES, build, open_transaction
+from fondaco.ledger.transactions import MAX_AHEAD, NONCE_BYTES, build
 from fondaco.transport.peering import Peering
 
 _log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ SUBMIT_SECONDS = 20.0
 _CALL_SECONDS = 10.0
 _RETRY_SECONDS = 0.5
 _MOST = 200
-_JOIN = "identity.join/1"
+_MAX_ASK = 64 << 10
 
 
 class Rejected(ContractError):
@@ -106,13 +105,13 @@ class LedgerService:
         """Call with each new height, in the event loop."""
         self._listeners.append(listener)
 
-    def start(self, peering: Peering, *, is_member: Callable[[str], bool]) -> None:
+    def start(self, peering: Peering) -> None:
         """Attach to the network and to the event loop."""
         self._peering = peering
         loop = asyncio.get_running_loop()
         self.ledger.watch(lambda height: _soon(loop, self._on_height, height))
         if isinstance(self.ledger, EmbeddedLedger):
-            peering.serve_calls(SUBMIT, lambda peer, tx: self._on_submit(is_member(peer), tx), guests=True)
+            peering.serve_calls(SUBMIT, lambda _peer, tx: self._on_submit(tx), guests=True)
         peering.serve_calls(BLOCKS, self._on_ask, guests=True)
 
     def _on_height(self, height: int) -> None:
@@ -126,15 +125,14 @@ class LedgerService:
 
     # -- serving ----------------------------------------------------------------------------------------------
 
-    async def _on_submit(self, member: bool, tx: bytes) -> bytes:
-        if not member and open_transaction(tx, self.ledger.chain_id).body.kind != _JOIN:
-            raise LedgerError("a guest may join and nothing else", remedy="join first")
+    async def _on_submit(self, tx: bytes) -> bytes:
         return to_bytes(await self._commit(tx))
 
     async def _commit(self, tx: bytes) -> Answer:
         assert isinstance(self.ledger, EmbeddedLedger)
         async with asyncio.timeout(SUBMIT_SECONDS):
-            done = await asyncio.wrap_future(self.ledger.submit(tx))
+            waiting = await asyncio.to_thread(self.ledger.submit, tx)  # signatures are verified there
+            done = await asyncio.wrap_future(waiting)
         result = done.result
         return Answer(
             height=done.height,
@@ -146,7 +144,7 @@ class LedgerService:
         )
 
     async def _on_ask(self, _peer: str, payload: bytes) -> bytes:
-        ask = from_bytes(Ask, payload)
+        ask = from_bytes(Ask, payload, limit=_MAX_ASK)
         if isinstance(self.ledger, EmbeddedLedger):
             try:
                 await asyncio.to_thread(self.ledger.hear, ask.tip)

@@ -111,9 +111,6 @@ class Node:
         self._accepting: dict[str, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _is_member(self, peer: str) -> bool:
-        return any(identity.did == peer and not identity.guest for identity in self.directory.trusted())
-
     def _on_height(self, _height: int) -> None:
         if self.directory.update():
             self.endpoint.refresh()
@@ -156,7 +153,7 @@ class Node:
             loop.add_signal_handler(number, self.stopping.set)
         process.sweep()
         self.party.serve()
-        self.service.start(self.endpoint, is_member=self._is_member)
+        self.service.start(self.endpoint)
         self.service.on_height(self._on_height)
         await self.endpoint.start()
         if not self.settings.validator:

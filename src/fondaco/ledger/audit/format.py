@@ -17,6 +17,10 @@ from fondaco.ledger.state import StateProof
 DOMAIN = "audit-bundle"
 FORMAT = 3
 MAX_BUNDLE = 64 << 20
+_ITEMS, _BYTES_PER_ITEM = (
+    1 << 14,
+    6,
+)  # a bundle is mostly hashes and signatures: it has an item for each 12 bytes or more
 
 
 @message("audit.block/1")
@@ -157,7 +161,8 @@ def open_bundle(data: bytes) -> tuple[Bundle, Content]:
     """
     try:
         bundle = from_bytes(Bundle, data, limit=MAX_BUNDLE)
-        content = from_bytes(Content, bundle.content, limit=MAX_BUNDLE)
+        items = _ITEMS + len(bundle.content) // _BYTES_PER_ITEM
+        content = from_bytes(Content, bundle.content, limit=MAX_BUNDLE, items=items)
     except CodecError as fault:
         raise refuse("format", f"not an audit bundle: {fault.cause}") from fault
     if content.format != FORMAT:

@@ -34,7 +34,7 @@ from fondaco.ledger.blocks import (
 from fondaco.ledger.contracts.identity import keys as identity_keys
 from fondaco.ledger.light import Anchor, Proof, trust_genesis, verify_header, verify_proof
 from fondaco.ledger.log import merkle_root
-from fondaco.ledger.transactions import Transaction, open_transaction
+from fondaco.ledger.transactions import BadTransaction, Transaction, open_transaction
 
 MAX_CODE = 1 << 32
 CHECKS = (
@@ -274,7 +274,7 @@ def _receipts(content: Content, evidence: receipts.Evidence) -> None:
     try:
         grants = receipts.grants(evidence)
         made = receipts.tasks(evidence, {receipt.grant: receipt for receipt in grants})
-    except CodecError as fault:
+    except (CodecError, BadTransaction) as fault:
         raise refuse(receipts.CHECK, f"a proven record is not canonical: {fault.cause}") from fault
     if grants != content.grants or made != content.receipts:
         raise refuse(receipts.CHECK, "the receipts are not those that the events and the state give")
