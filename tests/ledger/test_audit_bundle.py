@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,18 +10,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ledger_world import World, key, transfer
+from hypothesis import given
+from hypothesis import strategies as st
+from ledger_world import VALIDATOR, World, consortium_genesis, key, transfer
 
 from fondaco.core.codec import Value, decode, encode
-from fondaco.core.messages import from_bytes
+from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import LedgerError, ProofError
+from fondaco.ledger.audit import receipts
 from fondaco.ledger.audit.__main__ import main
 from fondaco.ledger.audit.bundle import export
 from fondaco.ledger.audit.format import DOMAIN, MAX_BUNDLE, Bundle
 from fondaco.ledger.audit.verify import CHECKS, verify
+from fondaco.ledger.contracts import registry as contracts
 from fondaco.ledger.contracts.grants.messages import Review, RevokeGrant, WithdrawRequest
-from fondaco.ledger.contracts.kit import derive
+from fondaco.ledger.contracts.kit import Context, derive
+from fondaco.ledger.contracts.settlement import keys as settlement_keys
+from fondaco.ledger.contracts.settlement.messages import Settlement
 from fondaco.ledger.contracts.tasks.messages import Abandon, Accept, Fail, Report, Run
+from fondaco.ledger.embedded import EmbeddedLedger
 
 EXPORTER = "authority/node"
 
@@ -30,7 +38,7 @@ def world() -> Iterator[tuple[World, bytes]]:
     """A consortium after one settled task, a revoked grant and two refusals."""
     made = World()
     task = made.story()
-    with made.ledger.lock:  # several transactions in one block, the last two of them refused
+    with made.ledger._work:  # several transactions in one block, the last two of them refused
         waiting = [made.ledger.submit(transfer(sequence)) for sequence in (1, 2, 3, 9, 9)]
     places = [(done.index, done.result.code) for done in (future.result(10) for future in waiting)]
     assert places == [(0, 0), (1, 0), (2, 0), (3, 4), (4, 4)]
@@ -367,3 +375,67 @@ def test_the_command_names_the_check_that_failed(
     assert "app-hash" in out.err
     assert json.loads(out.out)["error"]["details"]["check"] == "app-hash"
     assert main([str(tmp_path / "nothing")]) == 3
+
+
+# -- a chain of the exporter's own making, which nobody pinned ------------------------------------------------------
+
+
+class Lying:
+    """The contracts, but what they emit at the end of a task has a number out of range."""
+
+    def __init__(self, attribute: str, value: int) -> None:
+        self._lie = {attribute: value}
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(contracts, name)
+
+    def execute(self, ctx: Context, kind: str, payload: Value) -> None:
+        """As the contracts do, and then lie."""
+        contracts.execute(ctx, kind, payload)
+        for event in ctx.events:
+            event.attributes.update({name: lie for name, lie in self._lie.items() if name in event.attributes})
+
+
+@pytest.mark.parametrize("attempt", [-1, 0, 70_000, (1 << 63) - 1])
+def test_an_unpinned_chain_of_lies_is_refused_by_name(attempt: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World.__new__(World)
+    world.genesis, world.purpose, world.operation = consortium_genesis(), "delay-study", "mpc.statistics"
+    world.ledger = EmbeddedLedger(None, world.genesis, Lying("attempt", attempt), key(VALIDATOR))  # type: ignore[arg-type]
+    world.story()
+    with monkeypatch.context() as patch:  # a hostile exporter skips its own derivation
+        patch.setattr(receipts, "tasks", lambda *_arguments: ())
+        bundle = export(world.ledger, key(EXPORTER))
+    assert _failed(bundle, None) == "receipt-link"
+    world.ledger.stop()
+
+
+@pytest.mark.parametrize("spoiled", ["formula", "uses"])
+def test_a_settlement_that_cannot_be_divided_is_refused_by_name(
+    spoiled: str, world: tuple[World, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, task = world
+    where = settlement_keys.settlement(task)
+    record = from_bytes(Settlement, made.ledger.value(where) or b"")
+    none = dataclasses.replace(record.formula, providers=0, participants=0, coordinator=0, fund=0)
+    uses = tuple(dataclasses.replace(use, weight=0) for use in record.uses)
+    false = dataclasses.replace(record, **({"formula": none} if spoiled == "formula" else {"uses": uses}))  # type: ignore[arg-type]
+    inner = receipts.Evidence
+
+    def evidence(events: object, transactions: object, states: dict[bytes, bytes | None]) -> receipts.Evidence:
+        changed = states | {where: to_bytes(false)} if where in states else states
+        return inner(events, transactions, changed)  # type: ignore[arg-type]
+
+    bundle = export(made.ledger, key(EXPORTER), task=task)
+    monkeypatch.setattr(receipts, "Evidence", evidence)
+    assert _failed(bundle, None) == "receipt-link"
+
+
+@given(st.integers(-(1 << 63), (1 << 63) - 1), st.integers(-(1 << 63), (1 << 63) - 1))
+def test_an_event_of_any_place_is_read_or_refused(height: int, index: int) -> None:
+    leaf = {"attributes": {}, "contract": "a", "height": height, "index": index, "kind": "b", "tx": b""}
+    if 0 <= height < 1 << 62 and 0 <= index < 1 << 32:
+        assert receipts.entry(0, encode(leaf)).height == height
+        return
+    with pytest.raises(ProofError) as caught:
+        receipts.entry(0, encode(leaf))
+    assert caught.value.check == "event-source"

@@ -21,6 +21,7 @@ from fondaco.ledger.contracts.tasks import keys as task_keys
 
 __all__ = ["CHECK", "Entry", "Evidence", "entry", "grants", "state_keys", "tasks"]
 MAX_ITEMS = 16
+MAX_ATTEMPT = 1 << 16
 _ENDED = ("settled", "abandoned", "expired")
 
 
@@ -261,6 +262,8 @@ def _check_result(task: bytes, finished: list[Entry], reported: list[Entry]) -> 
         return b""
     done = finished[0]
     attempt = done.number_of("attempt")
+    if not 0 < attempt < MAX_ATTEMPT:
+        raise refuse(CHECK, "a task finished in an attempt that cannot be")
     parts = sorted(
         (event.text("step").encode() + b"/" + event.text("party").encode(), event.number, event)
         for event in reported
