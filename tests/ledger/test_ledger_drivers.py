@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ledger_world import (
@@ -43,6 +45,7 @@ from fondaco.ledger.embedded import EmbeddedLedger, LedgerFull
 from fondaco.ledger.follower import Diverged, FollowerLedger
 from fondaco.ledger.light import trust_genesis, verify_header, verify_proof
 from fondaco.ledger.log import verify_consistency
+from fondaco.ledger.reader import MOST_AHEAD_SECONDS, TooEarly
 from fondaco.ledger.storage import Storage
 from fondaco.ledger.transactions import BadTransaction
 
@@ -479,3 +482,58 @@ def test_a_crashed_founding_is_founded_again(tmp_path: Path, monkeypatch: pytest
         with pytest.raises(KeyboardInterrupt):
             follow(tmp_path)
     follow(tmp_path).close()
+
+
+# -- time --------------------------------------------------------------------------------------------------------------
+
+
+def ahead(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let the embedded driver's clock be wrong from now on."""
+    wrong = SimpleNamespace(
+        time_ns=lambda: time.time_ns() + int(seconds * 10**9),
+        time=lambda: time.time() + seconds,
+        monotonic=time.monotonic,
+    )
+    monkeypatch.setattr("fondaco.ledger.embedded.time", wrong)
+
+
+def test_a_block_of_the_future_waits_and_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block 70 years ahead would end every grant and rule at once."""
+    with monkeypatch.context() as patch:
+        ahead(patch, 3600)
+        ledger = counter_ledger()
+        ledger.submit(adding("n", 1)).result(10)
+    block = ledger.blocks(1, 1)[0]
+    follower = FollowerLedger(None, counter_genesis(), Counter())
+    with pytest.raises(TooEarly, match="ahead of this node's clock"):
+        follower.apply(block)
+    assert (follower.height, follower.evidence) == (0, None)
+    with monkeypatch.context() as patch:
+        patch.setattr("fondaco.ledger.follower.time", SimpleNamespace(time_ns=lambda: time.time_ns() + 3600 * 10**9))
+        assert follower.apply(block) == 1
+    follower.close()
+    ledger.stop()
+
+
+def test_a_clock_that_is_a_little_behind_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead(monkeypatch, MOST_AHEAD_SECONDS - 10)
+    ledger = counter_ledger()
+    ledger.submit(adding("n", 1)).result(10)
+    follower = FollowerLedger(None, counter_genesis(), Counter())
+    assert follower.apply(ledger.blocks(1, 1)[0]) == 1
+    follower.close()
+    ledger.stop()
+
+
+def test_a_validator_whose_clock_fell_behind_its_last_block_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        ahead(patch, 3600)
+        ledger = counter_ledger(tmp_path)
+        ledger.submit(adding("n", 1)).result(10)
+        ledger.stop()
+    with pytest.raises(TooEarly, match="ahead of this node's clock"):
+        counter_ledger(tmp_path)
+    ahead(monkeypatch, 3600)
+    counter_ledger(tmp_path).stop()

@@ -26,7 +26,7 @@ from fondaco.ledger.application import MAX_TXS_BYTES, Registry, TxResult
 from fondaco.ledger.blocks import FLAG_COMMIT, Block, Commit, CommitSig, Validator, block_id, vote_bytes
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import SignedHeader, verify_signed
-from fondaco.ledger.reader import Ledger
+from fondaco.ledger.reader import Ledger, check_time
 from fondaco.ledger.transactions import BadTransaction
 
 MAX_WAITING = 50_000
@@ -79,6 +79,8 @@ class EmbeddedLedger(Ledger):
         self._address = Validator(key=validator.public.raw, power=1).address
         try:
             self._check_alone()
+            if self._tip is not None:
+                check_time(self._tip.header, time.time_ns())
         except LedgerError:
             self.close()
             raise

@@ -9,12 +9,13 @@ is kept as evidence, and the same cause answers every later block, after a resta
 from __future__ import annotations
 
 import dataclasses
+import time
 
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import FondacoError, LedgerError, ProofError
 from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, Commit, Header, block_id, data_hash
 from fondaco.ledger.light import SignedHeader, verify_signed
-from fondaco.ledger.reader import Ledger
+from fondaco.ledger.reader import Ledger, check_time
 
 
 class Diverged(LedgerError):
@@ -41,6 +42,7 @@ class FollowerLedger(Ledger):
         Raises:
             CodecError: not a block.
             ProofError: not signed, or a carrier changed it.
+            TooEarly: signed, and ahead of this node's clock; it may be tried again.
             Diverged: signed, but not what this node computes, or not the block that it has at this height.
         """
         block = from_bytes(Block, data, limit=MAX_WIRE_BYTES)
@@ -56,6 +58,7 @@ class FollowerLedger(Ledger):
                 )
             verify_signed(self.chain_id, block.header, block.commit, self.validators_at(height))
             self._check_carried(block)
+            check_time(block.header, time.time_ns())
             try:
                 self._check_signed(block)
             except Diverged as fault:

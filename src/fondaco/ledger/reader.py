@@ -55,7 +55,27 @@ class Status:
     says: str
 
 
+class TooEarly(LedgerError):
+    """A block's time is ahead of this node's clock; what is signed may be right once the clocks agree."""
+
+    code = "ledger.too_early"
+
+
 _SETS = "validators/"
+MOST_AHEAD_SECONDS = 30
+
+
+def check_time(header: Header, now: int) -> None:
+    """Raise TooEarly unless a header is at most 30 s ahead of the clock (unix nanoseconds)."""
+    ahead = (header.time - now) / 10**9
+    if ahead > MOST_AHEAD_SECONDS:
+        raise TooEarly(
+            f"block {header.height} is {ahead:.0f} s ahead of this node's clock",
+            remedy="set this machine's clock, or tell the validator's operator to set its own",
+            height=header.height,
+        )
+
+
 SAYS = "tamper-evident, not Byzantine fault tolerant: one validator makes the blocks"
 
 

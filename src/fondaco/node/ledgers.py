@@ -25,7 +25,7 @@ from fondaco.errors import (
 from fondaco.ledger.embedded import EmbeddedLedger, Overtaken
 from fondaco.ledger.follower import Behind, FollowerLedger
 from fondaco.ledger.light import SignedHeader
-from fondaco.ledger.reader import Ledger
+from fondaco.ledger.reader import Ledger, TooEarly
 from fondaco.ledger.transactions import MAX_AHEAD, NONCE_BYTES, build
 from fondaco.transport.peering import Peering
 
@@ -176,7 +176,7 @@ class LedgerService:
             try:
                 await self.catch_up_once()
                 self.trouble = None
-            except (PeerLost, TransportError, DeadlineExceeded, RemoteError, Behind) as fault:
+            except (PeerLost, TransportError, DeadlineExceeded, RemoteError, Behind, TooEarly) as fault:
                 if self.trouble is None or self.trouble.cause != fault.cause:
                     _log.warning("the validator cannot be heard: %s", fault.cause)
                 self.trouble = fault
