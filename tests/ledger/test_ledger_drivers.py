@@ -41,8 +41,10 @@ from fondaco.ledger.blocks import (
 )
 from fondaco.ledger.contracts import registry as contracts
 from fondaco.ledger.contracts.kit import Context
+from fondaco.ledger.contracts.points.messages import Transfer
 from fondaco.ledger.embedded import EmbeddedLedger, LedgerFull
 from fondaco.ledger.follower import Diverged, FollowerLedger
+from fondaco.ledger.integrity import Damaged
 from fondaco.ledger.light import trust_genesis, verify_header, verify_proof
 from fondaco.ledger.log import verify_consistency
 from fondaco.ledger.reader import MOST_AHEAD_SECONDS, TooEarly
@@ -239,8 +241,10 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         counter_ledger(tmp_path)
 
 
-def test_an_operator_who_edits_the_validators_database_is_found_out(tmp_path: Path) -> None:
-    """Whoever holds the machine can change its file; nobody else then believes it."""
+def test_an_operator_who_edits_the_validators_database_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever holds the machine can change its file, and the software that looks at it; nobody else then believes it."""
     world = World(tmp_path)
     honest = FollowerLedger(None, consortium_genesis(), contracts)
     world.ledger.submit(transfer(1)).result(10)
@@ -248,6 +252,9 @@ def test_an_operator_who_edits_the_validators_database_is_found_out(tmp_path: Pa
     world.ledger.stop()
     with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as db:
         db.execute("UPDATE kv SET value = ? WHERE key = ?", ((10**9).to_bytes(8, "big"), b"points/balance/airline"))
+    with pytest.raises(Damaged):
+        EmbeddedLedger(tmp_path, consortium_genesis(), contracts, key(VALIDATOR))
+    monkeypatch.setattr("fondaco.ledger.reader.check_whole", lambda *_storage, **_roots: None)
     edited = EmbeddedLedger(tmp_path, consortium_genesis(), contracts, key(VALIDATOR))
     with pytest.raises(ProofError) as caught:
         verify_proof(trust_genesis(consortium_genesis()), edited.prove([b"points/balance/airline"]))
@@ -260,14 +267,25 @@ def test_an_operator_who_edits_the_validators_database_is_found_out(tmp_path: Pa
     honest.close()
 
 
-@pytest.mark.parametrize("table", ["node", "log_node"])
-def test_an_edited_tree_or_log_does_not_open(table: str, tmp_path: Path) -> None:
+EDITS = {
+    "tree": "UPDATE node SET node = zeroblob(length(node))",
+    "log tree": "UPDATE log_node SET hash = zeroblob(length(hash))",
+    "value": "UPDATE kv SET value = x'7f' WHERE key = CAST('counter/n' AS BLOB)",
+    "value more": "INSERT INTO kv VALUES (CAST('counter/m' AS BLOB), x'01')",
+    "value less": "DELETE FROM kv WHERE key = CAST('counter/n' AS BLOB)",
+    "event": "UPDATE event SET leaf = (SELECT leaf FROM event WHERE idx = 0) WHERE idx = 1",
+    "event more": "INSERT INTO event SELECT idx + 2, height, leaf FROM event WHERE idx = 0",
+    "event less": "DELETE FROM event WHERE idx = 0",
+}
+
+
+@pytest.mark.parametrize("edit", sorted(EDITS))
+def test_an_edited_file_does_not_open(edit: str, tmp_path: Path) -> None:
     ledger = counter_ledger(tmp_path)
     ledger.submit(adding("n", 1)).result(10)
     ledger.stop()
     with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as db:
-        column = "node" if table == "node" else "hash"
-        db.execute(f"UPDATE {table} SET {column} = zeroblob(length({column}))")
+        assert db.execute(EDITS[edit]).rowcount > 0
     with pytest.raises(LedgerError, match="changed or is damaged"):
         counter_ledger(tmp_path)
 
@@ -448,6 +466,26 @@ def test_what_the_validator_signed_wrongly_halts_the_follower_and_is_kept(
         follower.apply(chain[2])
     assert follower.query("points/supply") is not None
     follower.close()
+
+
+def test_a_follower_whose_own_file_was_edited_while_it_ran_blames_no_validator(tmp_path: Path) -> None:
+    world = World()
+    world.ledger.submit(transfer(1)).result(10)
+    world.ledger.wait_provable(10)
+    follower = follow(tmp_path)
+    apply_all(follower, world.ledger.blocks(1, 100))
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as db:
+        db.execute("UPDATE kv SET value = ? WHERE key = ?", ((7).to_bytes(8, "big"), b"points/supply"))
+        db.execute("UPDATE kv SET value = ? WHERE key = ?", (bytes(8), b"points/balance/authority"))
+    follower._storage._values.clear()  # as after other reads
+    pay = Transfer(source="authority", target="weather", amount=5, sequence=1)
+    world.must(pay, "authority/user")
+    world.ledger.wait_provable(10)
+    with pytest.raises(Damaged, match="own ledger file"):
+        apply_all(follower, world.ledger.blocks(follower.height + 1, 100))
+    assert follower.evidence is None
+    follower.close()
+    world.ledger.stop()
 
 
 def test_a_signed_block_that_breaks_the_rules_halts_the_follower(chain: list[bytes]) -> None:

@@ -43,6 +43,7 @@ class FollowerLedger(Ledger):
             CodecError: not a block.
             ProofError: not signed, or a carrier changed it.
             TooEarly: signed, and ahead of this node's clock; it may be tried again.
+            Damaged: this node's own file was changed while it ran; the validators are not at fault.
             Diverged: signed, but not what this node computes, or not the block that it has at this height.
         """
         block = from_bytes(Block, data, limit=MAX_WIRE_BYTES)
@@ -62,6 +63,7 @@ class FollowerLedger(Ledger):
             try:
                 self._check_signed(block)
             except Diverged as fault:
+                self._check_own()
                 self._halt(f"block {height}: {fault.cause}", data)
                 raise
             self._commit_block(block)

@@ -37,6 +37,7 @@ from fondaco.ledger.blocks import (
     validators_hash,
 )
 from fondaco.ledger.genesis import Genesis
+from fondaco.ledger.integrity import check_whole
 from fondaco.ledger.light import Anchor, Link, Proof, SignedHeader, carries
 from fondaco.ledger.log import EventProof, Log, LogExtension
 from fondaco.ledger.state import Tree
@@ -112,6 +113,7 @@ class Ledger:
             undo.callback(self._storage.close)
             self._app = Application(self._storage, registry)
             self._start()
+            self._check_own()
             self._tip = self._load_tip()
             self._sets = [(1, ordered(genesis.validators))]
             self._sets += [
@@ -131,6 +133,15 @@ class Ledger:
             self._app.init_chain(
                 self.chain_id, self.genesis.time, self.genesis.state, pin, validators=self.genesis.validators
             )
+
+    def _check_own(self) -> None:
+        """Raise Damaged unless this node's own file is what was committed. Linear in the state and the log."""
+        check_whole(
+            self._storage,
+            state_root=self._app.tree.root(),
+            log_root=self._app.log.root(),
+            log_size=self._app.log_size,
+        )
 
     def _load_tip(self) -> Block | None:
         found = self._storage.block(self._app.height)
