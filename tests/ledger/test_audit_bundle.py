@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from changes_world import Place, changes, places, replaced
 from hypothesis import given
 from hypothesis import strategies as st
 from ledger_world import VALIDATOR, World, consortium_genesis, key, transfer
@@ -61,56 +62,6 @@ def one(world: tuple[World, bytes]) -> tuple[bytes, str]:
     return export(made.ledger, key(EXPORTER), task=task), made.genesis.hash.hex()
 
 
-Place = tuple[int | str, ...]
-
-
-def _places(value: Value, place: Place = ()) -> Iterator[tuple[Place, Value]]:
-    """Each list and each plain value in a tree, with the way to it."""
-    match value:
-        case dict():
-            for name, item in value.items():
-                yield from _places(item, (*place, name))
-        case list():
-            yield place, value
-            for index, item in enumerate(value):
-                yield from _places(item, (*place, index))
-        case _:
-            yield place, value
-
-
-def _changes(value: Value) -> list[Value]:
-    """What a field is changed to: a bit flipped, a number moved, an element dropped, doubled, or moved."""
-    found: list[Value] = []
-    match value:
-        case bool():
-            found = [not value]
-        case int():
-            found = [value + 1]
-        case None:
-            found = [0, b"x"]
-        case bytes():
-            at = len(value) // 2
-            found = [value[:at] + bytes((value[at] ^ 1,)) + value[at + 1 :] if value else b"x"]
-        case str():
-            found = [value[:-1] + chr(ord(value[-1]) ^ 1) if value else "x"]
-        case list():
-            turned = [*value[1:], *value[:1]]
-            found = [[*value, value[-1] if value else b"x"], value[1:], turned]
-    return [new for new in found if encode(new) != encode(value)]
-
-
-def _replaced(value: Value, place: Place, new: Value) -> Value:
-    """A copy of a tree with one place changed."""
-    if not place:
-        return new
-    head, *rest = place
-    if isinstance(value, dict):
-        return value | {str(head): _replaced(value[str(head)], tuple(rest), new)}
-    assert isinstance(value, list)
-    assert isinstance(head, int)
-    return [*value[:head], _replaced(value[head], tuple(rest), new), *value[head + 1 :]]
-
-
 def _failed(data: bytes, root: str | None) -> str:
     with pytest.raises(ProofError) as caught:
         verify(data, trust_root=root)
@@ -129,9 +80,9 @@ def _content(bundle: bytes) -> Value:
 
 def _every_change(bundle: bytes) -> Iterator[tuple[Place, Value]]:
     tree = _content(bundle)
-    for place, value in _places(tree):
-        for new in _changes(value):
-            yield place, _replaced(tree, place, new)
+    for place, value in places(tree):
+        for new in changes(value):
+            yield place, replaced(tree, place, new)
 
 
 @pytest.mark.parametrize("selection", ["whole", "one"])
@@ -213,7 +164,7 @@ def test_no_number_of_a_transaction_can_be_another(selection: str, request: pyte
     for at, tx in enumerate(tree["transactions"]):  # type: ignore[arg-type, union-attr]
         for field in ("height", "index"):
             for moved in (-8, -4, -3, -2, -1, 1, 2, 3, 4, 8, 16):
-                changed = _replaced(tree, ("transactions", at, field), tx[field] + moved)  # type: ignore[index, call-overload, operator]
+                changed = replaced(tree, ("transactions", at, field), tx[field] + moved)  # type: ignore[index, call-overload, operator]
                 assert _failed(_signed(changed), root), (at, field, moved)
 
 
