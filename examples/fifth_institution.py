@@ -175,7 +175,7 @@ class Consortium(Ledger):
         header = self._next_header(time, txs, known[height % len(known)].address)
         last = self._last_commit()
         unsigned = Commit(height=height, round=0, block=block_id(header, txs, last), signatures=())
-        said = vote_bytes(CHAIN, unsigned, time)
+        said = vote_bytes(self.chain_id, unsigned, time)
         signatures = tuple(
             CommitSig(
                 flag=FLAG_COMMIT,
@@ -195,7 +195,7 @@ class Consortium(Ledger):
         """A transaction of these keys, in a block of its own; its hash."""
         self._count += 1
         nonce = self._count.to_bytes(16, "big")
-        tx = build(CHAIN, msg, tuple(key(name) for name in who), nonce=nonce, expires=self.height + 50)
+        tx = build(self.chain_id, msg, tuple(key(name) for name in who), nonce=nonce, expires=self.height + 50)
         self.make(tx)
         return hashlib.sha256(tx).digest()
 

@@ -12,8 +12,8 @@ def keyed_ids(key: bytes, data: bytes, offsets: bytes) -> bytes:
 def ed25519_verify_many(keys: bytes, signatures: bytes, data: bytes, offsets: bytes) -> bytes:
     """One byte for each of n messages: 1 when libsodium would accept; 32 * n bytes of keys, 64 * n of signatures."""
 
-def check_canonical(data: bytes, depth: int) -> None:
-    """Raise ValueError, with the reason, unless `data` is the canonical encoding of one value (fondaco.core.codec)."""
+def check_canonical(data: bytes, depth: int, items: int) -> None:
+    """Raise ValueError, with the reason, unless `data` is canonical (fondaco.core.codec), in depth and items too."""
 
 def merkle_root(data: bytes, offsets: bytes) -> bytes:
     """The RFC 6962 root of n items. 32 bytes."""

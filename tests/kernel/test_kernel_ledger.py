@@ -192,6 +192,7 @@ def test_buffers_that_do_not_fit_are_refused() -> None:
 # -- the canonical form -------------------------------------------------------------------------------------------------
 
 MAX_DEPTH = 32
+DEFAULT_ITEMS = 1 << 14
 VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -237,7 +238,7 @@ def by_libraries(data: bytes) -> bool:
 def by_kernel(data: bytes) -> bool:
     """What the kernel says."""
     try:
-        _kernel.check_canonical(data, MAX_DEPTH)
+        _kernel.check_canonical(data, MAX_DEPTH, DEFAULT_ITEMS)
     except ValueError:
         return False
     return True
@@ -295,11 +296,12 @@ def test_depth_is_bounded_where_the_libraries_bound_it(depth: int, inner: bytes,
         (b"\x9b" + b"\xff" * 8, "more items"),
         (b"\xbb" + b"\xff" * 8, "more items"),
         (b"\x81" * 40 + b"\x00", "deep"),
+        (b"\x99\x40\x01" + b"\x00" * 16385, "more items than are allowed"),
     ],
 )
 def test_what_is_not_canonical_is_refused_by_name(data: bytes, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        _kernel.check_canonical(data, MAX_DEPTH)
+        _kernel.check_canonical(data, MAX_DEPTH, DEFAULT_ITEMS)
 
 
 # -- Merkle roots ---------------------------------------------------------------------------------------------------------

@@ -30,10 +30,10 @@ fn ed25519_verify_many<'py>(
     Ok(PyBytes::new(py, &found))
 }
 
-/// Raise `ValueError` unless `data` is the canonical encoding of one value.
+/// Raise `ValueError` unless `data` is the canonical encoding of one value of so many items.
 #[pyfunction]
-fn check_canonical(data: &[u8], depth: usize) -> PyResult<()> {
-    check(data, depth).map_err(|why| PyValueError::new_err(why.to_string()))
+fn check_canonical(data: &[u8], depth: usize, items: u64) -> PyResult<()> {
+    check(data, depth, items).map_err(|why| PyValueError::new_err(why.to_string()))
 }
 
 /// The RFC 6962 root of the items.

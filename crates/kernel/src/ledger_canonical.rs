@@ -25,6 +25,8 @@ pub enum Uncanonical {
     Depth,
     /// More items are announced than bytes are left.
     Count,
+    /// More items than allowed.
+    Items,
 }
 
 impl std::fmt::Display for Uncanonical {
@@ -39,6 +41,7 @@ impl std::fmt::Display for Uncanonical {
             Self::Key => "a map's keys are not text in canonical order, each once",
             Self::Depth => "value is nested too deep",
             Self::Count => "more items announced than bytes are left",
+            Self::Items => "more items than are allowed here",
         })
     }
 }
@@ -97,11 +100,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Check that `data` is the canonical encoding of one value, nested no deeper than `depth`.
+/// Check that `data` is the canonical encoding of one value, nested no deeper than `depth` and of no more than `most`
+/// items in lists and maps (a pair of a map is two): an item costs who builds it far more than its byte.
 ///
 /// # Errors
 /// The first reason why it is not.
-pub fn check_canonical(data: &[u8], depth: usize) -> Result<(), Uncanonical> {
+pub fn check_canonical(data: &[u8], depth: usize, most: u64) -> Result<(), Uncanonical> {
+    let mut most = most;
     let mut reader = Reader { data, at: 0 };
     let mut levels = vec![Level {
         left: 1,
@@ -153,6 +158,7 @@ pub fn check_canonical(data: &[u8], depth: usize) -> Result<(), Uncanonical> {
                 if items > reader.left() {
                     return Err(Uncanonical::Count);
                 }
+                most = most.checked_sub(items).ok_or(Uncanonical::Items)?;
                 if levels.len() > depth {
                     return Err(Uncanonical::Depth);
                 }

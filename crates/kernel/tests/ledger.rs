@@ -81,19 +81,27 @@ fn many_are_judged_as_few_are() {
 #[test]
 fn what_is_canonical_is_taken_and_what_is_not_is_named() {
     let map = bytes("a2616101616202");
-    assert_eq!(check_canonical(&map, 32), Ok(()));
+    assert_eq!(check_canonical(&map, 32, 1000), Ok(()));
     assert_eq!(
-        check_canonical(&bytes("a2616202616101"), 32),
+        check_canonical(&bytes("a2616202616101"), 32, 1000),
         Err(Uncanonical::Key)
     );
-    assert_eq!(check_canonical(&bytes("1801"), 32), Err(Uncanonical::Head));
     assert_eq!(
-        check_canonical(&bytes("0101"), 32),
+        check_canonical(&bytes("1801"), 32, 1000),
+        Err(Uncanonical::Head)
+    );
+    assert_eq!(
+        check_canonical(&bytes("0101"), 32, 1000),
         Err(Uncanonical::Trailing)
     );
-    assert_eq!(check_canonical(&[0x81; 100], 32), Err(Uncanonical::Depth));
     assert_eq!(
-        check_canonical(&bytes("1b8000000000000000"), 32),
+        check_canonical(&[0x81; 100], 32, 1000),
+        Err(Uncanonical::Depth)
+    );
+    assert_eq!(check_canonical(&map, 32, 4), Ok(()));
+    assert_eq!(check_canonical(&map, 32, 3), Err(Uncanonical::Items));
+    assert_eq!(
+        check_canonical(&bytes("1b8000000000000000"), 32, 1000),
         Err(Uncanonical::Range)
     );
 }
@@ -113,7 +121,7 @@ fn slow(leaves: &[Vec<u8>]) -> [u8; 32] {
 proptest! {
     #[test]
     fn no_bytes_make_the_check_fall(data in proptest::collection::vec(any::<u8>(), 0..200), depth in 0usize..40) {
-        let _ = check_canonical(&data, depth);
+        let _ = check_canonical(&data, depth, 50);
     }
 
     #[test]

@@ -58,7 +58,7 @@ def trust_genesis(genesis: Genesis) -> Trusted:
     """The trust root: a genesis document that the verifier knows by its hash."""
     known = ordered(genesis.validators)
     return Trusted(
-        chain=genesis.chain,
+        chain=genesis.chain_id,
         height=0,
         time=genesis.time,
         header_hash=b"",
@@ -108,6 +108,25 @@ def verify_commit(chain: str, commit: Commit, validators: tuple[Validator, ...])
         raise _refuse("commit-signature", "no more than two thirds of the validators signed", height=commit.height)
 
 
+def verify_signed(chain: str, header: Header, commit: Commit, validators: tuple[Validator, ...]) -> None:
+    """That these validators signed a header of the chain, wherever it stands in it.
+
+    Raises:
+        ProofError: checks `header-chain`, `validators` and `commit-signature`.
+    """
+    if header.chain != chain or not 0 < header.height < MAX_SIZE or not abs(header.time) < MAX_SIZE:
+        raise _refuse("header-chain", "the header is of another chain, or a number of it is out of range")
+    if not 1 <= len(validators) <= MAX_VALIDATORS or any(v.power <= 0 for v in validators):
+        raise _refuse("validators", "not a validator set")
+    if validators_hash(validators) != header.validators_hash:
+        raise _refuse("validators", "the validators are not those of the header", height=header.height)
+    if not 0 <= commit.round < MAX_ROUND or not 0 <= commit.block.parts_total < MAX_ROUND:
+        raise _refuse("commit-signature", "the commit's round or number of parts is out of range")
+    if commit.height != header.height or commit.block.hash != header.hash:
+        raise _refuse("header-chain", "the commit is for another header", height=header.height)
+    verify_commit(chain, commit, validators)
+
+
 def verify_header(trusted: Trusted, header: Header, commit: Commit, validators: tuple[Validator, ...]) -> Trusted:
     """What is trusted once `header` is verified from `trusted`.
 
@@ -118,17 +137,7 @@ def verify_header(trusted: Trusted, header: Header, commit: Commit, validators: 
     later = header.height > trusted.height and (header.time > trusted.time or first)
     if header.chain != trusted.chain or not later:
         raise _refuse("header-chain", "the header is not a later one of this chain", height=header.height)
-    if not abs(header.time) < MAX_SIZE or not 0 <= header.height < MAX_SIZE:
-        raise _refuse("header-chain", "a number of the header is out of range")
-    if not 1 <= len(validators) <= MAX_VALIDATORS or any(v.power <= 0 for v in validators):
-        raise _refuse("validators", "not a validator set")
-    if validators_hash(validators) != header.validators_hash:
-        raise _refuse("validators", "the validators are not those of the header", height=header.height)
-    if not 0 <= commit.round < MAX_ROUND or not 0 <= commit.block.parts_total < MAX_ROUND:
-        raise _refuse("commit-signature", "the commit's round or number of parts is out of range")
-    if commit.height != header.height or commit.block.hash != header.hash:
-        raise _refuse("header-chain", "the commit is for another header", height=header.height)
-    verify_commit(header.chain, commit, validators)
+    verify_signed(trusted.chain, header, commit, validators)
     if header.height == trusted.height + 1:
         if header.validators_hash != trusted.next_validators_hash:
             raise _refuse("validators", "the validators are not those that were to follow", height=header.height)
@@ -153,6 +162,14 @@ def carries(trusted: tuple[Validator, ...], commit: Commit) -> bool:
     signed = {vote.address: None for vote in commit.signatures if vote.flag == FLAG_COMMIT}
     power = sum(validator.power for validator in trusted if validator.address in signed)
     return 3 * power > sum(validator.power for validator in trusted)
+
+
+@message("ledger.signed-header/1")
+class SignedHeader:
+    """A header with the commit that made it final."""
+
+    header: Header
+    commit: Commit
 
 
 @message("ledger.link/1")

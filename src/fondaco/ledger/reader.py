@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fondaco.core.codec import Value, decode, encode
 from fondaco.core.messages import from_bytes, to_bytes
-from fondaco.errors import DeadlineExceeded, LedgerError
+from fondaco.errors import CodecError, DeadlineExceeded, LedgerError
 from fondaco.ledger.application import Application, Finalized, Registry, TxResult
 from fondaco.ledger.blocks import (
     BLOCK_PROTOCOL,
@@ -38,7 +38,8 @@ from fondaco.ledger.blocks import (
     validators_hash,
 )
 from fondaco.ledger.genesis import Genesis
-from fondaco.ledger.light import Anchor, Link, Proof, carries
+from fondaco.ledger.integrity import check_whole
+from fondaco.ledger.light import Anchor, Link, Proof, SignedHeader, carries
 from fondaco.ledger.log import EventProof, Log, LogExtension
 from fondaco.ledger.state import Tree
 from fondaco.ledger.storage import Storage
@@ -58,6 +59,28 @@ class Status:
 
 SETS = "validators/"  # names of the stored sets: the height from which they sign
 _LAYERS = 16
+
+
+class TooEarly(LedgerError):
+    """A block's time is ahead of this node's clock; what is signed may be right once the clocks agree."""
+
+    code = "ledger.too_early"
+
+
+MOST_AHEAD_SECONDS = 30
+
+
+def check_time(header: Header, now: int) -> None:
+    """Raise TooEarly unless a header is at most 30 s ahead of the clock (unix nanoseconds)."""
+    ahead = (header.time - now) / 10**9
+    if ahead > MOST_AHEAD_SECONDS:
+        raise TooEarly(
+            f"block {header.height} is {ahead:.0f} s ahead of this node's clock",
+            remedy="set this machine's clock, or tell the validator's operator to set its own",
+            height=header.height,
+        )
+
+
 SAYS = "tamper-evident, not Byzantine fault tolerant: one validator makes the blocks"
 
 
@@ -101,6 +124,7 @@ class Ledger:
     def __init__(self, folder: Path | None, genesis: Genesis, registry: Registry) -> None:
         genesis.check()
         self.genesis = genesis
+        self.chain_id = genesis.chain_id
         self.lock = threading.RLock()
         self._grown = threading.Condition(self.lock)
         self._watchers: list[Callable[[int], None]] = []
@@ -110,6 +134,7 @@ class Ledger:
             undo.callback(self._storage.close)
             self._app = Application(self._storage, registry)
             self._start()
+            self._check_own()
             self._tip = self._load_tip()
             self._sets = self._load_sets()
             undo.pop_all()
@@ -124,8 +149,17 @@ class Ledger:
                 db.execute("INSERT INTO meta VALUES ('genesis', ?)", (self.genesis.hash,))
 
             self._app.init_chain(
-                self.genesis.chain, self.genesis.time, self.genesis.state, pin, validators=self.genesis.validators
+                self.chain_id, self.genesis.time, self.genesis.state, pin, validators=self.genesis.validators
             )
+
+    def _check_own(self) -> None:
+        """Raise Damaged unless this node's own file is what was committed. Linear in the state and the log."""
+        check_whole(
+            self._storage,
+            state_root=self._app.tree.root(),
+            log_root=self._app.log.root(),
+            log_size=self._app.log_size,
+        )
 
     def _load_tip(self) -> Block | None:
         found = self._storage.block(self._app.height)
@@ -134,6 +168,35 @@ class Ledger:
             return None
         self._codes = tuple(result.code for result in read_results(found[1]))
         return from_bytes(Block, found[0], limit=MAX_WIRE_BYTES)
+
+    # -- a second history ------------------------------------------------------------------------------------
+
+    @property
+    def evidence(self) -> bytes | None:
+        """What halted this ledger: the signed block, or signed header, that is not ours; None while it goes on."""
+        return self._storage.meta("evidence")
+
+    def _halted(self) -> str | None:
+        """Why this ledger is halted, or None."""
+        cause = self._storage.meta("halted")
+        return None if cause is None else cause.decode()
+
+    def _halt(self, cause: str, evidence: bytes) -> None:
+        """Halt for good, with evidence, in one write."""
+        self._storage.put_metas({"evidence": evidence, "halted": cause.encode()})
+
+    def signed_tip(self) -> SignedHeader | None:
+        """The newest signed header here; None before the first block."""
+        with self.lock:
+            return None if self._tip is None else SignedHeader(header=self._tip.header, commit=self._tip.commit)
+
+    def _header_at(self, height: int) -> Header | None:
+        """The header that is here at a height, or None."""
+        tip = self._tip
+        if tip is not None and tip.header.height == height:
+            return tip.header
+        found = self.block(height) if 0 < height <= self._app.height else None
+        return None if found is None else from_bytes(Block, found, limit=MAX_WIRE_BYTES).header
 
     # -- who signs --------------------------------------------------------------------------------------------
 
@@ -192,7 +255,7 @@ class Ledger:
         return Header(
             block_version=BLOCK_PROTOCOL,
             app_version=self._app.version(height),
-            chain=self.genesis.chain,
+            chain=self.chain_id,
             height=height,
             time=time,
             last_block=NO_BLOCK if tip is None else tip.commit.block,
@@ -426,15 +489,25 @@ def write_results(results: Sequence[TxResult]) -> bytes:
 
 
 def read_results(data: bytes) -> list[TxResult]:
-    """Results from canonical bytes that this node wrote."""
-    decoded = decode(data, limit=MAX_WIRE_BYTES)
+    """Results from canonical bytes that this node wrote, however many they are.
+
+    Raises:
+        LedgerError: they were changed since.
+    """
+    damaged = LedgerError("the stored results are damaged", remedy="restore the ledger folder")
+    try:
+        decoded = decode(data, limit=len(data), items=len(data))
+    except CodecError as fault:
+        raise damaged from fault
+    if not isinstance(decoded, list):
+        raise damaged
     found: list[TxResult] = []
-    for row in decoded if isinstance(decoded, list) else []:
+    for row in decoded:
         match row:
             case [int(code), str(space), str(error), str(cause), str(remedy), list(events)]:
                 found.append(
                     TxResult(code, space, error, cause, remedy, tuple(e for e in events if isinstance(e, int)))
                 )
             case _:
-                raise LedgerError("the stored results are damaged", remedy="restore the ledger folder")
+                raise damaged
     return found

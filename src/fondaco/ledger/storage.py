@@ -24,7 +24,6 @@ CREATE TABLE IF NOT EXISTS log_node (level INTEGER, idx INTEGER, hash BLOB NOT N
     WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS event (idx INTEGER PRIMARY KEY, height INTEGER NOT NULL, leaf BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS block (height INTEGER PRIMARY KEY, block BLOB NOT NULL, results BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS tx (hash BLOB PRIMARY KEY, height INTEGER NOT NULL, idx INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 _CACHE = 200_000
@@ -160,12 +159,6 @@ class Storage:
             row = self._reader.execute("SELECT block, results FROM block WHERE height = ?", (height,)).fetchone()
         return None if row is None else (bytes(row[0]), bytes(row[1]))
 
-    def find_tx(self, tx_hash: bytes) -> tuple[int, int] | None:
-        """(height, index) of a transaction, or None."""
-        with self._reading:
-            row = self._reader.execute("SELECT height, idx FROM tx WHERE hash = ?", (tx_hash,)).fetchone()
-        return None if row is None else (int(row[0]), int(row[1]))
-
     def events(self, start: int, limit: int) -> list[tuple[int, bytes]]:
         """(index, leaf) of events from `start` on."""
         with self._reading:
@@ -202,11 +195,11 @@ class Storage:
                         self._remember(cache, key, value)
             self._learned.clear()
 
-    def put_meta(self, name: str, value: bytes) -> None:
-        """Write a named value durably, outside any block."""
+    def put_metas(self, values: dict[str, bytes]) -> None:
+        """Write named values durably, all or none, outside any block."""
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
 
         self.write(work)
 

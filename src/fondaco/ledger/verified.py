@@ -7,8 +7,9 @@ in number and bytes; safe from any thread. Trusts the kernel's and libsodium's j
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
-from fondaco.ledger.transactions import Transaction, open_many, open_transaction
+from fondaco.ledger.transactions import Body, Transaction, open_many, open_transaction
 
 MOST = 50_000
 MOST_BYTES = 4096  # a larger transaction is verified each time, so that memory is bounded
@@ -20,11 +21,11 @@ class Verified:
     def __init__(self) -> None:
         self._known: dict[bytes, Transaction] = {}
 
-    def open(self, data: bytes, chain: str) -> Transaction:
+    def open(self, data: bytes, chain: str, admit: Callable[[Body], None] | None = None) -> Transaction:
         """As `open_transaction`, once."""
         found = self._known.get(hashlib.sha256(data).digest())
         if found is None:
-            found = open_transaction(data, chain)
+            found = open_transaction(data, chain, admit)
             self._remember(data, found)
         return found
 

@@ -21,6 +21,7 @@ from fondaco.ledger.contracts.tasks import keys as task_keys
 
 __all__ = ["CHECK", "Entry", "Evidence", "entry", "grants", "state_keys", "tasks"]
 MAX_ITEMS = 16
+MAX_ATTEMPT = 1 << 16
 _ENDED = ("settled", "abandoned", "expired")
 
 
@@ -155,7 +156,8 @@ def tasks(evidence: Evidence, by_grant: Mapping[bytes, GrantReceipt]) -> tuple[R
 def _task(evidence: Evidence, proposed: Entry, by_grant: Mapping[bytes, GrantReceipt]) -> Receipt:
     task = proposed.raw("task")
     made = evidence.transaction(proposed)
-    payload = made.body.payload if isinstance(made.body.payload, dict) else {}
+    message = made.payload()
+    payload = message if isinstance(message, dict) else {}
     workflow = hashlib.sha256(typed(payload, "workflow", bytes)).digest()
     same(
         "task and transaction",
@@ -260,6 +262,8 @@ def _check_result(task: bytes, finished: list[Entry], reported: list[Entry]) -> 
         return b""
     done = finished[0]
     attempt = done.number_of("attempt")
+    if not 0 < attempt < MAX_ATTEMPT:
+        raise refuse(CHECK, "a task finished in an attempt that cannot be")
     parts = sorted(
         (event.text("step").encode() + b"/" + event.text("party").encode(), event.number, event)
         for event in reported

@@ -176,7 +176,7 @@ class CometLedger(Ledger):
         theirs = [(one.pub_key.ed25519 if one.pub_key else b"", one.power) for one in request.validators]
         state = json.dumps(app_state(mine), separators=(",", ":")).encode()
         sound = (
-            (request.chain_id, request.time, request.initial_height) == (mine.chain, mine.time, 1)
+            (request.chain_id, request.time, request.initial_height) == (mine.chain_id, mine.time, 1)
             and sorted(theirs) == sorted((one.key, one.power) for one in mine.validators)
             and b"".join(request.app_state_bytes.split()) == state
             and self._app.height == 0
@@ -393,7 +393,7 @@ class CometLedger(Ledger):
         if tip is None:  # after a restored snapshot: the height before was verified by CometBFT's light client
             mine = ordered(self.validators_at(header.height))
             return Trusted(
-                chain=self.genesis.chain,
+                chain=self.chain_id,
                 height=header.height - 1,
                 time=self.genesis.time,
                 header_hash=header.last_block.hash,

@@ -138,7 +138,7 @@ def genesis_document(genesis: Genesis) -> dict[str, object]:
     """CometBFT's genesis of ours."""
     return {
         "genesis_time": rfc3339(genesis.time),
-        "chain_id": genesis.chain,
+        "chain_id": genesis.chain_id,
         "initial_height": "1",
         "consensus_params": {
             "block": {"max_bytes": str(MAX_BLOCK_BYTES), "max_gas": "-1"},
