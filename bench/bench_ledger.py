@@ -80,9 +80,12 @@ def plain(folder: Path, txs: list[bytes], group: int) -> float:
     return seconds
 
 
+CHAIN_ID = genesis().chain_id
+
+
 def transfer(sequence: int, expires: int) -> bytes:
     msg = Transfer(source="payer", target="payee", amount=1, sequence=sequence)
-    return build(CHAIN, msg, (key("payer/user"),), nonce=os.urandom(16), expires=expires)
+    return build(CHAIN_ID, msg, (key("payer/user"),), nonce=os.urandom(16), expires=expires)
 
 
 def main(count: int) -> None:

@@ -412,7 +412,7 @@ class Network:
     def do(self, msg: object, org: str, node: Node | None = None) -> bytes:
         """Commit a message of an institution's user; the transaction's hash."""
         at = node or next(one for one in self.nodes if one.running)
-        tx = build(CHAIN, msg, (key(f"{org}/user"),), nonce=nonce(), expires=at.height + 500)
+        tx = build(self.genesis.chain_id, msg, (key(f"{org}/user"),), nonce=nonce(), expires=at.height + 500)
         assert at.ask({"verb": "submit", "txs": [tx.hex()]}) == [""]
         (done,) = at.ask({"verb": "results", "txs": [tx.hex()], "seconds": 30.0}, seconds=60.0)
         assert done is not None, msg
@@ -456,12 +456,12 @@ class Network:
             expires=int(time.time()) + 10**6,
             max_price=0,
         )
-        return build(CHAIN, msg, (key("org-2/user"),), nonce=nonce(), expires=expires)
+        return build(self.genesis.chain_id, msg, (key("org-2/user"),), nonce=nonce(), expires=expires)
 
     def transfer(self, source: str, target: str, sequence: int, expires: int) -> bytes:
         """A signed payment."""
         msg = Transfer(source=source, target=target, amount=1, sequence=sequence)
-        return build(CHAIN, msg, (key(f"{source}/user"),), nonce=nonce(), expires=expires)
+        return build(self.genesis.chain_id, msg, (key(f"{source}/user"),), nonce=nonce(), expires=expires)
 
     def seat(self, org: str, power: int, voters: Iterable[str]) -> None:
         """Vote a validator in, or out with power 0."""

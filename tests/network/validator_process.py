@@ -102,7 +102,7 @@ class Liar(CometLedger):
             "doubled": [*sound, first],
             "replayed": [self.seen[0], *sound] if self.seen[0] not in sound else [*sound, *sound],
             "foreign": [*sound, build("another", msg, (stranger,), nonce=os.urandom(16), expires=self.height + 9)],
-            "expired": [*sound, build(CHAIN, msg, (stranger,), nonce=os.urandom(16), expires=self.height)],
+            "expired": [*sound, build(self.chain_id, msg, (stranger,), nonce=os.urandom(16), expires=self.height)],
             "oversized": [*sound, os.urandom(70_000)],
             "full": [os.urandom(1000) for _n in range(1500)],
         }

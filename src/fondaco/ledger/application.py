@@ -29,6 +29,7 @@ from fondaco.errors import (
 )
 from fondaco.ledger.blocks import Validator, app_hash, block_source
 from fondaco.ledger.contracts.kit import VALIDATORS, Context, Event, ValidatorUpdate
+from fondaco.ledger.execution import entropy, event_leaves
 from fondaco.ledger.log import Log
 from fondaco.ledger.quotas import Quotas
 from fondaco.ledger.state import Overlay, ReadStore, Tree
@@ -128,17 +129,6 @@ class Finalized:
     next_version: int
 
 
-def _entropy(before: bytes, height: int, time: int) -> bytes:
-    """What draws by lot are made from: the app hash before a block, its height, its time in nanoseconds.
-
-    Who signs a transaction of an earlier block does not know it; who proposes the block itself, and can choose its
-    time, might try several (on CometBFT the time is the median of the validators' votes).
-    """
-    return hashlib.sha256(
-        b"fondaco/entropy\x00" + before + height.to_bytes(8, "big") + time.to_bytes(8, "big")
-    ).digest()
-
-
 def _refusal(code: int, codespace: str, fault: FondacoError) -> TxResult:
     """A refused transaction's result: its words are bounded and printable, since the sender may have chosen them."""
     cause, remedy = (
@@ -214,7 +204,7 @@ class Application:
         for validator in validators:
             self._changes.set(VALIDATORS + validator.key, validator.power.to_bytes(8, "big"))
         self._registry.init_genesis(ctx, document)
-        self._append(self._leaves_of(0, 0, ctx.tx, events))
+        self._append(event_leaves(0, 0, ctx.tx, events))
         self._seal()
         self.commit(also)
         return self.app_hash
@@ -418,7 +408,7 @@ class Application:
             time=time // _NANOS,
             signers=signers,
             tx=tx,
-            entropy=_entropy(self.app_hash, height, time),
+            entropy=entropy(self.app_hash, height, time),
             events=events,
             version=self._version,
         )
@@ -451,7 +441,7 @@ class Application:
         ctx = self._context(branch, height, time, tx.signers, tx.hash, events)
         try:
             self._registry.execute(ctx, tx.body.kind, tx.payload())
-            leaves = self._leaves_of(height, index, tx.hash, events)
+            leaves = event_leaves(height, index, tx.hash, events)
         except ContractError as refusal:
             return _refusal(refusal.number, refusal.codespace, refusal)
         except (BadTransaction, CodecError, NamingError, KeyMaterialError, SealError) as fault:
@@ -464,7 +454,7 @@ class Application:
         events: list[Event] = []
         ctx = self._context(self._changes, height, time, (), block_source(self.chain, height), events)
         self._registry.end_block(ctx)
-        self._append(self._leaves_of(height, count, ctx.tx, events))
+        self._append(event_leaves(height, count, ctx.tx, events))
         last = {update.key: update for update in ctx.updates}
         updates = tuple(last[key] for key in sorted(last) if last[key].power != self._voted_power(key))
         for update in updates:
@@ -477,23 +467,6 @@ class Application:
     def _voted_power(self, key: bytes) -> int:
         """A validator's power before this block; CometBFT refuses to remove one that it does not have."""
         return int.from_bytes(self._changes.get(VALIDATORS + key) or b"", "big")
-
-    @staticmethod
-    def _leaves_of(height: int, index: int, tx: bytes, events: list[Event]) -> list[bytes]:
-        """The log's entries for the events of one transaction, or of a block's end."""
-        return [
-            encode(
-                {
-                    "attributes": dict(event.attributes),
-                    "contract": event.contract,
-                    "height": height,
-                    "index": index,
-                    "kind": event.kind,
-                    "tx": tx,
-                }
-            )
-            for event in events
-        ]
 
     def _append(self, leaves: list[bytes]) -> tuple[int, ...]:
         places = tuple(self._log.append(leaf) for leaf in leaves)
