@@ -15,7 +15,7 @@ from contracts_world import Org, World
 from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant
 from hypothesis.stateful import rule as step
-from test_contracts_governance import naive_outcome
+from test_governance_tally import naive_outcome
 
 from fondaco.core.messages import kind_of, to_value
 from fondaco.ledger.contracts import due

@@ -169,6 +169,24 @@ def test_updates_of_two_blocks_in_a_row_add_up() -> None:
     ledger.close()
 
 
+def test_a_seat_given_and_taken_in_one_block_is_no_update() -> None:
+    """CometBFT stops when it is told to remove a validator that it does not have."""
+    made = app()
+    secret = KEYS["v1"].public.raw
+    for subject in (secret + b"\x00", secret + b"\x0a"):
+        due.at_height(made._changes, 1, "set", subject)
+    given = made.finalize_block(1, NOW + 1, [])
+    assert given.validator_updates == (ValidatorUpdate(secret, 10),)  # the last word counts
+    made.commit(None)
+    for subject in (secret + b"\x0a", secret + b"\x0a"):
+        due.at_height(made._changes, 2, "set", subject)
+    assert made.finalize_block(2, NOW + 2, []).validator_updates == ()  # it has that power already
+    made.commit(None)
+    due.at_height(made._changes, 3, "set", KEYS["v2"].public.raw + b"\x00")
+    assert made.finalize_block(3, NOW + 3, []).validator_updates == ()  # it has no seat to lose
+    made.commit(None)
+
+
 def test_the_last_validator_cannot_be_removed() -> None:
     one = Validator(key=bytes(32), power=3)
     with pytest.raises(LedgerError, match="every validator"):
