@@ -274,6 +274,7 @@ def sweep(*, ours: bool, rates: tuple[int, ...]) -> list[Outcome]:
 
 
 def main(rates: tuple[int, ...]) -> None:
+    busy = os.getloadavg()[0]
     mine, theirs = sweep(ours=True, rates=rates), sweep(ours=False, rates=rates)
     beside = "CometBFT's built-in kvstore, unsigned"
     rows = []
@@ -297,6 +298,7 @@ def main(rates: tuple[int, ...]) -> None:
         f"{NODES} validators, 500 ms timeout_commit, null indexer, batched broadcast_tx_async; {SECONDS:g} s a rate",
         f"ours: signed transactions of {len(signed(1, 100))} bytes; kvstore: {TX_BYTES} bytes, no signature",
         f"at {last.offered:,} offered ours took {last.committed:,} of {last.sent:,} and refused the rest (ledger.full)",
+        f"load of the machine before the run: {busy:.1f}; a fair figure needs it near 0",
         "targets: 1,500/s sustained with p95 under 2 s; ratio at saturation 0.5",
     ]
     report("ledger-network", rows, notes)
