@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import http.client
 import json
@@ -55,6 +56,7 @@ def organisation(name: str) -> OrganisationSpec:
     return OrganisationSpec(name=name, title=name, kind="member", admins=admins, threshold=1, node=node, users=(user,))
 
 
+@functools.cache
 def genesis() -> Genesis:
     state = registry.GenesisState(organisations=tuple(organisation(f"org-{n}") for n in range(SENDERS)), allotments={})
     validators = tuple(Validator(key=key(f"validator-{n}").public.raw, power=10) for n in range(NODES))
@@ -65,7 +67,11 @@ def signed(number: int, expires: int) -> bytes:
     """A transaction of about 300 bytes that no other has to come before: a node says where it is reached."""
     address = f"host-{number:010}.example:1".ljust(60, "0")
     return build(
-        CHAIN, Move(address=address), (key(f"org-{number % SENDERS}/node"),), nonce=os.urandom(16), expires=expires
+        genesis().chain_id,
+        Move(address=address),
+        (key(f"org-{number % SENDERS}/node"),),
+        nonce=os.urandom(16),
+        expires=expires,
     )
 
 

@@ -300,7 +300,7 @@ def sell(chain: Consortium) -> bytes:
         columns=("number",),
         operations=(OPERATION,),
         purpose=PURPOSE,
-        parties=("airline", FIFTH),
+        parties=("airline", FIFTH, "authority"),
         receivers=("airline",),
         uses=2,
         expires=LATER,

@@ -248,7 +248,7 @@ def beginning(**changes: object) -> abci.RequestInitChain:
     state = genesis_document(genesis)["app_state"]
     whole = abci.RequestInitChain(
         time=genesis.time,
-        chain_id=genesis.chain,
+        chain_id=genesis.chain_id,
         validators=tuple(
             parts.ValidatorUpdate(pub_key=parts.KeyOfValidator(ed25519=one.key), power=one.power)
             for one in genesis.validators
