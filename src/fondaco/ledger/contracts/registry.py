@@ -63,6 +63,7 @@ _ALL = (
 HANDLERS: dict[str, tuple[type, Handler]] = {kind_of(cls): (cls, handler) for cls, handler in _ALL}
 # What each contract does with its subjects in the queue of due work (contracts/due.py), at the end of a block.
 DUE: dict[str, Callable[[Context, bytes], None]] = {
+    grants.CONTRACT: grants.on_due,
     governance.CONTRACT: governance.on_due,
     payments.CONTRACT: payments.pay_due,
     disputes.CONTRACT: disputes.do_due,
