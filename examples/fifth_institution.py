@@ -232,7 +232,9 @@ def admit(chain: Consortium) -> None:
     body = g.Admit(organisation=FIFTH, kind="member", key=guest.public.raw, certificate=b"cert", expires=LATER)
     chain.pass_vote("airline", body, among=FOUNDERS)
     join = Join(invitation=guest.public.raw, organisation=organisation(FIFTH))
-    chain.do(join, "invitation", f"{FIFTH}/admin")
+    roles = ("steward", "analyst", "reviewer", "governor")
+    registered = (f"{FIFTH}/{part}" for part in ("admin", "node", *roles))
+    chain.do(join, "invitation", *registered)
     assert FIFTH not in chain.signers()
     seat = g.Seat(organisation=FIFTH, key=key(f"{FIFTH}/validator").public.raw, power=10)
     chain.pass_vote("weather", seat, among=(*FOUNDERS, FIFTH))
@@ -297,7 +299,7 @@ def sell(chain: Consortium) -> bytes:
         columns=("number",),
         operations=(OPERATION,),
         purpose=PURPOSE,
-        parties=("airline", FIFTH),
+        parties=("airline", FIFTH, "authority"),
         receivers=("airline",),
         uses=2,
         expires=LATER,
@@ -341,6 +343,7 @@ def use(chain: Consortium, grant: bytes) -> bytes:
     for name in parties:
         chain.do(t.Accept(task=task), f"{name}/node")
     chain.do(t.Run(task=task, attempt=1), "authority/node")
+    chain.do(t.Begin(task=task, attempt=1, step="match"), f"{FIFTH}/node")
     for name in ("airline", FIFTH):
         outcome = hashlib.sha256(task + name.encode()).digest()
         chain.do(t.Report(task=task, attempt=1, step="match", outcome=outcome), f"{name}/node")

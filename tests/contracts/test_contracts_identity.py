@@ -30,21 +30,34 @@ def world() -> World:
 
 def test_an_invited_organisation_joins_once(world) -> None:
     gamma = Org("gamma")
-    world.send(invite(world), world.orgs["alpha"].admin)
+    world.refused(invite(world), world.orgs["alpha"].admin)  # the invitation's key did not sign
+    world.send(invite(world), world.orgs["alpha"].admin, GUEST)
     join = m.Join(invitation=GUEST, organisation=gamma.spec())
-    world.refused(join, gamma.admin)  # the invitation did not sign
-    world.refused(join, GUEST)  # the new administrator did not sign
-    world.refused(m.Join(invitation=GUEST, organisation=Org("delta").spec()), GUEST, Org("delta").admin)
-    world.send(join, GUEST, gamma.admin)
-    world.refused(join, GUEST, gamma.admin)
+    world.refused(join, *gamma.registered)  # the invitation did not sign
+    for unsigned in gamma.registered:  # who registers a key shows that it holds it
+        world.refused(join, GUEST, *(key for key in gamma.registered if key != unsigned))
+    world.refused(m.Join(invitation=GUEST, organisation=Org("delta").spec()), GUEST, *Org("delta").registered)
+    world.send(join, GUEST, *gamma.registered)
+    world.refused(join, GUEST, *gamma.registered)
     assert [row["name"] for row in world.query("identity/organisations")] == ["alpha", "beta", "gamma"]
 
 
 def test_an_invitation_expires(world) -> None:
     gamma = Org("gamma")
-    world.send(invite(world), world.orgs["alpha"].admin)
+    world.send(invite(world), world.orgs["alpha"].admin, GUEST)
     world.time += 61
-    world.refused(m.Join(invitation=GUEST, organisation=gamma.spec()), GUEST, gamma.admin)
+    world.refused(m.Join(invitation=GUEST, organisation=gamma.spec()), GUEST, *gamma.registered)
+
+
+def test_an_invitation_is_cancelled_by_who_sent_it_and_admits_nobody_then(world) -> None:
+    gamma, cancel = Org("gamma"), m.CancelInvitation(invitation=GUEST)
+    world.refused(cancel, world.orgs["alpha"].admin)
+    world.send(invite(world), world.orgs["alpha"].admin, GUEST)
+    for stranger in (world.orgs["beta"].admin, world.orgs["alpha"].users["governor"], GUEST):
+        world.refused(cancel, stranger)
+    world.send(cancel, world.orgs["alpha"].admin)
+    world.refused(m.Join(invitation=GUEST, organisation=gamma.spec()), GUEST, *gamma.registered)
+    world.refused(cancel, world.orgs["alpha"].admin)
 
 
 @pytest.mark.parametrize(
@@ -60,18 +73,33 @@ def test_an_invitation_expires(world) -> None:
     ],
 )
 def test_bad_invitations_are_refused(world, changes) -> None:
-    world.refused(invite(world, **changes), world.orgs["alpha"].admin)
+    msg = invite(world, **changes)
+    world.refused(msg, world.orgs["alpha"].admin, msg.key)
 
 
 def test_a_user_invites_nobody(world) -> None:
-    world.refused(invite(world), world.orgs["alpha"].users["governor"])
+    world.refused(invite(world), world.orgs["alpha"].users["governor"], GUEST)
 
 
 def test_a_key_serves_one_thing_once(world) -> None:
     alpha, beta = world.orgs["alpha"], world.orgs["beta"]
     for key in (beta.node, beta.admin, alpha.users["analyst"], alpha.node):
         spec = m.UserSpec(key=key, roles=("analyst",), seal_key=bytes(32))
-        world.refused(m.PutUser(organisation="alpha", user=spec, replaces=None), alpha.admin)
+        world.refused(m.PutUser(organisation="alpha", user=spec, replaces=None), alpha.admin, key)
+
+
+def test_nobody_registers_a_key_that_it_does_not_hold(world) -> None:
+    """Else whoever sees a key before its holder registers it could bind it for ever to something else."""
+    alpha, key = world.orgs["alpha"], b"\x0c" * 32
+    user = m.PutUser(
+        organisation="alpha", user=m.UserSpec(key=key, roles=("analyst",), seal_key=bytes(32)), replaces=None
+    )
+    spec = m.NodeSpec(key=key, certificate=b"c", address="host:1", seal_key=bytes(32))
+    node = m.PutNode(organisation="alpha", node=spec, replaces=alpha.node)
+    for msg in (user, node):
+        world.refused(msg, alpha.admin)
+        world.refused(msg, key)
+    world.send(node, alpha.admin, key)
 
 
 def test_a_revoked_key_signs_nothing_and_never_comes_back(world) -> None:
@@ -82,17 +110,17 @@ def test_a_revoked_key_signs_nothing_and_never_comes_back(world) -> None:
     world.refused(publication("/alpha/d/two"), steward)
     world.refused(m.Revoke(organisation="alpha", key=steward), alpha.admin)
     spec = m.UserSpec(key=steward, roles=("steward",), seal_key=bytes(32))
-    world.refused(m.PutUser(organisation="alpha", user=spec, replaces=None), alpha.admin)
+    world.refused(m.PutUser(organisation="alpha", user=spec, replaces=None), alpha.admin, steward)
 
 
 def test_a_rotated_key_hands_over(world) -> None:
     alpha = world.orgs["alpha"]
     fresh = m.UserSpec(key=b"\x09" * 32, roles=("steward",), seal_key=bytes(32))
     world.refused(
-        m.PutUser(organisation="alpha", user=fresh, replaces=world.orgs["beta"].users["steward"]), alpha.admin
+        m.PutUser(organisation="alpha", user=fresh, replaces=world.orgs["beta"].users["steward"]), alpha.admin, fresh.key
     )
-    world.refused(m.PutUser(organisation="alpha", user=fresh, replaces=alpha.node), alpha.admin)
-    world.send(m.PutUser(organisation="alpha", user=fresh, replaces=alpha.users["steward"]), alpha.admin)
+    world.refused(m.PutUser(organisation="alpha", user=fresh, replaces=alpha.node), alpha.admin, fresh.key)
+    world.send(m.PutUser(organisation="alpha", user=fresh, replaces=alpha.users["steward"]), alpha.admin, fresh.key)
     world.refused(publication("/alpha/d/one"), alpha.users["steward"])
     world.send(publication("/alpha/d/one"), fresh.key)
 
@@ -104,9 +132,9 @@ def test_administrators_change_with_the_consent_of_old_and_new(world) -> None:
     world.refused(msg, alpha.admin, one)
     world.refused(msg, one, two)
     world.send(msg, alpha.admin, one, two)
-    world.refused(invite(world), alpha.admin)
-    world.refused(invite(world), one)
-    world.send(invite(world), one, two)
+    world.refused(invite(world), alpha.admin, GUEST)
+    world.refused(invite(world), one, GUEST)
+    world.send(invite(world), one, two, GUEST)
 
 
 def test_a_node_moves_itself_alone(world) -> None:

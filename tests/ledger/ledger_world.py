@@ -25,6 +25,7 @@ from fondaco.ledger.contracts.tasks.handlers import outcomes, result_hash
 from fondaco.ledger.contracts.tasks.handlers import task as load_task
 from fondaco.ledger.contracts.tasks.messages import (
     Accept,
+    Begin,
     Finish,
     InputHead,
     Propose,
@@ -284,6 +285,7 @@ class World:
         for party in ("airline", "weather", "authority"):
             self.must(Accept(task=task), f"{party}/node")
         self.must(Run(task=task, attempt=1), "authority/node")
+        self.must(Begin(task=task, attempt=1, step="statistics"), "weather/node")
         for party in ("airline", "weather"):
             msg = Report(task=task, attempt=1, step="statistics", outcome=hashlib.sha256(party.encode()).digest())
             self.must(msg, f"{party}/node")
@@ -302,7 +304,7 @@ class World:
         self.run(task)
         assert self.propose(theirs, mine, grant).result.code != 0
         rule = Rule(
-            organisations=("airline",),
+            organisations=("airline", "authority"),
             operations=("mpc.statistics",),
             purposes=("delay-study",),
             columns=(),

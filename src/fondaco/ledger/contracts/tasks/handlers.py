@@ -11,7 +11,6 @@ from fondaco.ledger.contracts.grants import handlers as grants
 from fondaco.ledger.contracts.grants.messages import Grant
 from fondaco.ledger.contracts.identity import authority
 from fondaco.ledger.contracts.kit import Context, derive, distinct, is_text, is_word, load, records, save
-from fondaco.ledger.contracts.points import accounts
 from fondaco.ledger.contracts.settlement import payments
 from fondaco.ledger.contracts.tasks import keys, services
 from fondaco.ledger.contracts.tasks import messages as m
@@ -354,7 +353,7 @@ def end(ctx: Context, record: m.Task, status: str) -> None:
         for grant_id in used_grants(record):
             found = grants.grant(ctx.store, grant_id)
             if found.provider in record.begun:
-                accounts.release(ctx, grant_id, found.provider, found.price)
+                payments.pay_begun(ctx, record, found)
             else:
                 grants.return_use(ctx, found, record.id)
     _save(ctx, dataclasses.replace(record, status=status))
