@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 from fondaco.core.codec import Value
@@ -41,6 +42,7 @@ from fondaco.ledger.transactions import build
 
 CHAIN = "test-chain"
 START = 1_700_000_000
+LATER = int(time.time()) + 10**7  # an embedded ledger has the time of the clock
 VALIDATOR = "validator"
 
 
@@ -246,14 +248,14 @@ class World:
             parties=("airline", "weather", "authority"),
             receivers=("airline",),
             uses=uses,
-            expires=START + 10**9,
+            expires=LATER,
             max_price=100,
         )
         return derive("request", self.must(msg, "airline/user").tx)
 
     def review(self, request: bytes, *, uses: int = 1) -> bytes:
         """The weather service says yes; the grant's id."""
-        msg = Review(request=request, item=0, approve=True, reason="", uses=uses, expires=START + 10**9)
+        msg = Review(request=request, item=0, approve=True, reason="", uses=uses, expires=LATER)
         self.must(msg, "weather/user")
         return grant_id(request, 0)
 

@@ -208,7 +208,7 @@ class Story:
                 "price": 25,
                 "rules": [
                     {
-                        "organisations": [AIRLINE],
+                        "organisations": [AIRLINE, REGULATOR],
                         "operations": [INTERSECTION],
                         "purposes": [PURPOSE_FLEET],
                         "columns": ["tailnum"],
