@@ -55,9 +55,9 @@ def key(name: str) -> SecretKey:
 
 def organisation(name: str) -> OrganisationSpec:
     """An institution with one administrator, one node, and a user for each role."""
-    node = NodeSpec(key=key(f"{name}/node").public.raw, certificate=b"cert", address="host:1", seal_key=bytes(32))
+    node = NodeSpec(key=key(f"{name}/node").public.raw, certificate=b"cert", address="host:1", seal_key=b"\x09" * 32)
     users = tuple(
-        UserSpec(key=key(f"{name}/{role}").public.raw, roles=(role,), seal_key=bytes(32))
+        UserSpec(key=key(f"{name}/{role}").public.raw, roles=(role,), seal_key=b"\x09" * 32)
         for role in ("steward", "analyst", "reviewer", "governor")
     )
     admin = key(f"{name}/admin").public.raw

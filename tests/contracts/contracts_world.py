@@ -64,8 +64,8 @@ class Org:
         return (self.admin, self.node, *self.users.values())
 
     def spec(self, **changes) -> OrganisationSpec:
-        node = NodeSpec(key=self.node, certificate=b"cert", address="host:1", seal_key=bytes(32))
-        users = tuple(UserSpec(key=key, roles=(role,), seal_key=bytes(32)) for role, key in self.users.items())
+        node = NodeSpec(key=self.node, certificate=b"cert", address="host:1", seal_key=b"\x09" * 32)
+        users = tuple(UserSpec(key=key, roles=(role,), seal_key=b"\x09" * 32) for role, key in self.users.items())
         fields = {
             "name": self.name,
             "title": self.name,

@@ -159,14 +159,14 @@ def test_a_task_runs_only_while_who_proposed_it_is_an_active_analyst(deals, chan
     if change == "revoked":
         deals.world.send(i.Revoke(organisation=BUYER, key=analyst), admin)
     else:
-        spec = i.UserSpec(key=b"\x0e" * 32, roles=("analyst",), seal_key=bytes(32))
+        spec = i.UserSpec(key=b"\x0e" * 32, roles=("analyst",), seal_key=b"\x09" * 32)
         deals.world.send(i.PutUser(organisation=BUYER, user=spec, replaces=analyst), admin, spec.key)
     deals.world.refused(t.Run(task=task, attempt=1), deals.key(COORDINATOR, "node"))
 
 
 def test_a_grant_is_its_holders_key_alone(deals) -> None:
     grant = granted(deals)
-    spec = i.UserSpec(key=b"\x0f" * 32, roles=("analyst",), seal_key=bytes(32))
+    spec = i.UserSpec(key=b"\x0f" * 32, roles=("analyst",), seal_key=b"\x09" * 32)
     msg = i.PutUser(organisation=BUYER, user=spec, replaces=None)
     deals.world.send(msg, deals.key(BUYER, "admin"), spec.key)
     deals.world.refused(proposal(deals, grant), spec.key)

@@ -201,7 +201,7 @@ def test_a_request_is_withdrawn_without_the_very_key_that_asked(deals) -> None:
     deals.world.send(i.Revoke(organisation=BUYER, key=deals.key(BUYER, "analyst")), deals.key(BUYER, "admin"))
     deals.world.send(g.WithdrawRequest(request=first), deals.key(BUYER, "admin"))
     other = b"\x0d" * 32
-    spec = i.UserSpec(key=other, roles=("analyst",), seal_key=bytes(32))
+    spec = i.UserSpec(key=other, roles=("analyst",), seal_key=b"\x09" * 32)
     deals.world.send(i.PutUser(organisation=BUYER, user=spec, replaces=None), deals.key(BUYER, "admin"), other)
     deals.world.send(g.WithdrawRequest(request=second), other)
     deals.world.refused(g.WithdrawRequest(request=second), other)

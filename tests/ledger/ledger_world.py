@@ -152,13 +152,13 @@ def organisation(name: str) -> OrganisationSpec:
         admins=(key(f"{name}/admin").public.raw,),
         threshold=1,
         node=NodeSpec(
-            key=key(f"{name}/node").public.raw, certificate=b"certificate", address="localhost:1", seal_key=bytes(32)
+            key=key(f"{name}/node").public.raw, certificate=b"certificate", address="localhost:1", seal_key=b"\x09" * 32
         ),
         users=(
             UserSpec(
                 key=key(f"{name}/user").public.raw,
                 roles=("steward", "analyst", "reviewer", "governor"),
-                seal_key=bytes(32),
+                seal_key=b"\x09" * 32,
             ),
         ),
     )

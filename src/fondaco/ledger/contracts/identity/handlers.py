@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from fondaco.core.sealed import is_seal_key
 from fondaco.ledger.contracts.governance import keys as governance_keys
 from fondaco.ledger.contracts.governance.errors import VoteNeeded
 from fondaco.ledger.contracts.governance.parameters import parameters
@@ -35,8 +36,8 @@ def _check_possession(ctx: Context, *registered: bytes) -> None:
 
 
 def _check_node(node: m.NodeSpec) -> None:
-    if not 1 <= len(node.certificate) <= MAX_CERTIFICATE or len(node.seal_key) != 32:
-        raise Invalid("a node has a certificate of at most 2 KiB and a 32-byte seal key")
+    if not 1 <= len(node.certificate) <= MAX_CERTIFICATE or not is_seal_key(node.seal_key):
+        raise Invalid("a node has a certificate of at most 2 KiB and a seal key that can be sealed to")
     _check_address(node.address)
 
 
@@ -49,8 +50,8 @@ def _check_address(address: str) -> None:
 
 def _check_user(user: m.UserSpec) -> None:
     known = user.roles and distinct(user.roles) and all(role in m.ROLES for role in user.roles)
-    if not known or len(user.seal_key) != 32:
-        raise Invalid("a user has a 32-byte seal key and one or more known roles, each once")
+    if not known or not is_seal_key(user.seal_key):
+        raise Invalid("a user has a seal key that can be sealed to and one or more known roles, each once")
 
 
 def _put_node(ctx: Context, organisation: str, node: m.NodeSpec) -> None:
