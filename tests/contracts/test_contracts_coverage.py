@@ -117,9 +117,7 @@ def test_a_grant_is_for_its_receivers(deals, receivers) -> None:
 def test_a_grant_is_for_its_parties(deals) -> None:
     """A third that brings data: both providers must have agreed to each other."""
     alone = granted(deals, parties=(BUYER, SELLER, COORDINATOR))
-    third = t.InputHead(
-        organisation=OTHER, path=path_of(OTHER), version=1, columns=("k",), grant=granted(deals, OTHER)
-    )
+    third = t.InputHead(organisation=OTHER, path=path_of(OTHER), version=1, columns=("k",), grant=granted(deals, OTHER))
     head = t.InputHead(organisation=SELLER, path=PATH, version=1, columns=("k",), grant=alone)
     wide = {"members": (BUYER, SELLER, OTHER), "inputs": (own_head(), head, third)}
     refused(deals, proposal(deals, alone, step=wide))

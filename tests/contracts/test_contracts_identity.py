@@ -127,7 +127,9 @@ def test_a_rotated_key_hands_over(world) -> None:
     alpha = world.orgs["alpha"]
     fresh = m.UserSpec(key=b"\x09" * 32, roles=("steward",), seal_key=b"\x09" * 32)
     world.refused(
-        m.PutUser(organisation="alpha", user=fresh, replaces=world.orgs["beta"].users["steward"]), alpha.admin, fresh.key
+        m.PutUser(organisation="alpha", user=fresh, replaces=world.orgs["beta"].users["steward"]),
+        alpha.admin,
+        fresh.key,
     )
     world.refused(m.PutUser(organisation="alpha", user=fresh, replaces=alpha.node), alpha.admin, fresh.key)
     world.send(m.PutUser(organisation="alpha", user=fresh, replaces=alpha.users["steward"]), alpha.admin, fresh.key)
@@ -179,7 +181,9 @@ def test_a_seal_key_is_one_that_the_key_exchange_takes(key: bytes) -> None:
         assert is_seal_key(key)
 
 
-@pytest.mark.parametrize("mark", ["\x00", "\x1b", "\n", "\x7f", "\x85", "\x9b", "\u200b", "\u202e", "\u2066", "\u2028", "\ufeff"])
+@pytest.mark.parametrize(
+    "mark", ["\x00", "\x1b", "\n", "\x7f", "\x85", "\x9b", "\u200b", "\u202e", "\u2066", "\u2028", "\ufeff"]
+)
 def test_words_hold_nothing_that_a_reader_does_not_see(world, mark) -> None:
     steward = world.orgs["alpha"].users["steward"]
     text = f"rows{mark}of rain"

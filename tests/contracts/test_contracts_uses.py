@@ -8,6 +8,7 @@ import pytest
 from contracts_world import publication, rule, terms
 from deal_world import BUYER, COORDINATOR, EVERYONE, FOREVER, Deals, formula, path_of
 
+from fondaco.errors import ContractError
 from fondaco.ledger.contracts.catalog import messages as c
 from fondaco.ledger.contracts.governance import messages as v
 from fondaco.ledger.contracts.grants import messages as g
@@ -91,7 +92,7 @@ def test_a_use_does_not_come_back_by_the_word_of_who_has_the_output(deals) -> No
     gained = {name: deals.balances()[name] - before[name] for name in before}
     assert {name: points for name, points in gained.items() if points} == {SELLER: 29, COORDINATOR: 1}
     assert (found(deals, grant)["uses_left"], found(deals, grant)["status"]) == (0, "exhausted")
-    with pytest.raises(Exception, match="the grant for .* is exhausted"):
+    with pytest.raises(ContractError, match="is exhausted"):
         deals.propose({SELLER: grant})
     deals.conserved()
 

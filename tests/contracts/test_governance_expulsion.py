@@ -79,7 +79,11 @@ class Leaving(Market):
     def nothing_of_it_is_open(self) -> None:
         assert self.world.query("tasks/open") == []
         for row in self.world.query("grants/grants"):
-            assert self.who not in (row["provider"], row["holder"]) or row["status"] in ("revoked", "returned", "expired")
+            assert self.who not in (row["provider"], row["holder"]) or row["status"] in (
+                "revoked",
+                "returned",
+                "expired",
+            )
         for row in self.world.query("grants/requests"):
             named = (row["organisation"], *row["providers"])
             assert self.who not in named or "pending" not in row["answers"]

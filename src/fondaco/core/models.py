@@ -73,7 +73,7 @@ def check_schema(schema: Schema) -> Schema:
             raise NamingError("a column's name is blank, too long or used twice", remedy=remedy, column=where)
         if not is_plain(column.name) or not is_plain(column.unit) or len(column.unit) > MAX_UNIT:
             raise NamingError(
-                f"a column's name and its unit, of up to {MAX_UNIT} letters, are on one line without control characters",
+                f"a column's name, and its unit of up to {MAX_UNIT} letters, have no control characters",
                 remedy=remedy,
                 column=where.encode("unicode_escape").decode(),
             )
