@@ -14,6 +14,8 @@ from fondaco.ledger.contracts.grants.handlers import grant_id
 from fondaco.ledger.contracts.identity import messages as i
 from fondaco.ledger.contracts.kit import derive
 from fondaco.ledger.contracts.tasks import messages as t
+from fondaco.ledger.contracts.tasks.handlers import outcomes, result_hash
+from fondaco.ledger.contracts.tasks.handlers import task as task_record
 
 SELLER, OTHER = "seller-a", "seller-b"
 PATH = path_of(SELLER)
@@ -181,3 +183,28 @@ def test_only_members_report_a_step(deals) -> None:
         deals.world.refused(msg, deals.key(stranger, "node"))
     deals.world.send(msg, deals.key(SELLER, "node"))
     deals.world.refused(msg, deals.key(SELLER, "node"))
+
+
+def test_an_initiator_that_coordinates_pays_itself_the_coordinators_share_and_nobody_else_less(deals) -> None:
+    """The documented choice: what the provider gets does not depend on who coordinates."""
+    open_terms = terms(price=100, purposes=("*",), operations=("*",))
+    msg = c.Update(path=PATH, version=1, title="rows", description="", terms=open_terms)
+    deals.world.send(msg, deals.key(SELLER, "steward"))
+    gained = []
+    for coordinator in (COORDINATOR, BUYER):
+        before = deals.balances()
+        made = proposal(deals, granted(deals), coordinator=coordinator)
+        task = derive("task", deals.world.send(made, deals.key(BUYER, "analyst")))
+        for party in made.parties:
+            deals.world.send(t.Accept(task=task), deals.key(party, "node"))
+        deals.world.send(t.Run(task=task, attempt=1), deals.key(coordinator, "node"))
+        for party in (BUYER, SELLER):
+            outcome = t.Report(task=task, attempt=1, step="one", outcome=bytes(32))
+            deals.world.send(outcome, deals.key(party, "node"))
+        record = task_record(deals.world.store, task)
+        result = result_hash(record, outcomes(deals.world.store, record))
+        deals.world.send(t.Finish(task=task, result=result), deals.key(coordinator, "node"))
+        deals.world.send(t.Settle(task=task), deals.key(SELLER, "node"))
+        after = deals.balances()
+        gained.append({name: after[name] - before[name] for name in (BUYER, SELLER, COORDINATOR)})
+    assert gained == [{BUYER: -100, SELLER: 95, COORDINATOR: 5}, {BUYER: -95, SELLER: 95, COORDINATOR: 0}]
