@@ -172,6 +172,9 @@ def fleet() -> dict[str, Any]:
 
 def provision(cast: Cast, sources: dict[str, tuple[Path, Path, str]]) -> None:
     """Points, data, publications and grants for many uses."""
+    equal = {"weights": dict.fromkeys(MEMBERS, 1)}
+    admitted = cast[REGULATOR].ask("governance-propose", kind="weights", body=equal)["proposal"]
+    cast[REGULATOR].ask("vote", proposal=admitted)
     proposal = cast[REGULATOR].ask("mint", amounts=dict.fromkeys(MEMBERS, ALLOTMENT))["proposal"]
     for org in (REGULATOR, AIRLINE, AUTHORITY):
         wait_until(lambda org=org: cast[org].ask("points")["balances"] is not None, "the ledger")

@@ -51,9 +51,9 @@ class Party:
             key=self.node.public.raw,
             certificate=make_certificate(self.node, name=self.name),
             address="127.0.0.1:1",
-            seal_key=bytes(32),
+            seal_key=b"\x09" * 32,
         )
-        users = tuple(UserSpec(key=k.public.raw, roles=(r,), seal_key=bytes(32)) for r, k in self.users.items())
+        users = tuple(UserSpec(key=k.public.raw, roles=(r,), seal_key=b"\x09" * 32) for r, k in self.users.items())
         return OrganisationSpec(
             name=self.name,
             title=self.name,

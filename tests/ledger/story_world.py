@@ -191,7 +191,7 @@ class Story:
         )
         self.decide(body, *FOUNDERS[:3])
         join = Join(invitation=invitation, organisation=organisation(FIFTH))
-        self.do(join, INVITATION, f"{FIFTH}/admin")
+        self.do(join, INVITATION, f"{FIFTH}/admin", f"{FIFTH}/node", f"{FIFTH}/user")
         self.decide(g.Mint(amounts={FIFTH: 50}), *FOUNDERS)
 
     def seat(self) -> None:
@@ -269,6 +269,7 @@ class Story:
         accepts = [self.tx(t.Accept(task=task), f"{name}/node") for name in ("airline", FIFTH, "authority")]
         assert [result.code for result in self.block(*accepts)] == [0, 0, 0]
         self.do(t.Run(task=task, attempt=1), "authority/node")
+        self.do(t.Begin(task=task, attempt=1, step="statistics"), f"{FIFTH}/node")
         for name in ("airline", FIFTH):
             outcome = hashlib.sha256(name.encode()).digest()
             self.do(t.Report(task=task, attempt=1, step="statistics", outcome=outcome), f"{name}/node")

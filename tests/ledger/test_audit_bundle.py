@@ -24,11 +24,11 @@ from fondaco.ledger.audit.bundle import export
 from fondaco.ledger.audit.format import DOMAIN, MAX_BUNDLE, Bundle
 from fondaco.ledger.audit.verify import CHECKS, verify
 from fondaco.ledger.contracts import registry as contracts
-from fondaco.ledger.contracts.grants.messages import Review, RevokeGrant, WithdrawRequest
+from fondaco.ledger.contracts.grants.messages import GiveBack, Review, RevokeGrant, WithdrawRequest
 from fondaco.ledger.contracts.kit import Context, derive
 from fondaco.ledger.contracts.settlement import keys as settlement_keys
 from fondaco.ledger.contracts.settlement.messages import Settlement
-from fondaco.ledger.contracts.tasks.messages import Abandon, Accept, Fail, Report, Run
+from fondaco.ledger.contracts.tasks.messages import Abandon, Accept, Begin, Fail, Run
 from fondaco.ledger.embedded import EmbeddedLedger
 
 EXPORTER = "authority/node"
@@ -235,6 +235,8 @@ def test_every_other_ending_has_its_receipt_too() -> None:
     open_request = world.request(theirs)
     world.must(WithdrawRequest(request=open_request), "airline/user")
     grant = world.review(world.request(theirs, uses=5), uses=3)
+    unwanted = world.review(world.request(theirs, uses=2), uses=2)
+    world.must(GiveBack(grant=unwanted), "airline/user")
 
     def proposed() -> bytes:
         done = world.propose(theirs, mine, grant)
@@ -254,17 +256,19 @@ def test_every_other_ending_has_its_receipt_too() -> None:
     world.must(Run(task=again, attempt=2), "authority/node")
     failing(given_back, 1)
     world.must(Abandon(task=given_back), "authority/node")
-    world.must(Report(task=spent, attempt=1, step="statistics", outcome=bytes(32)), "airline/node")
+    world.must(Begin(task=spent, attempt=1, step="statistics"), "weather/node")
     failing(spent, 1)
     world.must(Abandon(task=spent), "airline/user")
     world.must(RevokeGrant(grant=grant, reason="enough"), "weather/user")
     world.ledger.wait_provable(10)
     root = world.genesis.hash.hex()
     found = verify(export(world.ledger, key(EXPORTER)), trust_root=root)
-    (receipt,) = found.grants
+    receipt, returned = found.grants
+    assert (returned.status, returned.paid, returned.refunded, returned.escrow) == ("returned", 0, 200, 0)
     assert (receipt.status, receipt.uses_total, len(receipt.used), len(receipt.returned)) == ("revoked", 3, 3, 1)
     assert (receipt.paid, receipt.refunded, receipt.escrow) == (100, 300, 100)
     assert [task.status for task in found.receipts] == ["running", "abandoned", "abandoned"]
+    assert [len(task.begun) for task in found.receipts] == [0, 0, 1]
     assert [len(task.running) for task in found.receipts] == [2, 1, 1]
     assert all(task.result == b"" for task in found.receipts)
     for task in (again, given_back, spent):

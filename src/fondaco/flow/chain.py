@@ -65,6 +65,9 @@ class Chain(Protocol):
     async def run(self, task: str) -> None:
         """Move the task to running: the uses of its grants are consumed."""
 
+    async def begin(self, task: str, attempt: int, step: str) -> None:
+        """Say that this institution's data are used from here on, under a grant."""
+
     async def report(self, task: str, attempt: int, step: str, outcome: bytes) -> None:
         """Commit to this institution's outcome of a step."""
 

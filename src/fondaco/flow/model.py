@@ -179,9 +179,9 @@ def _check_step(step: Step, before: dict[str, Step], workflow: Workflow) -> None
     if bringing != list(step.parties):
         raise _refuse("each party brings one input, in the order of the parties", step.id)
     for item in step.inputs:
-        name = DatasetName.parse(item.dataset)
-        if name.org != item.party or name.version is None:
-            raise _refuse("an input names its own party's dataset with a version", step.id)
+        # Whose it is the ledger says: a dataset that was handed over keeps its path.
+        if DatasetName.parse(item.dataset).version is None:
+            raise _refuse("an input names a dataset with a version", step.id)
         if not item.columns or len(dict.fromkeys(item.columns)) != len(item.columns):
             raise _refuse("an input names its columns, each once", step.id)
         if item.grant is None and item.party != workflow.initiator:

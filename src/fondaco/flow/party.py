@@ -215,6 +215,9 @@ class Party:
         key = (order.task, order.attempt)
         match = None if step.match is None else self._matches.get((*key, step.match))
         opened = await asyncio.to_thread(self._open, active, match)
+        item = step.input_of(self.org)
+        if item is not None and item.grant is not None:
+            await self._chain.begin(order.task, order.attempt, order.step)
         outcome = await self._compute(active, opened, match, order)
         learns = self.org in step.receivers
         if learns and step.operation == "intersection":

@@ -96,6 +96,12 @@ def organisation_spec(folder: Folder) -> OrganisationSpec:
     )
 
 
+def _registered(folder: Folder) -> tuple[SecretKey, ...]:
+    """The secrets of the keys that `organisation_spec` registers, beside the administrator's: each signs the join."""
+    roles = USER_ROLES | (REGULATOR_ROLES if folder.settings().kind == "regulator" else {})
+    return (folder.node_key, *(folder.user_key(name) for name in folder.user_names() if name in roles))
+
+
 def found(folder: Folder, *, chain: str) -> Genesis:
     """Found a consortium: this node is its validator and first organisation.
 
@@ -156,8 +162,8 @@ def pin(
     )
 
 
-def make_invitation(folder: Folder, *, organisation: str, kind: str) -> tuple[Invite, bytes]:
-    """The transaction that opens an invitation, and the bytes of the invitation file."""
+def make_invitation(folder: Folder, *, organisation: str, kind: str) -> tuple[Invite, SecretKey, bytes]:
+    """The transaction that opens an invitation, the invitation's key, which signs it, and the bytes of the file."""
     check_part(organisation)
     settings = folder.settings()
     secret = SecretKey.generate()
@@ -178,7 +184,7 @@ def make_invitation(folder: Folder, *, organisation: str, kind: str) -> tuple[In
         validator_address=settings.validator_address,
         validator_certificate=base64.b64decode(settings.validator_certificate),
     )
-    return invite, base64.b64encode(to_bytes(invitation))
+    return invite, secret, base64.b64encode(to_bytes(invitation))
 
 
 def write_invitation(path: Path, data: bytes) -> None:
@@ -243,7 +249,7 @@ async def _join(folder: Folder, invitation: Invitation) -> int:
         try:
             await _catch_up(guest.service)
             msg = Join(invitation=secret.public.raw, organisation=organisation_spec(folder))
-            await guest.service.send(msg, folder.admin_key, secret)
+            await guest.service.send(msg, folder.admin_key, secret, *_registered(folder))
         except (PeerLost, PeerRefused) as fault:
             _log.info("the link of the invitation ended: %s", fault.cause)
         finally:

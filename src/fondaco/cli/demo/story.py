@@ -164,6 +164,10 @@ class Story:
             at = actor.ask("status")
             say(f"     {org:<10} port {at['port']:<6} {at['role']:<10} height {at['height']}")
         say(f"     the ledger says of itself: {at['ledger']}")
+        equal = {"weights": dict.fromkeys(MEMBERS, 1)}
+        admitted = self.cast[REGULATOR].ask("governance-propose", kind="weights", body=equal)["proposal"]
+        self.cast[REGULATOR].ask("vote", proposal=admitted)
+        say("     by its vote, the one that counts so far, theirs count as much from now on")
         proposal = self.cast[REGULATOR].ask("mint", amounts=dict.fromkeys(MEMBERS, ALLOTMENT))["proposal"]
         for org in (REGULATOR, AIRLINE, AUTHORITY):
             self.cast[org].ask("vote", proposal=proposal)
@@ -204,7 +208,7 @@ class Story:
                 "price": 25,
                 "rules": [
                     {
-                        "organisations": [AIRLINE],
+                        "organisations": [AIRLINE, REGULATOR],
                         "operations": [INTERSECTION],
                         "purposes": [PURPOSE_FLEET],
                         "columns": ["tailnum"],

@@ -67,7 +67,7 @@ def _grant(evidence: Evidence, granted: Entry) -> GrantReceipt:
     reviewed = _approval(evidence, granted, item)
     used = evidence.about("grant", grant, "grants.used")
     returned = evidence.about("grant", grant, "grants.use-returned")
-    ended = last(evidence.about("grant", grant, "grants.revoked", "grants.expired"))
+    ended = last(evidence.about("grant", grant, "grants.revoked", "grants.expired", "grants.returned"))
     for first, *later in ([granted, *used], [granted, *returned]):
         after("a grant and its uses", first.number, *numbers(later))
     record = evidence.record(grant_keys.grant(grant))
@@ -81,7 +81,7 @@ def _grant(evidence: Evidence, granted: Entry) -> GrantReceipt:
         (record.get("holder_key"), requested.raw("holder")),
         *((record.get(name), granted.attributes.get(name)) for name in ("provider", "path", "version", "purpose")),
         (record.get("basis"), granted.text("basis")),
-        (record.get("status") in ("revoked", "expired"), ended is not None),
+        (record.get("status") in ("revoked", "expired", "returned"), ended is not None),
     )
     locked = evidence.only("escrow", grant, "points.escrowed").number_of("amount")
     paid = evidence.about("escrow", grant, "points.paid", "points.gathered")
@@ -167,6 +167,7 @@ def _task(evidence: Evidence, proposed: Entry, by_grant: Mapping[bytes, GrantRec
     )
     relied = evidence.about("task", task, "tasks.relies-on")
     running = evidence.about("task", task, "tasks.running")
+    begun = evidence.about("task", task, "tasks.begun")
     reported = evidence.about("task", task, "tasks.reported")
     finished = evidence.about("task", task, "tasks.finished")
     settled = last(evidence.about("task", task, "tasks.settled"))
@@ -191,6 +192,7 @@ def _task(evidence: Evidence, proposed: Entry, by_grant: Mapping[bytes, GrantRec
         (record.get("coordinator"), proposed.text("coordinator")),
         (record.get("purpose"), proposed.text("purpose")),
         (record.get("attempt"), len(running)),
+        (record.get("begun"), [event.text("party") for event in begun]),
         (record.get("result") or b"", result),
         (status == "settled", settled is not None),
         (status in ("abandoned", "expired"), ended is not None),
@@ -212,6 +214,7 @@ def _task(evidence: Evidence, proposed: Entry, by_grant: Mapping[bytes, GrantRec
         proposed=proposed.number,
         accepted=numbers(evidence.about("task", task, "tasks.accepted")),
         running=numbers(running),
+        begun=numbers(begun),
         reported=numbers(reported),
         failed=numbers(evidence.about("task", task, "tasks.failed")),
         finished=last(finished),

@@ -56,10 +56,10 @@ class HouseVerbs(Group):
     async def invite(self, arguments: Json, _progress: Progress) -> Json:
         """Invite an organisation; the file is written here."""
         folder = self._node.folder
-        msg, data = setup.make_invitation(
+        msg, secret, data = setup.make_invitation(
             folder, organisation=arguments["organisation"], kind=arguments.get("kind", "member")
         )
-        answer = await self._node.service.submit(msg, folder.admin_key)
+        answer = await self._node.service.submit(msg, folder.admin_key, secret)
         setup.write_invitation(Path(arguments["file"]), data)
         return {"organisation": msg.organisation, "file": arguments["file"], "height": answer.height}
 

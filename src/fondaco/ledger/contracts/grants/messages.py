@@ -61,14 +61,21 @@ class Expire:
 
 @message("grants.withdraw-request/1")
 class WithdrawRequest:
-    """Signed by the analyst who asked: items that were not answered are taken back."""
+    """Signed by an analyst of who asked, or its administrators: items that were not answered are taken back."""
 
     request: bytes
 
 
+@message("grants.give-back/1")
+class GiveBack:
+    """Signed by an analyst of the holder, or its administrators: the uses that are left are not wanted."""
+
+    grant: bytes
+
+
 @message("grants.request-record/1")
 class Request:
-    """Record of a request; each item is pending, granted, denied or withdrawn."""
+    """Record of a request; each item is pending, granted, denied, withdrawn or expired."""
 
     id: bytes
     organisation: str
@@ -88,7 +95,7 @@ class Request:
 
 @message("grants.grant/1")
 class Grant:
-    """Record of a grant; status active, exhausted, revoked or expired. `basis` tells what granted it."""
+    """Record of a grant; status active, exhausted, revoked, returned or expired. `basis` tells what granted it."""
 
     id: bytes
     request: bytes

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from fondaco.core.models import MAX_NAME
+from fondaco.core.names import is_plain
 from fondaco.ledger.contracts import due
 from fondaco.ledger.contracts.catalog import handlers as catalog
 from fondaco.ledger.contracts.catalog.messages import Dataset
@@ -77,7 +78,7 @@ def put_demand(ctx: Context, msg: m.PutDemand) -> None:
         raise Invalid(f"a demand names words or columns, up to {MAX_WORDS} and {MAX_COLUMNS}, each once")
     if msg.words and not _named(msg.words, MAX_WORDS):
         raise Invalid("words are short, lower-case, each once")
-    if not all(1 <= len(column) <= MAX_NAME for column in msg.columns):
+    if not all(1 <= len(column) <= MAX_NAME and is_plain(column) for column in msg.columns):
         raise Invalid("a column's name is not blank, and not too long")
     if not _named(msg.operations, MAX_WORDS) or not is_word(msg.purpose):
         raise Invalid("a demand names its operations, each once, and one purpose")
