@@ -103,6 +103,7 @@ class GateWorld:
                         organisations=("*",),
                         operations=("*",),
                         purposes=("*",),
+                        keys=("k",),
                         columns=(),
                         uses=100,
                         until=int(time.time()) + 10**7,
@@ -152,7 +153,7 @@ class GateWorld:
     def grant(self, **changes: Any) -> str:
         """A grant of the holder's rows for the asker; its id."""
         fields: dict[str, Any] = {
-            "items": (grants.Item(path=PATHS["holder"], version=1, columns=("k", "v")),),
+            "items": (grants.Item(path=PATHS["holder"], version=1, keys=("k",), columns=("v",)),),
             "operations": OPERATIONS,
             "purpose": PURPOSE,
             "parties": ("holder", "asker", "coord"),
@@ -175,7 +176,7 @@ class GateWorld:
             "helper": None,
             "inputs": (
                 Input(party="asker", dataset=PATHS["asker"] + "@1", columns=("k",), grant=None),
-                Input(party="holder", dataset=PATHS["holder"] + "@1", columns=("k", "v"), grant=grant),
+                Input(party="holder", dataset=PATHS["holder"] + "@1", columns=("k",), grant=grant),
             ),
             "match": None,
             "receivers": ("asker",),

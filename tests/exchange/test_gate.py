@@ -45,9 +45,9 @@ def refused(world, task: str, step, check: str, *, match=None) -> GateRefused:
 def test_a_granted_use_gets_the_granted_columns_alone(world, started) -> None:
     _grant, step, task = started
     opened = world.gate.open(world.chain.task(task), step, None)
-    assert opened.table.column_names == ["k", "v"]
+    assert opened.table.column_names == ["k"]
     assert opened.table.num_rows == 200
-    assert [c.name for c in opened.columns] == ["k", "v"]
+    assert [c.name for c in opened.columns] == ["k"]
 
 
 def test_a_grant_revoked_while_the_task_runs_is_refused(world, started) -> None:
@@ -92,7 +92,7 @@ def test_another_attempt_is_refused(world, started) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"parameters": {"keys": ["v"]}},
+        {"parameters": {"keys": ["w"]}},
         {"operation": "intersection", "engine": "mpc"},
         {"receivers": ("asker", "holder")},
         {"id": "two"},
@@ -108,6 +108,40 @@ def test_more_columns_than_pinned_are_refused(world, started) -> None:
     grant, step, task = started
     more = Input(party="holder", dataset=PATHS["holder"] + "@1", columns=("k", "v", "w"), grant=grant)
     refused(world, task, dataclasses.replace(step, inputs=(step.inputs[0], more)), "workflow")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "check"),
+    [
+        ({"keys": ["v"], "value": {"party": "holder", "column": "v"}}, "keys"),
+        ({"keys": ["k", "v"], "value": {"party": "holder", "column": "v"}}, "keys"),
+        ({"keys": ["k"], "value": {"party": "holder", "column": "k"}}, "columns"),
+        ({"keys": ["k"], "group": {"party": "holder", "column": "k"}}, "columns"),
+        ({"keys": ["k"], "left": {"party": "holder", "column": "k"}}, "columns"),
+        ({"keys": ["k"], "right": {"party": "holder", "column": "k"}}, "columns"),
+        ({"value": "k"}, "columns"),
+        ({}, "columns"),
+    ],
+)
+def test_keys_are_not_computed_with_and_columns_not_matched_on(world, parameters, check) -> None:
+    """The contract cannot read parameters; the gate can, and is the last to look."""
+    grant = world.grant()
+    more = Input(party="holder", dataset=PATHS["holder"] + "@1", columns=("k", "v"), grant=grant)
+    step = world.step(grant, engine="mpc", operation="statistics", helper="coord", parameters=parameters)
+    step = dataclasses.replace(step, inputs=(step.inputs[0], more))
+    refused(world, world.running(world.workflow(step)), step, check)
+
+
+def test_keys_align_and_columns_are_computed_with(world) -> None:
+    grant = world.grant()
+    more = Input(party="holder", dataset=PATHS["holder"] + "@1", columns=("k", "v"), grant=grant)
+    step = world.step(
+        grant, engine="mpc", operation="statistics", helper="coord",
+        parameters={"keys": ["k"], "value": {"party": "holder", "column": "v"}},
+    )  # fmt: skip
+    step = dataclasses.replace(step, inputs=(step.inputs[0], more))
+    opened = world.gate.open(world.chain.task(world.running(world.workflow(step))), step, None)
+    assert opened.table.column_names == ["k", "v"]
 
 
 def test_a_workflow_other_than_the_pinned_one_is_refused(world, started) -> None:
@@ -167,13 +201,13 @@ def test_terms_about_few_rows_are_kept(tmp_path) -> None:
     task = world.running(world.workflow(step))
     world.gate.open(world.chain.task(task), step, None)
     refused(world, task, step, "minimum-rows", match=pa.table({"k": ["a"] * 49}))
-    numbers = world.step(grant, engine="mpc", operation="statistics", helper="coord", parameters={"minimum_count": 9})
+    numbers = world.step(grant, engine="mpc", operation="statistics", helper="coord", parameters={"keys": ["k"], "minimum_count": 9})
     task = world.running(world.workflow(numbers))
     refused(world, task, numbers, "minimum-count")
-    enough = world.step(grant, engine="mpc", operation="statistics", helper="coord", parameters={"minimum_count": 10})
+    enough = world.step(grant, engine="mpc", operation="statistics", helper="coord", parameters={"keys": ["k"], "minimum_count": 10})
     task = world.running(world.workflow(enough))
     assert world.gate.open(world.chain.task(task), enough, None).table.num_rows == 200
-    rows = world.step(grant, engine="mpc", operation="arithmetic", helper="coord", parameters={"minimum_count": 10})
+    rows = world.step(grant, engine="mpc", operation="arithmetic", helper="coord", parameters={"keys": ["k"], "minimum_count": 10})
     task = world.running(world.workflow(rows))
     refused(world, task, rows, "minimum-count")
     world.close()

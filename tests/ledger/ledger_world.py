@@ -239,7 +239,7 @@ class World:
     def request(self, path: str, *, uses: int = 1) -> bytes:
         """The airline asks for a dataset; the request's id."""
         msg = RequestUse(
-            items=(Item(path=path, version=1, columns=("value",)),),
+            items=(Item(path=path, version=1, keys=("value",), columns=()),),
             operations=(self.operation,),
             purpose=self.purpose,
             parties=("airline", "weather", "authority"),
@@ -305,6 +305,7 @@ class World:
             organisations=("airline",),
             operations=("mpc.statistics",),
             purposes=("delay-study",),
+            keys=("value",),
             columns=(),
             uses=5,
             until=START + 10**9,

@@ -13,7 +13,7 @@ from fondaco.errors import NodeError
 
 app = group()
 _PERMISSIONS = (
-    'write [[rules]] with organisations = ["*"], operations = […], purposes = […], and if you will columns, uses, days'
+    'write [[rules]] with organisations = ["*"], operations = […], purposes = […], and if you will keys, columns, uses, days'
 )
 
 

@@ -105,7 +105,10 @@ def _intersection(job: Job) -> None:
     _two(job)
     if job.helper is not None:
         raise BadJob("an intersection needs no helper", remedy="leave helper out")
-    key_columns(job)
+    names = key_columns(job)
+    for column in (*job.columns, *job.peer_columns):
+        if column.name not in names:
+            raise BadJob("an intersection brings its keys alone", remedy="leave it out", column=column.name)
 
 
 def _statistics(job: Job) -> None:

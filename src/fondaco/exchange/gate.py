@@ -3,7 +3,7 @@
 It believes no peer and not even its own database: the records it decides on come with proofs that lead, through a
 signed header, to the genesis that this node pinned. It checks, in this order and each by name: freshness of the
 ledger, proof, task and attempt, pinned workflow, our part in it, program, dataset and its commitment, and for
-another institution's task the grant: holder, status, expiry, purpose, operation, columns, parties, receivers, use.
+another institution's task the grant: holder, status, expiry, purpose, operation, keys, columns, parties, receivers, use.
 Whatever is not allowed is refused. It is the one user of the vault's reader. It leaks nothing but the refusal.
 """
 
@@ -22,6 +22,7 @@ from fondaco.flow.chain import Opened, TaskView
 from fondaco.flow.heads import heads, operation_name
 from fondaco.flow.journal import Journal
 from fondaco.flow.model import Input, Step, Workflow
+from fondaco.flow.uses import column_uses
 from fondaco.ledger.contracts.catalog import keys as catalog_keys
 from fondaco.ledger.contracts.catalog.messages import Dataset
 from fondaco.ledger.contracts.grants import keys as grant_keys
@@ -180,6 +181,7 @@ class Gate:
             raise _refuse("grant", "there is no such grant on the ledger", "request one")
         name = DatasetName.parse(item.dataset)
         operation = operation_name(step.engine, step.operation)
+        used = column_uses(step.engine, step.parameters, self._org, item.columns)
         checks = (
             ("holder", grant.holder_key == record.initiator_key, "the grant is another holder's"),
             ("status", grant.status in ("active", "exhausted"), f"the grant is {grant.status}"),
@@ -197,9 +199,14 @@ class Gate:
                 "the grant is for another operation",
             ),
             (
+                "keys",
+                all(key in grant.keys for key in used.keys),
+                "the grant does not let rows be matched on all these columns",
+            ),
+            (
                 "columns",
-                all(c in grant.columns for c in item.columns),
-                "the grant does not cover all the columns",
+                all(column in grant.columns for column in used.columns),
+                "the grant does not let all these columns be computed with",
             ),
             (
                 "parties",
