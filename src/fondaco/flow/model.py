@@ -165,6 +165,10 @@ def _refuse(cause: str, step: str) -> FlowError:
     return FlowError(cause, remedy=_REMEDY, step=step[:64])
 
 
+def _parameter(step: Step, name: str) -> Value:
+    return step.parameters.get(name) if isinstance(step.parameters, dict) else None
+
+
 def _check_step(step: Step, before: dict[str, Step], workflow: Workflow) -> None:
     members = step.members
     if len(step.parties) < 2 or len(dict.fromkeys(members)) != len(members):
@@ -187,6 +191,8 @@ def _check_step(step: Step, before: dict[str, Step], workflow: Workflow) -> None
         if item.grant is None and item.party != workflow.initiator:
             raise _refuse(f"the use of {item.party}'s data needs a grant", step.id)
     if step.match is not None:
+        if step.engine != "mpc":
+            raise _refuse("this step aligns no rows and takes no match", step.id)
         earlier = before.get(step.match)
         if earlier is None or earlier.operation != "intersection":
             raise _refuse("match names an earlier intersection", step.id)
@@ -194,6 +200,8 @@ def _check_step(step: Step, before: dict[str, Step], workflow: Workflow) -> None
             raise _refuse("every party of the step must have received the intersection it aligns by", step.id)
         if any(earlier.input_of(i.party).dataset != i.dataset for i in step.inputs):  # type: ignore[union-attr]
             raise _refuse("the step and the intersection it aligns by must use the same datasets", step.id)
+        if _parameter(step, "keys") is None or _parameter(step, "keys") != _parameter(earlier, "keys"):
+            raise _refuse("the step and the intersection it aligns by must name the same keys", step.id)
 
 
 def check_workflow(workflow: Workflow) -> Workflow:
