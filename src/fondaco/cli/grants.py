@@ -18,7 +18,7 @@ def _names(text: str) -> list[str]:
 
 @app.command()
 def request(
-    dataset: Annotated[list[str], typer.Argument(help="/org/topic/name=key,key/column,column …: to match on, then to compute with.")],
+    dataset: Annotated[list[str], typer.Argument(help="/org/topic/name=KEY,…/COLUMN,… (match on / compute with).")],
     operation: Annotated[list[str], typer.Option(help="Operation wanted; repeat.")],
     purpose: Annotated[str, typer.Option(help="What for.")],
     party: Annotated[list[str], typer.Option(help="Who takes part; repeat.")],

@@ -155,10 +155,10 @@ def arithmetic_columns(job: Job) -> tuple[Column, Column]:
     operation = inputs.parameters(job).get("operation")
     if operation not in ARITHMETIC:
         raise BadJob(f"operation is one of {', '.join(ARITHMETIC)}", remedy="correct the step's parameters")
-    a, b = (
-        inputs.declared(job, inputs.reference(job, inputs.parameters(job).get(what), what))
-        for what in ("left", "right")
-    )
+    left, right = (inputs.reference(job, inputs.parameters(job).get(what), what) for what in ("left", "right"))
+    if left.rank == right.rank:
+        raise BadJob("left and right are columns of two parties", remedy="compute what is your own before you publish")
+    a, b = inputs.declared(job, left), inputs.declared(job, right)
     high_a, high_b = _number(a), _number(b)
     if operation in ("add", "subtract"):
         if a.scale != b.scale:

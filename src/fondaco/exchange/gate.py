@@ -18,7 +18,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from fondaco.core.names import DatasetName
-from fondaco.errors import FondacoError, GateRefused
+from fondaco.errors import FondacoError
 from fondaco.exchange.records import Progress, Register, Use, refuse
 from fondaco.flow.chain import Opened, TaskView
 from fondaco.flow.heads import heads, operation_name

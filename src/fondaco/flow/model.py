@@ -80,6 +80,7 @@ class Step:
             seconds: how long it may take.
         """
         members = self.members
+        others = [(members.index(other), column) for other in declared if other != party for column in declared[other]]
         return Job(
             task=task,
             step=self.id,
@@ -92,7 +93,8 @@ class Step:
             helper=None if self.helper is None else len(self.parties),
             receivers=tuple(members.index(receiver) for receiver in self.receivers),
             columns=declared.get(party, ()),
-            peer_columns=tuple(column for other, columns in declared.items() if other != party for column in columns),
+            peer_columns=tuple(column for _rank, column in others),
+            peer_ranks=tuple(rank for rank, _column in others),
             timeout_seconds=seconds,
         )
 
@@ -191,17 +193,21 @@ def _check_step(step: Step, before: dict[str, Step], workflow: Workflow) -> None
         if item.grant is None and item.party != workflow.initiator:
             raise _refuse(f"the use of {item.party}'s data needs a grant", step.id)
     if step.match is not None:
-        if step.engine != "mpc":
-            raise _refuse("this step aligns no rows and takes no match", step.id)
-        earlier = before.get(step.match)
-        if earlier is None or earlier.operation != "intersection":
-            raise _refuse("match names an earlier intersection", step.id)
-        if any(p not in earlier.receivers for p in step.parties):
-            raise _refuse("every party of the step must have received the intersection it aligns by", step.id)
-        if any(earlier.input_of(i.party).dataset != i.dataset for i in step.inputs):  # type: ignore[union-attr]
-            raise _refuse("the step and the intersection it aligns by must use the same datasets", step.id)
-        if _parameter(step, "keys") is None or _parameter(step, "keys") != _parameter(earlier, "keys"):
-            raise _refuse("the step and the intersection it aligns by must name the same keys", step.id)
+        _check_match(step, before)
+
+
+def _check_match(step: Step, before: dict[str, Step]) -> None:
+    if step.engine != "mpc":
+        raise _refuse("this step aligns no rows and takes no match", step.id)
+    earlier = before.get(step.match or "")
+    if earlier is None or earlier.operation != "intersection":
+        raise _refuse("match names an earlier intersection", step.id)
+    if any(p not in earlier.receivers for p in step.parties):
+        raise _refuse("every party of the step must have received the intersection it aligns by", step.id)
+    if any(earlier.input_of(i.party).dataset != i.dataset for i in step.inputs):  # type: ignore[union-attr]
+        raise _refuse("the step and the intersection it aligns by must use the same datasets", step.id)
+    if _parameter(step, "keys") is None or _parameter(step, "keys") != _parameter(earlier, "keys"):
+        raise _refuse("the step and the intersection it aligns by must name the same keys", step.id)
 
 
 def check_workflow(workflow: Workflow) -> Workflow:

@@ -193,9 +193,7 @@ class Planner:
                 grant = self._covering(dataset, (engine, operation, purpose, everyone, receivers), used)
                 if grant is None:
                     named = operation_name(engine, operation)
-                    missing.append(
-                        Missing(step_id, dataset.owner, name, used.keys, used.columns, named, everyone)
-                    )
+                    missing.append(Missing(step_id, dataset.owner, name, used.keys, used.columns, named, everyone))
                 else:
                     relied[grant.id] = grant
                     made = dataclasses.replace(made, grant=grant.id.hex())

@@ -21,8 +21,9 @@ class PutDemand:
 class PutOffer:
     """Signed by a reviewer of the owner: columns of a published dataset, at this price a use.
 
-    Rows may be matched on the `keys`, and the `columns` be computed with. Standing, or for one `demand`. Whoever accepts it before `until` gets a grant at once, of up to `uses` uses, that
-    ends at `expires` at the latest (both unix seconds).
+    Rows may be matched on the `keys`, and the `columns` be computed with. Standing, or for one `demand`. Whoever
+    accepts it before `until` gets a grant at once, of up to `uses` uses, that ends at `expires` at the latest (both
+    unix seconds).
     """
 
     path: str
