@@ -50,3 +50,29 @@ def test_an_intersection_takes_no_match() -> None:
     again = dataclasses.replace(MATCH, id="again", match="match")
     with pytest.raises(FlowError, match="no match"):
         check_workflow(workflow(MATCH, again))
+
+
+def other(**changes) -> Step:
+    return dataclasses.replace(NUMBERS, id="other", **changes)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        other(parameters=PARAMETERS | {"group": {"party": "them", "column": "h"}}),
+        other(parameters=PARAMETERS | {"groups": ["x"]}),
+        other(parameters=PARAMETERS | {"minimum_count": 3}),
+        other(match="again"),
+        other(operation="pooled-statistics", match=None, parameters={"value": "v"}),
+        other(),
+    ],
+)
+def test_figures_of_one_task_cannot_be_subtracted_from_one_another(step) -> None:
+    again = dataclasses.replace(MATCH, id="again")
+    with pytest.raises(FlowError, match="subtracted"):
+        check_workflow(workflow(MATCH, again, NUMBERS, step))
+
+
+def test_figures_of_other_values_by_the_same_groups_are_sound() -> None:
+    more = other(parameters=PARAMETERS | {"value": {"party": "us", "column": "w"}})
+    assert check_workflow(workflow(MATCH, NUMBERS, more))

@@ -17,6 +17,7 @@ from fondaco.errors import CodecError, FlowError
 MAX_STEPS = 16
 MAX_BYTES = 24 * 1024
 ENGINE_VERSION = 1
+_FIGURES = ("statistics", "pooled-statistics")
 _REMEDY = "correct the workflow and propose it again"
 
 
@@ -210,12 +211,33 @@ def _check_match(step: Step, before: dict[str, Step]) -> None:
         raise _refuse("the step and the intersection it aligns by must name the same keys", step.id)
 
 
+def _check_figures(step: Step, before: dict[str, Step]) -> None:
+    """Two sets of figures about one institution's data differ by their value alone: else one could be had of another.
+
+    By other groups, keys, matches or minimums, what one hides the difference of both would open. Figures of other tasks
+    are not seen here: each costs a use of the grant, and the provider counts them.
+    """
+    if step.operation not in _FIGURES:
+        return
+    granted = {item.dataset for item in step.inputs if item.grant is not None}
+    for earlier in before.values():
+        if earlier.operation not in _FIGURES or granted.isdisjoint(item.dataset for item in earlier.inputs):
+            continue
+        same = [
+            _parameter(step, name) == _parameter(earlier, name) for name in ("keys", "group", "groups", "minimum_count")
+        ]
+        alike = (step.operation, step.match) == (earlier.operation, earlier.match) and all(same)
+        if not alike or _parameter(step, "value") == _parameter(earlier, "value"):
+            raise _refuse(f"figures of this step could be subtracted from those of {earlier.id}", step.id)
+
+
 def check_workflow(workflow: Workflow) -> Workflow:
     """The same workflow if it is sound.
 
     Raises:
         FlowError: no steps or too many, doubled ids, a party without its input, an output for a party that
-            takes no part, data of another institution without a grant, a match that is not earlier.
+            takes no part, data of another institution without a grant, a match that is not earlier, figures that
+            could be subtracted from one another.
     """
     if not 1 <= len(workflow.steps) <= MAX_STEPS:
         raise FlowError(f"a workflow has 1 to {MAX_STEPS} steps", remedy=_REMEDY)
@@ -224,5 +246,6 @@ def check_workflow(workflow: Workflow) -> Workflow:
         if step.id in before or not 1 <= len(step.id) <= 64:
             raise _refuse("step ids are 1 to 64 letters and each is used once", step.id)
         _check_step(step, before, workflow)
+        _check_figures(step, before)
         before[step.id] = step
     return workflow
