@@ -189,16 +189,25 @@ def provision(cast: Cast, sources: dict[str, tuple[Path, Path, str]]) -> None:
             operations=[INTERSECTION, STATISTICS],
             purposes=[PURPOSE],
             price=price,
-            rules=[{"organisations": ["*"], "operations": ["*"], "purposes": ["*"], "uses": USES, "days": 60}],
+            rules=[
+                {
+                    "organisations": ["*"],
+                    "operations": ["*"],
+                    "purposes": ["*"],
+                    "keys": ["tailnum"] if org == AUTHORITY else ["slot"],
+                    "uses": USES,
+                    "days": 60,
+                }
+            ],
         )
-    for asker, dataset, columns, provider in (
-        (WEATHER, FLIGHTS, ["slot", "dep_delay"], AIRLINE),
-        (AIRLINE, PLANES, ["tailnum"], AUTHORITY),
+    for asker, dataset, keys, columns, provider in (
+        (WEATHER, FLIGHTS, ["slot"], ["dep_delay"], AIRLINE),
+        (AIRLINE, PLANES, ["tailnum"], [], AUTHORITY),
     ):
         wait_until(lambda a=asker, d=dataset: any(d in h["name"] for h in cast[a].ask("search")["hits"]), dataset)
         found = cast[asker].ask(
             "request",
-            datasets=[{"name": dataset, "columns": columns}],
+            datasets=[{"name": dataset, "keys": keys, "columns": columns}],
             operations=[INTERSECTION, STATISTICS],
             purpose=PURPOSE,
             parties=[asker, provider],

@@ -204,6 +204,7 @@ def rule(**changes) -> Rule:
         "organisations": ("*",),
         "operations": ("*",),
         "purposes": ("*",),
+        "keys": ("k",),
         "columns": (),
         "uses": 5,
         "until": 1_900_000_000,

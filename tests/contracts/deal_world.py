@@ -53,7 +53,7 @@ class Deals:
 
     def grant(self, seller: str, uses: int = 1) -> bytes:
         msg = g.RequestUse(
-            items=(g.Item(path=path_of(seller), version=1, columns=("k",)),),
+            items=(g.Item(path=path_of(seller), version=1, keys=("k",), columns=("v",)),),
             operations=("psi.intersection",),
             purpose="study",
             parties=(BUYER, *SELLERS, COORDINATOR),

@@ -88,7 +88,7 @@ class Market(RuleBasedStateMachine):
         provider = "beta" if asker == "alpha" else "alpha"
         expires = self.world.time + days * 86400
         msg = g.RequestUse(
-            items=(g.Item(path=PATHS[provider], version=1, columns=("k",)),),
+            items=(g.Item(path=PATHS[provider], version=1, keys=("k",), columns=("v",)),),
             operations=("psi.intersection",), purpose=purpose, parties=("alpha", "beta", "coord"), receivers=("alpha", "beta"),
             uses=uses, expires=expires, max_price=most,
         )  # fmt: skip

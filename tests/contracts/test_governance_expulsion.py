@@ -141,7 +141,7 @@ def test_no_key_of_an_expelled_institution_signs_anything(world) -> None:
     )
     world.refused(dataclasses.replace(invite, key=b"\x02" * 32), delta.admin, b"\x02" * 32)
     world.refused(grants.RequestUse(
-        items=(grants.Item(path="/alpha/d/one", version=1, columns=("v",)),), operations=("psi.intersection",),
+        items=(grants.Item(path="/alpha/d/one", version=1, keys=("v",), columns=()),), operations=("psi.intersection",),
         purpose="study", parties=("delta",), receivers=("delta",), uses=1, expires=world.time + 60, max_price=5,
     ), delta.users["analyst"])  # fmt: skip
     join = identity.Join(invitation=b"\x01" * 32, organisation=world.orgs["delta"].spec(name="omega"))
@@ -190,7 +190,7 @@ def test_the_only_validator_and_the_last_weight_cannot_be_expelled(world) -> Non
 def test_requests_of_others_to_it_are_denied_with_their_escrow_back(world) -> None:
     world.send(publication("/delta/d/one", terms=terms()), world.orgs["delta"].users["steward"])
     world.send(publication("/beta/d/one", terms=terms()), world.orgs["beta"].users["steward"])
-    items = tuple(grants.Item(path=f"/{name}/d/one", version=1, columns=("v",)) for name in ("delta", "beta"))
+    items = tuple(grants.Item(path=f"/{name}/d/one", version=1, keys=("v",), columns=()) for name in ("delta", "beta"))
     msg = grants.RequestUse(
         items=items, operations=("psi.intersection",), purpose="study", parties=("alpha", "beta", "delta", "gamma"),
         receivers=("alpha",), uses=2, expires=world.time + 3600, max_price=10,

@@ -255,7 +255,7 @@ class World:
     def request(self, path: str, *, uses: int = 1) -> bytes:
         """The airline asks for a dataset; the request's id."""
         msg = RequestUse(
-            items=(Item(path=path, version=1, columns=("value",)),),
+            items=(Item(path=path, version=1, keys=("value",), columns=()),),
             operations=(self.operation,),
             purpose=self.purpose,
             parties=("airline", "weather", "authority"),
@@ -322,6 +322,7 @@ class World:
             organisations=("airline", "authority"),
             operations=("mpc.statistics",),
             purposes=("delay-study",),
+            keys=("value",),
             columns=(),
             uses=5,
             until=START + 10**9,

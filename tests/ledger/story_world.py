@@ -228,7 +228,7 @@ class Story:
     def ask(self, uses: int) -> bytes:
         """The airline asks for uses of the fifth's data; the request."""
         msg = RequestUse(
-            items=(Item(path=PATH, version=1, columns=("value",)),), operations=("mpc.statistics",),
+            items=(Item(path=PATH, version=1, keys=("value",), columns=()),), operations=("mpc.statistics",),
             purpose="delay-study", parties=("airline", FIFTH, "authority"), receivers=("airline",), uses=uses,
             expires=START + 10**6, max_price=PRICE,
         )  # fmt: skip

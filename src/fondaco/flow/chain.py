@@ -107,7 +107,10 @@ class Gate(Protocol):
         """Refuse a step that takes no data of ours but that we should still not take part in."""
 
     def open(self, task: TaskView, step: Step, match: pa.Table | None) -> Opened:
-        """Check everything and read the granted columns; GateRefused otherwise."""
+        """Check everything and read the granted columns; GateRefused otherwise, and for a second time."""
+
+    def check_match(self, task: TaskView, step: Step, match: pa.Table) -> None:
+        """GateRefused where the terms allow no match of so few rows; a receiver asks before it keeps it."""
 
 
 class Results(Protocol):

@@ -102,6 +102,7 @@ class Node:
             gate=self.gate,
             results=self.results,
             journal=self.journal,
+            step_seconds=self.settings.step_seconds,
         )
         self.coordinator = Coordinator(
             org=self.settings.org,
@@ -118,6 +119,7 @@ class Node:
     def _on_height(self, _height: int) -> None:
         if self.directory.update():
             self.endpoint.refresh()
+        self.party.forget_ended()
         self.coordinator.wake()
         self._accept_tasks()
 

@@ -211,7 +211,7 @@ class Story:
                         "organisations": [AIRLINE, REGULATOR],
                         "operations": [INTERSECTION],
                         "purposes": [PURPOSE_FLEET],
-                        "columns": ["tailnum"],
+                        "keys": ["tailnum"],
                         "uses": 2,
                         "days": 60,
                     }
@@ -247,7 +247,7 @@ class Story:
         self._chapter("The airline asks for the register; its default permission grants at once")
         found = self.cast[AIRLINE].ask(
             "request",
-            datasets=[{"name": PLANES, "columns": ["tailnum"]}],
+            datasets=[{"name": PLANES, "keys": ["tailnum"]}],
             operations=[INTERSECTION],
             purpose=PURPOSE_FLEET,
             parties=[AIRLINE, AUTHORITY],
@@ -259,7 +259,7 @@ class Story:
         self._chapter("The weather service asks for the flights; a reviewer of the airline answers")
         found = self.cast[WEATHER].ask(
             "request",
-            datasets=[{"name": FLIGHTS, "columns": ["origin", "time_hour", "dep_delay"]}],
+            datasets=[{"name": FLIGHTS, "keys": ["origin", "time_hour"], "columns": ["dep_delay"]}],
             operations=[INTERSECTION, STATISTICS],
             purpose=PURPOSE_DELAY,
             parties=[WEATHER, AIRLINE],

@@ -106,8 +106,9 @@ def _check_terms(dataset: Dataset, item: m.Item, msg: m.RequestUse, price: int) 
     if dataset.status != "published":
         raise WrongStatus(f"{where} is withdrawn")
     known = [c.name for c in dataset.schema.columns]
-    if not item.columns or not distinct(item.columns) or any(c not in known for c in item.columns):
-        raise Invalid(f"name one or more columns of {where}, each once")
+    named = (*item.keys, *item.columns)
+    if not named or not distinct(named) or any(c not in known for c in named):
+        raise Invalid(f"name one or more columns of {where}, each once, as a key or to compute with")
     if catalog.ANY not in terms.operations and any(o not in terms.operations for o in msg.operations):
         raise Denied(f"{where} allows no such operation")
     if catalog.ANY not in terms.purposes and msg.purpose not in terms.purposes:
@@ -129,6 +130,7 @@ def _matches(rule: Rule, request: m.Request, provider: str, item: m.Item, now: i
         _named(rule.organisations, others)
         and _named(rule.operations, request.operations)
         and _named(rule.purposes, (request.purpose,))
+        and all(c in rule.keys for c in item.keys)
         and (not rule.columns or all(c in rule.columns for c in item.columns))
         and request.expires <= rule.until
         and now < rule.until
@@ -238,6 +240,7 @@ def _issue(ctx: Context, record: m.Request, item: int, uses: int, expires: int, 
         path=asked.path,
         version=asked.version,
         commitment=dataset.commitment,
+        keys=asked.keys,
         columns=asked.columns,
         operations=record.operations,
         purpose=record.purpose,

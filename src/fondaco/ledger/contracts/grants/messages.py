@@ -7,10 +7,14 @@ from fondaco.core.messages import message
 
 @message("grants.item/1")
 class Item:
-    """One dataset that is asked for, and which of its columns."""
+    """One dataset that is asked for: the `keys` that its rows may be matched on, the `columns` to compute with.
+
+    No column is both: who may match on a value can look for values that it guesses.
+    """
 
     path: str
     version: int
+    keys: tuple[str, ...]
     columns: tuple[str, ...]
 
 
@@ -105,6 +109,7 @@ class Grant:
     path: str
     version: int
     commitment: bytes
+    keys: tuple[str, ...]
     columns: tuple[str, ...]
     operations: tuple[str, ...]
     purpose: str

@@ -112,8 +112,9 @@ def put_offer(ctx: Context, msg: m.PutOffer) -> None:
     if dataset.status != "published":
         raise WrongStatus("the dataset is withdrawn")
     known = [column.name for column in dataset.schema.columns]
-    if not msg.columns or not distinct(msg.columns) or any(column not in known for column in msg.columns):
-        raise Invalid("name one or more columns of the dataset, each once")
+    named = (*msg.keys, *msg.columns)
+    if not named or not distinct(named) or any(column not in known for column in named):
+        raise Invalid("name one or more columns of the dataset, each once, as a key or to compute with")
     if not _named(msg.operations, MAX_WORDS) or not _named(msg.purposes, MAX_WORDS):
         raise Invalid("an offer names its operations and purposes, each once")
     if not is_amount(msg.price) or not 1 <= msg.uses <= grants.MAX_USES:
@@ -129,6 +130,7 @@ def put_offer(ctx: Context, msg: m.PutOffer) -> None:
         provider=author.organisation,
         path=msg.path,
         version=msg.version,
+        keys=msg.keys,
         columns=msg.columns,
         operations=msg.operations,
         purposes=msg.purposes,
@@ -202,14 +204,16 @@ def accept(ctx: Context, msg: m.AcceptOffer) -> None:
     if found.demand is not None and found.demand != msg.demand:
         raise Denied("the offer is for one demand, and not for another")
     sought = _check_demand(ctx, msg, found, author.organisation)
-    if any(column not in found.columns for column in msg.columns) or msg.uses > found.uses:
-        raise Denied("the offer is of fewer columns or uses")
+    if any(key not in found.keys for key in msg.keys) or any(column not in found.columns for column in msg.columns):
+        raise Denied("the offer is of fewer keys or columns")
+    if msg.uses > found.uses:
+        raise Denied("the offer is of fewer uses")
     if any(word not in found.operations for word in msg.operations) or msg.purpose not in found.purposes:
         raise Denied("the offer is for other operations or purposes")
     if msg.expires > found.expires:
         raise Denied("a grant of this offer ends sooner")
     wanted = RequestUse(
-        items=(Item(path=found.path, version=found.version, columns=msg.columns),),
+        items=(Item(path=found.path, version=found.version, keys=msg.keys, columns=msg.columns),),
         operations=msg.operations,
         purpose=msg.purpose,
         parties=msg.parties,

@@ -23,6 +23,7 @@ MAX_STEPS = 16
 MAX_MEMBERS = 16
 MAX_ATTEMPTS = 5
 MAX_SECONDS = 7 * 86400
+MATCHING = ("psi.", "pir.")  # operations that match rows on all that they are given
 ENDED = ("settled", "abandoned", "expired")
 
 
@@ -78,13 +79,16 @@ def _covers(found: Grant, step: m.StepHead, item: m.InputHead, coordinator: str)
     """Whether a grant covers what a step does with an item.
 
     The helper is a member without data whose collusion with one other opens every share, and the coordinator
-    decides who is blamed: the provider agreed to these too, or it agreed to nothing.
+    decides who is blamed: the provider agreed to these too, or it agreed to nothing. What only matches may bring
+    granted keys alone; which columns another operation computes with, the gate knows, which reads the parameters.
     """
+    matches = step.operation.startswith(MATCHING)
+    open_to = found.keys if matches else (*found.keys, *found.columns)
     named = (step.operation in found.operations) or (step.program.hex() in found.operations)
     return (
         named
         and (found.provider, found.path, found.version) == (item.organisation, item.path, item.version)
-        and all(column in found.columns for column in item.columns)
+        and all(column in open_to for column in item.columns)
         and all(receiver in found.receivers for receiver in step.receivers)
         and all(member in found.parties for member in (*step.members, coordinator))
     )
