@@ -4,13 +4,12 @@
 //! (Guo, Katz, Wang, Yu, eprint 2019/074). The `aes` crate chooses AES-NI at run time and has a constant-time
 //! portable path.
 
-use aes::cipher::generic_array::GenericArray;
-use aes::cipher::{BlockEncrypt, KeyInit};
+use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aes::Aes128Enc;
 
 use crate::block::Block;
 
-const BATCH: usize = 32;
+const BATCH: usize = 64;
 
 /// A permutation of blocks that everybody can compute.
 #[derive(Clone)]
@@ -25,7 +24,7 @@ impl Permutation {
 
     /// h(x) = AES(x) ^ x of each block, in place.
     pub fn hash(&self, blocks: &mut [Block]) {
-        let mut work = [GenericArray::from([0u8; 16]); BATCH];
+        let mut work = [aes::Block::default(); BATCH];
         for chunk in blocks.chunks_mut(BATCH) {
             let work = &mut work[..chunk.len()];
             for (slot, block) in work.iter_mut().zip(chunk.iter()) {
@@ -40,7 +39,7 @@ impl Permutation {
 
     /// AES in counter mode from a counter on: as a generator, where the seed is secret and used for nothing else.
     pub fn stream(&self, from: u128, out: &mut [Block]) {
-        let mut work = [GenericArray::from([0u8; 16]); BATCH];
+        let mut work = [aes::Block::default(); BATCH];
         let mut counter = from;
         for chunk in out.chunks_mut(BATCH) {
             let work = &mut work[..chunk.len()];

@@ -15,9 +15,9 @@ use super::parameters::{Parameters, MAX_KEYS, STATISTICAL};
 use super::rest::{solve, Equation};
 use super::{Okvs, Rows};
 use crate::block::Block;
-use crate::clmul::add_polynomial;
 use crate::permutation::Permutation;
 use crate::protocol::Fault;
+use crate::simd::clmul::add_polynomials;
 
 /// The clustered store.
 #[derive(Clone)]
@@ -153,7 +153,7 @@ impl Paxos {
         let (sparse, dense) = vector.split_at_mut(self.shape.sparse);
         let mut right = values.to_vec();
         if dense.iter().any(|d| *d != Block::ZERO) {
-            add_polynomial(&mut right, &bin.points, dense);
+            add_polynomials(&mut right, &bin.points, dense);
         }
         for (row, column) in peeled.iter().rev() {
             let [a, b, c] = bin.places[*row as usize].map(|p| p as usize);
@@ -318,7 +318,7 @@ impl Okvs for Paxos {
             for (slot, [a, b, c]) in mine.iter_mut().zip(&bin.places) {
                 *slot = sparse[*a as usize] ^ sparse[*b as usize] ^ sparse[*c as usize];
             }
-            add_polynomial(mine, &bin.points, dense);
+            add_polynomials(mine, &bin.points, dense);
         });
         Ok(out)
     }

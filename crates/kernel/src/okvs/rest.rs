@@ -1,7 +1,6 @@
 //! The few equations that peeling leaves over: Gaussian elimination over GF(2^128) on them alone.
 
 use crate::block::Block;
-use crate::clmul::{inverse, product};
 use crate::protocol::Fault;
 
 /// More than these cannot come from an honest run: the two-core of a random hypergraph below the threshold is tiny.
@@ -47,17 +46,17 @@ pub(super) fn solve(
         };
         let scale = inverse(rows[at].0[pivot]);
         for c in &mut rows[at].0 {
-            *c = product(*c, scale);
+            *c = c.times(scale);
         }
-        rows[at].1 = product(rows[at].1, scale);
+        rows[at].1 = rows[at].1.times(scale);
         let (done, value) = rows[at].clone();
         for (other, (coefficients, right)) in rows.iter_mut().enumerate() {
             let factor = coefficients[pivot];
             if other != at && factor != Block::ZERO {
                 for (c, d) in coefficients.iter_mut().zip(&done) {
-                    *c ^= product(*d, factor);
+                    *c ^= d.times(factor);
                 }
-                *right ^= product(value, factor);
+                *right ^= value.times(factor);
             }
         }
         pivots.push(pivot);
@@ -66,7 +65,7 @@ pub(super) fn solve(
         let mut sum = *value;
         for (index, c) in coefficients.iter().enumerate() {
             if index != *pivot && !pivots.contains(&index) {
-                sum ^= product(*c, vector[columns[index]]);
+                sum ^= c.times(vector[columns[index]]);
             }
         }
         vector[columns[*pivot]] = sum;
@@ -83,8 +82,31 @@ fn row(equation: &Equation, columns: &[usize], sparse: usize) -> Vec<Block> {
                 let named = equation.places.iter().any(|p| *p as usize == *column);
                 return if named { Block::ONE } else { Block::ZERO };
             }
-            power = product(power, equation.point);
+            power = power.times(equation.point);
             power
         })
         .collect()
+}
+
+/// The inverse of an element, zero for zero: its (2^128 - 2)th power.
+fn inverse(a: Block) -> Block {
+    let (mut power, mut out) = (a, Block::ONE);
+    for _ in 1..128 {
+        power = power.times(power);
+        out = out.times(power);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{inverse, Block};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_element_times_its_inverse_is_one(value in 1u128..) {
+            prop_assert_eq!(Block(value).times(inverse(Block(value))), Block::ONE);
+        }
+    }
 }
