@@ -3,9 +3,12 @@
 pub mod block;
 pub mod hashing;
 pub mod okvs;
+pub mod oprf;
 pub mod permutation;
 pub mod protocol;
+pub mod psi;
 mod simd;
+pub mod tags;
 pub mod vole;
 
 pub use hashing::{blake3_many, keyed_ids, sha256_many, Items, Refused, ID_BYTES};

@@ -8,6 +8,20 @@ use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aes::Aes128Enc;
 
 use crate::block::Block;
+use crate::protocol::Fault;
+
+/// A block of the operating system's randomness.
+///
+/// # Errors
+/// `Fault::Input` where it gives none.
+pub fn fresh_block() -> Result<Block, Fault> {
+    let mut bytes = [0u8; 16];
+    let refused = |_| Fault::Input {
+        what: "the operating system gives no randomness",
+    };
+    getrandom::fill(&mut bytes).map_err(refused)?;
+    Ok(Block::from_bytes(bytes))
+}
 
 const BATCH: usize = 64;
 
