@@ -66,7 +66,8 @@ fn cipher(key: Block) -> Aes128 {
 }
 
 /// The length-doubling generator of the trees: the children of x are `E_0(x) ^ x` and `E_1(x) ^ x`, under two public
-/// keys of this session (Guo, Katz, Wang, Yu: CRYPTO 2020; Boyle et al.: CCS 2019, section 6).
+/// keys of this session (Guo, Katz, Wang, Yu: IEEE S&P 2020, eprint 2019/074, on fixed-key AES as a correlation-robust
+/// hash). A key per session, not one for all, keeps the bound from growing with the number of sessions.
 pub(crate) struct Doubling([Aes128; 2]);
 
 impl Doubling {
@@ -82,10 +83,7 @@ impl Doubling {
         assert_eq!(children.len(), 2 * parents.len(), "two children a parent");
         let mut buffers = [[aes::Block::default(); BATCH]; 2];
         let mut sums = [Block::ZERO; 2];
-        for (part, out) in parents
-            .chunks(BATCH)
-            .zip(children.chunks_mut(2 * BATCH))
-        {
+        for (part, out) in parents.chunks(BATCH).zip(children.chunks_mut(2 * BATCH)) {
             for (side, (key, buffer)) in self.0.iter().zip(&mut buffers).enumerate() {
                 let buffer = &mut buffer[..part.len()];
                 for (slot, parent) in buffer.iter_mut().zip(part) {
