@@ -1,21 +1,29 @@
-//! Where the time of an intersection goes, without the VOLE: two threads in one process, a dealt correlation.
+//! Where the time of an intersection goes, turn by turn, both parties in one process.
+//! `cargo run --release --example psi_time -- LOG2_KEYS`; threads by `RAYON_NUM_THREADS`.
 
 #[path = "../tests/world/mod.rs"]
 mod world;
 
 use std::time::Instant;
 
-use fondaco_kernel::oprf::Security;
+use fondaco_kernel::oprf::{receiver_vole, sender_vole, Security};
 use fondaco_kernel::protocol::{Party, Turn};
 use fondaco_kernel::psi::{PsiConfig, PsiReceiver, PsiSender};
 
 fn main() {
-    let log: u32 = std::env::args().nth(1).map_or(20, |text| text.parse().expect("a number"));
+    let log: u32 = std::env::args()
+        .nth(1)
+        .map_or(20, |text| text.parse().expect("a number"));
     let keys = world::drawn(1, 3 << (log - 1));
     let (ours, theirs) = (keys[..1 << log].to_vec(), keys[1 << (log - 1)..].to_vec());
     for security in [Security::SemiHonest, Security::Malicious] {
-        let (delta, pair) = world::deal(theirs.len());
-        let config = PsiConfig { security, both: true, peer_keys: ours.len() };
+        let delta = sender_vole(security, theirs.len()).expect("few");
+        let pair = receiver_vole(security, theirs.len()).expect("few");
+        let config = PsiConfig {
+            security,
+            both: true,
+            peer_keys: ours.len(),
+        };
         let mut sender = PsiSender::new(config, ours.clone(), delta).expect("sound");
         let mut receiver = PsiReceiver::new(config, theirs.clone(), pair).expect("sound");
         let mut parties: [&mut dyn Party; 2] = [&mut sender, &mut receiver];
@@ -26,7 +34,11 @@ fn main() {
                 if done[side] || (waits[side] && inboxes[side].is_empty()) {
                     continue;
                 }
-                let incoming = if waits[side] { Some(inboxes[side].remove(0)) } else { None };
+                let incoming = if waits[side] {
+                    Some(inboxes[side].remove(0))
+                } else {
+                    None
+                };
                 waits[side] = false;
                 let begin = Instant::now();
                 let turn = parties[side].next(incoming.as_deref()).expect("honest");
@@ -47,6 +59,9 @@ fn main() {
                 }
             }
         }
-        println!("{security:?}: {bytes} bytes, {} matched", receiver.matched().expect("the end").len());
+        println!(
+            "{security:?}: {bytes} bytes, {} matched",
+            receiver.matched().expect("the end").len()
+        );
     }
 }

@@ -26,6 +26,7 @@ use crate::okvs::{Okvs, Rows};
 use crate::permutation::{fresh_block, Permutation};
 use crate::protocol::{Fault, Party, Turn};
 use crate::simd::clmul::add_products;
+use crate::vole::{VoleConfig, VoleReceiver, VoleReceiverOutput, VoleSender, VoleSenderOutput};
 
 /// What the protocol withstands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,15 +38,59 @@ pub enum Security {
 }
 
 /// The VOLE side that holds D and b.
-pub trait DeltaSide: Party + Send {
-    /// D and b, once; None before the end.
-    fn take(&mut self) -> Option<(Block, Vec<Block>)>;
+pub trait DeltaSide: Party + Send + Sized {
+    /// D and b.
+    ///
+    /// # Errors
+    /// `Fault::OutOfTurn` before the end.
+    fn output(self) -> Result<(Block, Vec<Block>), Fault>;
 }
 
 /// The VOLE side that holds a and c.
-pub trait PairSide: Party + Send {
-    /// a and c, once; None before the end.
-    fn take(&mut self) -> Option<(Vec<Block>, Vec<Block>)>;
+pub trait PairSide: Party + Send + Sized {
+    /// a and c.
+    ///
+    /// # Errors
+    /// `Fault::OutOfTurn` before the end.
+    fn output(self) -> Result<(Vec<Block>, Vec<Block>), Fault>;
+}
+
+impl DeltaSide for VoleSender {
+    fn output(self) -> Result<(Block, Vec<Block>), Fault> {
+        let VoleSenderOutput { delta, b } = Self::output(self)?;
+        Ok((delta, b))
+    }
+}
+
+impl PairSide for VoleReceiver {
+    fn output(self) -> Result<(Vec<Block>, Vec<Block>), Fault> {
+        let VoleReceiverOutput { a, c } = Self::output(self)?;
+        Ok((a, c))
+    }
+}
+
+/// The VOLE that this security asks for.
+fn vole_config(security: Security) -> VoleConfig {
+    VoleConfig {
+        malicious: security == Security::Malicious,
+        ..VoleConfig::default()
+    }
+}
+
+/// The sender's VOLE for a receiver of so many keys.
+///
+/// # Errors
+/// `Fault::Input` for too many keys, or without randomness.
+pub fn sender_vole(security: Security, receiver_keys: usize) -> Result<VoleSender, Fault> {
+    VoleSender::new(vole_config(security), vole_length(receiver_keys)?)
+}
+
+/// The receiver's VOLE for so many keys.
+///
+/// # Errors
+/// `Fault::Input` for too many keys, or without randomness.
+pub fn receiver_vole(security: Security, keys: usize) -> Result<VoleReceiver, Fault> {
+    VoleReceiver::new(vole_config(security), vole_length(keys)?)
 }
 
 /// F of each key, in the order of the store's rows.
@@ -162,7 +207,7 @@ pub struct OprfSender<V> {
     step: Step,
     keys: Vec<Block>,
     peer_keys: usize,
-    vole: V,
+    vole: Option<V>,
     salt: Block,
     coin: Block,
     store: Option<(Paxos, PaxosRows)>,
@@ -187,11 +232,11 @@ pub fn vole_length(receiver_keys: usize) -> Result<usize, Fault> {
 
 /// Drive the VOLE one turn; None when it has ended.
 fn vole_turn(
-    vole: &mut impl Party,
+    vole: &mut Option<impl Party>,
     step: &mut Step,
     incoming: Option<&[u8]>,
 ) -> Result<Option<Turn>, Fault> {
-    let turn = vole.next(incoming)?;
+    let turn = vole.as_mut().ok_or(Fault::OutOfTurn)?.next(incoming)?;
     *step = if turn == Turn::Receive {
         Step::VoleWaits
     } else {
@@ -216,7 +261,7 @@ impl<V: DeltaSide> OprfSender<V> {
             step: Step::Begin,
             keys,
             peer_keys,
-            vole,
+            vole: Some(vole),
             salt: fresh_block()?,
             coin: fresh_block()?,
             store: None,
@@ -260,7 +305,7 @@ impl<V: DeltaSide> OprfSender<V> {
         if let Some(turn) = vole_turn(&mut self.vole, &mut self.step, incoming)? {
             return Ok(turn);
         }
-        (self.delta, self.masked) = self.vole.take().ok_or(Fault::OutOfTurn)?;
+        (self.delta, self.masked) = self.vole.take().ok_or(Fault::OutOfTurn)?.output()?;
         self.step = Step::Vector;
         Ok(Turn::Receive)
     }
@@ -331,7 +376,7 @@ pub struct OprfReceiver<V> {
     security: Security,
     step: Step,
     keys: Vec<Block>,
-    vole: V,
+    vole: Option<V>,
     seed: Block,
     coin: Block,
     salt: Block,
@@ -352,7 +397,7 @@ impl<V: PairSide> OprfReceiver<V> {
             security,
             step: Step::Begin,
             keys,
-            vole,
+            vole: Some(vole),
             seed: fresh_block()?,
             coin: fresh_block()?,
             salt: Block::ZERO,
@@ -429,7 +474,7 @@ impl<V: PairSide> OprfReceiver<V> {
         if let Some(turn) = vole_turn(&mut self.vole, &mut self.step, incoming)? {
             return Ok(turn);
         }
-        let (pair, mask) = self.vole.take().ok_or(Fault::OutOfTurn)?;
+        let (pair, mask) = self.vole.take().ok_or(Fault::OutOfTurn)?.output()?;
         self.pair = pair;
         let mut vector = std::mem::take(&mut self.vector);
         for (slot, c) in vector.iter_mut().zip(&mask) {

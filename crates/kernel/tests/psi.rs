@@ -5,10 +5,11 @@ mod world;
 use std::collections::HashSet;
 
 use fondaco_kernel::block::Block;
-use fondaco_kernel::oprf::Security;
+use fondaco_kernel::oprf::{receiver_vole, sender_vole, Security};
 use fondaco_kernel::protocol::{Fault, Party};
 use fondaco_kernel::psi::{PsiConfig, PsiReceiver, PsiSender};
 use fondaco_kernel::tags::Layout;
+use fondaco_kernel::vole::{VoleReceiver, VoleSender};
 use proptest::prelude::*;
 use world::{deal, drawn, run, DealtDelta, DealtPair, Meddler};
 
@@ -300,4 +301,54 @@ fn an_empty_set_and_a_party_out_of_turn_are_refused() {
             }
         ))
     );
+}
+
+type RealSides = (PsiSender<VoleSender>, PsiReceiver<VoleReceiver>);
+
+fn real(ours: &[Block], theirs: &[Block], security: Security) -> RealSides {
+    let with = |peer_keys| PsiConfig {
+        security,
+        both: true,
+        peer_keys,
+    };
+    let (delta, pair) = (
+        sender_vole(security, theirs.len()),
+        receiver_vole(security, theirs.len()),
+    );
+    (
+        PsiSender::new(with(theirs.len()), ours.to_vec(), delta.expect("few")).expect("sound"),
+        PsiReceiver::new(with(ours.len()), theirs.to_vec(), pair.expect("few")).expect("sound"),
+    )
+}
+
+#[test]
+fn with_the_silent_vole_the_intersection_is_the_same() {
+    for security in [Security::SemiHonest, Security::Malicious] {
+        let (ours, theirs) = (drawn(1, 3000), drawn(1, 5000)[1000..].to_vec());
+        let (mut sender, mut receiver) = real(&ours, &theirs, security);
+        run([&mut sender, &mut receiver], &mut |_, _, _| ()).expect("honest");
+        let wanted: HashSet<Block> = ours[1000..].iter().copied().collect();
+        assert_eq!(chosen(&ours, sender.matched().expect("both")), wanted);
+        assert_eq!(chosen(&theirs, receiver.matched().expect("both")), wanted);
+    }
+}
+
+#[test]
+fn a_wrong_correlation_is_caught() {
+    // Each message of the VOLE that can carry one: the sender's second and third, the receiver's second and third.
+    for (side, number) in [(0, 1), (0, 3), (1, 1), (1, 2)] {
+        let keys = drawn(1, 40);
+        let (mut sender, mut receiver) = real(&keys, &keys, Security::Malicious);
+        let ended = run([&mut sender, &mut receiver], &mut |from, at, bytes| {
+            if (from, at) == (side, number) {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+            }
+        });
+        let (_victim, fault) = ended.expect_err("caught");
+        assert!(
+            matches!(fault, Fault::Cheated { .. } | Fault::Malformed { .. }),
+            "{side} {number}: {fault:?}"
+        );
+    }
 }

@@ -15,7 +15,7 @@ pub fn drawn(seed: u128, count: usize) -> Vec<Block> {
 }
 
 /// A side of a dealt correlation: it says nothing and is finished at once.
-pub struct Dealt<T>(Option<T>);
+pub struct Dealt<T>(T);
 
 impl<T: Send> Party for Dealt<T> {
     fn next(&mut self, _incoming: Option<&[u8]>) -> Result<Turn, Fault> {
@@ -24,14 +24,14 @@ impl<T: Send> Party for Dealt<T> {
 }
 
 impl DeltaSide for Dealt<(Block, Vec<Block>)> {
-    fn take(&mut self) -> Option<(Block, Vec<Block>)> {
-        self.0.take()
+    fn output(self) -> Result<(Block, Vec<Block>), Fault> {
+        Ok(self.0)
     }
 }
 
 impl PairSide for Dealt<(Vec<Block>, Vec<Block>)> {
-    fn take(&mut self) -> Option<(Vec<Block>, Vec<Block>)> {
-        self.0.take()
+    fn output(self) -> Result<(Vec<Block>, Vec<Block>), Fault> {
+        Ok(self.0)
     }
 }
 
@@ -47,7 +47,7 @@ pub fn deal(receiver_keys: usize) -> (DealtDelta, DealtPair) {
         drawn(102, length),
     );
     let a = b.iter().zip(&c).map(|(b, c)| *b ^ c.times(delta)).collect();
-    (Dealt(Some((delta, b))), Dealt(Some((a, c))))
+    (Dealt((delta, b)), Dealt((a, c)))
 }
 
 /// A message on its way: which side sent it, its number on that side, its bytes.
