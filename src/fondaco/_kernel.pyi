@@ -1,4 +1,24 @@
-"""The native kernel: batch hashing over Arrow's binary layout. ValueError for offsets or keys that do not fit."""
+"""The native kernel: batch hashing over Arrow's binary layout, and protocols of two parties driven turn by turn.
+
+ValueError for input of ours that does not fit. A `ProtocolFault` ends a protocol: its party is of no use any more.
+"""
+
+from typing import Literal
+
+class ProtocolFault(Exception):
+    """A protocol ended before its end; the text says at which message, never a secret."""
+
+class Malformed(ProtocolFault):
+    """A message of the peer's has not the length or form that it must have."""
+
+class Cheated(ProtocolFault):
+    """A check failed that only a cheating peer fails."""
+
+class OutOfTurn(ProtocolFault):
+    """The driver gave bytes where none were due, or none where some were."""
+
+class Unlucky(ProtocolFault):
+    """Both are honest and it did not come out, which has probability at most 2**-40 a run."""
 
 def blake3_many(data: bytes, offsets: bytes) -> bytes:
     """BLAKE3 of each of n items; `offsets` holds n + 1 little-endian 64-bit integers. 32 * n bytes."""
@@ -8,3 +28,24 @@ def sha256_many(data: bytes, offsets: bytes) -> bytes:
 
 def keyed_ids(key: bytes, data: bytes, offsets: bytes) -> bytes:
     """Keyed BLAKE3 of each of n items, cut to 128 bits, under a 32-byte key. 16 * n bytes."""
+
+class PsiParty:
+    """One party of an intersection by the function of RR22; see `crates/kernel/src/psi.rs`.
+
+    Args:
+        ids: this party's n different 16-byte identifiers, 1 <= n <= 2**26.
+        compares: whether this party compares (and so learns) or sends its tags; the other does the opposite.
+        peer_keys: how many identifiers the other has, at least 1.
+        both: whether the party that sends its tags learns the intersection too; the other must say the same.
+        malicious: whether a peer that does as it likes is withstood; the other must say the same.
+    """
+
+    def __init__(self, ids: bytes, *, compares: bool, peer_keys: int, both: bool, malicious: bool) -> None: ...
+    def next(self, incoming: bytes | None = None) -> tuple[Literal["send", "receive", "finished"], bytes]:
+        """Go on, without the GIL: with the peer's message after "receive", with None otherwise.
+
+        After "send" the bytes are to be carried to the peer. Raises a `ProtocolFault`.
+        """
+
+    def matched(self) -> bytes | None:
+        """Places in `ids` of the shared ones, little-endian 32-bit integers; None before the end or for no learner."""

@@ -1,4 +1,7 @@
-//! The kernel for Python: bytes in, bytes out, one error map, the GIL released while hashing.
+//! The kernel for Python: bytes in, bytes out, one error map, the GIL released while it works.
+
+mod faults;
+mod psi;
 
 use fondaco_kernel::{Items, Refused};
 use pyo3::exceptions::PyValueError;
@@ -55,5 +58,6 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(blake3_many, module)?)?;
     module.add_function(wrap_pyfunction!(sha256_many, module)?)?;
     module.add_function(wrap_pyfunction!(keyed_ids, module)?)?;
-    Ok(())
+    module.add_class::<psi::PsiParty>()?;
+    faults::register(module)
 }

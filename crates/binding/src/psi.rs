@@ -1,0 +1,116 @@
+//! Private set intersection for Python: one party, driven turn by turn.
+
+use fondaco_kernel::block::Block;
+use fondaco_kernel::oprf::{receiver_vole, sender_vole, Security};
+use fondaco_kernel::protocol::{Fault, Party, Turn};
+use fondaco_kernel::psi::{PsiConfig, PsiReceiver, PsiSender};
+use fondaco_kernel::vole::{VoleReceiver, VoleSender};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::faults::raised;
+
+enum Side {
+    Sender(Box<PsiSender<VoleSender>>),
+    Receiver(Box<PsiReceiver<VoleReceiver>>),
+}
+
+impl Side {
+    fn new(compares: bool, keys: Vec<Block>, config: PsiConfig) -> Result<Self, Fault> {
+        if compares {
+            let vole = receiver_vole(config.security, keys.len())?;
+            return Ok(Self::Receiver(Box::new(PsiReceiver::new(
+                config, keys, vole,
+            )?)));
+        }
+        let vole = sender_vole(config.security, config.peer_keys)?;
+        Ok(Self::Sender(Box::new(PsiSender::new(config, keys, vole)?)))
+    }
+
+    fn party(&mut self) -> &mut (dyn Party + Send) {
+        match self {
+            Self::Sender(side) => side.as_mut(),
+            Self::Receiver(side) => side.as_mut(),
+        }
+    }
+
+    fn matched(&self) -> Option<&[u32]> {
+        match self {
+            Self::Sender(side) => side.matched(),
+            Self::Receiver(side) => side.matched(),
+        }
+    }
+}
+
+/// One party of an intersection.
+#[pyclass]
+pub struct PsiParty {
+    side: Side,
+}
+
+fn keys_of(ids: &[u8]) -> PyResult<Vec<Block>> {
+    let (ids, rest) = ids.as_chunks::<16>();
+    if !rest.is_empty() {
+        return Err(PyValueError::new_err("identifiers are 16 bytes each"));
+    }
+    Ok(ids.iter().map(|id| Block::from_bytes(*id)).collect())
+}
+
+#[pymethods]
+impl PsiParty {
+    #[new]
+    #[pyo3(signature = (ids, *, compares, peer_keys, both, malicious))]
+    fn new(
+        py: Python<'_>,
+        ids: &[u8],
+        compares: bool,
+        peer_keys: usize,
+        both: bool,
+        malicious: bool,
+    ) -> PyResult<Self> {
+        let keys = keys_of(ids)?;
+        let security = if malicious {
+            Security::Malicious
+        } else {
+            Security::SemiHonest
+        };
+        let config = PsiConfig {
+            security,
+            both,
+            peer_keys,
+        };
+        let side = py
+            .allow_threads(|| Side::new(compares, keys, config))
+            .map_err(raised)?;
+        Ok(Self { side })
+    }
+
+    /// Go on: with the peer's message after "receive", with None otherwise.
+    #[pyo3(signature = (incoming=None))]
+    fn next<'py>(
+        &mut self,
+        py: Python<'py>,
+        incoming: Option<&[u8]>,
+    ) -> PyResult<(&'static str, Bound<'py, PyBytes>)> {
+        let turn = py
+            .allow_threads(|| self.side.party().next(incoming))
+            .map_err(raised)?;
+        let (what, bytes) = match &turn {
+            Turn::Send(bytes) => ("send", bytes.as_slice()),
+            Turn::Receive => ("receive", [].as_slice()),
+            Turn::Finished => ("finished", [].as_slice()),
+        };
+        Ok((what, PyBytes::new(py, bytes)))
+    }
+
+    /// Places of the keys that both have, as little-endian 32-bit integers.
+    fn matched<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let places = self.side.matched()?;
+        let bytes: Vec<u8> = places
+            .iter()
+            .flat_map(|place| place.to_le_bytes())
+            .collect();
+        Some(PyBytes::new(py, &bytes))
+    }
+}
