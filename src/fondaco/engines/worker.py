@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
-from spu import libspu
 
 from fondaco.core.faults import pack_error
 from fondaco.core.messages import from_bytes, to_bytes
@@ -50,14 +49,20 @@ def _read(source: BinaryIO) -> tuple[Job, dict[str, pa.Table]]:
             raise EngineError("the node said something out of order", remedy="report this")
 
 
-def _run(job: Job, tables: dict[str, pa.Table], sockets: Path, scratch: Path) -> Outcome:
+def _run(job: Job, tables: dict[str, pa.Table], sockets: Path) -> Outcome:
     if job.engine == "psi" and job.operation == "intersection":
         from fondaco.engines.psi import intersection
 
-        return intersection.run(job, tables, sockets, scratch)
+        return intersection.run(job, tables, sockets)
     if job.engine == "mpc":
+        # SPU takes a second to load, which the other engines do not wait for.
+        from spu import libspu
+
         from fondaco.engines.mpc import operations
 
+        options = libspu.logging.LogOptions()
+        options.log_level = libspu.logging.LogLevel.ERROR
+        libspu.logging.setup_logging(options)
         return operations.run(job, tables, sockets)
     raise BadJob("no such engine", remedy="see docs/concepts/engines.md", engine=job.engine)
 
@@ -67,13 +72,10 @@ def main() -> None:
     _die_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     out, sockets, scratch = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-    options = libspu.logging.LogOptions()
-    options.log_level = libspu.logging.LogLevel.ERROR
-    libspu.logging.setup_logging(options)
     with os.fdopen(out, "wb") as sink:
         try:
             job, tables = _read(sys.stdin.buffer)
-            outcome = _run(job, tables, sockets, scratch)
+            outcome = _run(job, tables, sockets)
         except FondacoError as fault:
             sink.write(frames.frame(frames.FAILURE, pack_error(fault)))
         except RuntimeError as fault:
