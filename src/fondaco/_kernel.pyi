@@ -3,7 +3,10 @@
 ValueError for input of ours that does not fit. A `ProtocolFault` ends a protocol: its party is of no use any more.
 """
 
+from collections.abc import Sequence
 from typing import Literal
+
+
 
 class ProtocolFault(Exception):
     """A protocol ended before its end; the text says at which message, never a secret."""
@@ -28,6 +31,19 @@ def sha256_many(data: bytes, offsets: bytes) -> bytes:
 
 def keyed_ids(key: bytes, data: bytes, offsets: bytes) -> bytes:
     """Keyed BLAKE3 of each of n items, cut to 128 bits, under a 32-byte key. 16 * n bytes."""
+
+def identify(
+    key: bytes, columns: Sequence[tuple[str, bytes | memoryview, bytes | memoryview | None]]
+) -> tuple[bytes, bytes]:
+    """Identifiers of the different rows of key columns, under a 32-byte key.
+
+    A column is its type's letter, its data, and n + 1 little-endian 64-bit offsets into it; without offsets the data
+    are little-endian 64-bit integers. Returns 16 bytes for each different row, in the order of first appearance, and
+    that row's number as a little-endian 32-bit integer.
+    """
+
+def distinct_places(ids: bytes) -> bytes:
+    """Where each different 16-byte identifier first stands, in order, as little-endian 32-bit integers."""
 
 class PsiParty:
     """One party of an intersection by the function of RR22; see `crates/kernel/src/psi.rs`.

@@ -3,7 +3,9 @@
 mod faults;
 mod psi;
 
+use fondaco_kernel::keys::{distinct, identifiers, Column, Identified, Values};
 use fondaco_kernel::{Items, Refused};
+use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -52,12 +54,85 @@ fn keyed_ids<'py>(
     })
 }
 
+/// Identifiers of the different rows of key columns, and the rows of their first appearance.
+#[pyfunction]
+fn identify<'py>(
+    py: Python<'py>,
+    key: &[u8],
+    columns: Vec<(String, PyBuffer<u8>, Option<PyBuffer<u8>>)>,
+) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    let key: [u8; 32] = key
+        .try_into()
+        .map_err(|_| PyValueError::new_err("a key is 32 bytes"))?;
+    let copied: Vec<(u8, Vec<u8>, Option<Vec<u8>>)> = columns
+        .iter()
+        .map(|(letter, data, offsets)| {
+            let letter = *letter
+                .as_bytes()
+                .first()
+                .ok_or_else(|| PyValueError::new_err("a column has a letter"))?;
+            let offsets = offsets
+                .as_ref()
+                .map(|buffer| buffer.to_vec(py))
+                .transpose()?;
+            Ok((letter, data.to_vec(py)?, offsets))
+        })
+        .collect::<PyResult<_>>()?;
+    let found = py
+        .allow_threads(|| identified(&key, &copied))
+        .map_err(refused)?;
+    let ids: Vec<u8> = found.ids.iter().flat_map(|id| id.to_bytes()).collect();
+    let places: Vec<u8> = found
+        .places
+        .iter()
+        .flat_map(|place| place.to_le_bytes())
+        .collect();
+    Ok((PyBytes::new(py, &ids), PyBytes::new(py, &places)))
+}
+
+/// Where each different identifier of 16 bytes first stands, in order.
+#[pyfunction]
+fn distinct_places<'py>(py: Python<'py>, ids: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let keys = psi::keys_of(ids)?;
+    let places = py.allow_threads(|| distinct(&keys).places);
+    let bytes: Vec<u8> = places
+        .iter()
+        .flat_map(|place| place.to_le_bytes())
+        .collect();
+    Ok(PyBytes::new(py, &bytes))
+}
+
+fn identified(
+    key: &[u8; 32],
+    columns: &[(u8, Vec<u8>, Option<Vec<u8>>)],
+) -> Result<Identified, Refused> {
+    let columns: Vec<Column<'_>> = columns
+        .iter()
+        .map(|(letter, data, offsets)| {
+            let values = match offsets {
+                Some(offsets) => Values::Bytes(Items::new(data, offsets)?),
+                None => match data.as_chunks::<8>() {
+                    (numbers, []) => Values::Numbers(numbers),
+                    _ => return Err(Refused::Columns),
+                },
+            };
+            Ok(Column {
+                letter: *letter,
+                values,
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(distinct(&identifiers(key, &columns)?))
+}
+
 /// The native kernel of fondaco.
 #[pymodule]
 fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(blake3_many, module)?)?;
     module.add_function(wrap_pyfunction!(sha256_many, module)?)?;
     module.add_function(wrap_pyfunction!(keyed_ids, module)?)?;
+    module.add_function(wrap_pyfunction!(identify, module)?)?;
+    module.add_function(wrap_pyfunction!(distinct_places, module)?)?;
     module.add_class::<psi::PsiParty>()?;
     faults::register(module)
 }

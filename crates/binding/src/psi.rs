@@ -49,7 +49,8 @@ pub struct PsiParty {
     side: Side,
 }
 
-fn keys_of(ids: &[u8]) -> PyResult<Vec<Block>> {
+/// Identifiers of 16 bytes each.
+pub fn keys_of(ids: &[u8]) -> PyResult<Vec<Block>> {
     let (ids, rest) = ids.as_chunks::<16>();
     if !rest.is_empty() {
         return Err(PyValueError::new_err("identifiers are 16 bytes each"));

@@ -2,6 +2,7 @@
 
 pub mod block;
 pub mod hashing;
+pub mod keys;
 pub mod okvs;
 pub mod oprf;
 pub mod permutation;

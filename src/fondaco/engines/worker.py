@@ -50,10 +50,10 @@ def _read(source: BinaryIO) -> tuple[Job, dict[str, pa.Table]]:
 
 
 def _run(job: Job, tables: dict[str, pa.Table], sockets: Path) -> Outcome:
-    if job.engine == "psi" and job.operation == "intersection":
-        from fondaco.engines.psi import intersection
+    if job.engine == "psi":
+        from fondaco.engines.psi import operations
 
-        return intersection.run(job, tables, sockets)
+        return operations.run(job, tables, sockets)
     if job.engine == "mpc":
         # SPU takes a second to load, which the other engines do not wait for.
         from spu import libspu

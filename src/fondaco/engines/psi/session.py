@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from fondaco import _kernel
 from fondaco.core.messages import from_bytes, message, to_bytes
@@ -12,9 +12,10 @@ from fondaco.engines.base import BadJob, EngineStopped
 from fondaco.engines.channel import Channel
 from fondaco.errors import CodecError
 
+T = TypeVar("T")
 SHARE_BYTES = 32
 SECURITY = ("semi-honest", "malicious")
-MAX_ROWS = 1 << 32
+MAX_ROWS = 1 << 30
 _GREETING_LIMIT = 1024
 # The longest message is the store's vector: 16 bytes a block, at most 4 blocks a key and a floor for tiny sets.
 _MESSAGE_BYTES_A_KEY = 64
@@ -24,49 +25,59 @@ _LABEL = b"fondaco/psi/session/1"
 
 @message("psi.greeting/1")
 class Greeting:
-    """One member's part: how many different keys it brings, its share of the session key, what it withstands."""
+    """One member's first word: its share of the session key, what it withstands, a digest of what else must agree."""
 
-    rows: int
     share: bytes
     security: str
-    parameters: bytes
+    terms: bytes
 
 
-class Agreement:
-    """What both hold after the greetings.
+@message("psi.size/1")
+class Size:
+    """How many different keys a member brings."""
 
-    `key` is the session key under which both make identifiers (32 bytes), `peer_rows` how many keys the other has.
-    """
-
-    def __init__(self, *, key: bytes, peer_rows: int) -> None:
-        self.key = key
-        self.peer_rows = peer_rows
+    rows: int
 
 
-def agree(channel: Channel, *, rank: int, rows: int, security: str, parameters: bytes) -> Agreement:
-    """Exchange greetings.
+def _said(kind: type[T], channel: Channel) -> T:
+    try:
+        return from_bytes(kind, channel.receive(_GREETING_LIMIT), limit=_GREETING_LIMIT)
+    except CodecError as fault:
+        raise EngineStopped(f"{channel.peer} sent no greeting", remedy="start the task again") from fault
 
-    `parameters` is a digest of what else both must have the same.
+
+def agree_key(channel: Channel, *, rank: int, security: str, terms: bytes) -> bytes:
+    """The session key under which both make identifiers: SHA-256 over a share of each, 32 bytes.
 
     Raises:
-        BadJob: the other side works with another security or other parameters.
+        BadJob: the other side works with another security or other terms.
         EngineStopped: the link broke, or the greeting is not one.
     """
     share = os.urandom(SHARE_BYTES)
-    channel.send(to_bytes(Greeting(rows=rows, share=share, security=security, parameters=parameters)))
-    try:
-        theirs = from_bytes(Greeting, channel.receive(_GREETING_LIMIT), limit=_GREETING_LIMIT)
-    except CodecError as fault:
-        raise EngineStopped(f"{channel.peer} sent no greeting", remedy="start the task again") from fault
-    if (theirs.security, theirs.parameters) != (security, parameters):
+    channel.send(to_bytes(Greeting(share=share, security=security, terms=terms)))
+    theirs = _said(Greeting, channel)
+    if (theirs.security, theirs.terms) != (security, terms):
         raise BadJob(
             f"{channel.peer} runs this step with other parameters",
             remedy="see that both run the same version of this software",
         )
-    if len(theirs.share) != SHARE_BYTES or not 0 <= theirs.rows <= MAX_ROWS:
+    if len(theirs.share) != SHARE_BYTES:
         raise EngineStopped(f"{channel.peer} sent a greeting out of bounds", remedy="start the task again")
     shares = (share, theirs.share) if rank == 0 else (theirs.share, share)
-    return Agreement(key=hashlib.sha256(_LABEL + b"".join(shares)).digest(), peer_rows=theirs.rows)
+    return hashlib.sha256(_LABEL + b"".join(shares)).digest()
+
+
+def agree_sizes(channel: Channel, rows: int) -> int:
+    """Tell how many different keys this member brings, and hear how many the other does.
+
+    Raises:
+        EngineStopped: the link broke, or the number is out of bounds.
+    """
+    channel.send(to_bytes(Size(rows=rows)))
+    theirs = _said(Size, channel).rows
+    if not 0 <= theirs <= MAX_ROWS:
+        raise EngineStopped(f"{channel.peer} sent a size out of bounds", remedy="start the task again")
+    return theirs
 
 
 class KernelParty(Protocol):
