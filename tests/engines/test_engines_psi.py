@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from psi_world import attempt, both
 
 from fondaco.engines.base import BadJob
-from fondaco.engines.psi import store
+from fondaco.engines.psi import meeting, store
 
 SOME = settings(max_examples=25, deadline=None)
 WORDS = ["a", "b", "é", "e\u0301", "ß", "", " ", "日本", "\U0001f600", "a" * 200, "key"]
@@ -159,3 +159,11 @@ def test_a_part_larger_than_its_bound_is_refused() -> None:
     with pytest.raises(BadJob, match="larger than its bound"):
         store.padded(part, 2)
     assert len(store.padded(part, 5)) == 80
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, (1 << 64) - 1)), max_size=50))
+def test_the_one_order_is_that_of_the_identifiers(halves) -> None:
+    ids = np.array([high.to_bytes(8, "big") + low.to_bytes(8, "big") for high, low in halves], dtype="V16")
+    ids = ids.view(np.uint8).reshape(-1, 16)
+    ordered = [bytes(one) for one in ids[meeting._one_order(ids)]]
+    assert ordered == sorted(bytes(one) for one in ids)

@@ -3,6 +3,7 @@
 mod faults;
 mod psi;
 
+use fondaco_kernel::block::to_bytes;
 use fondaco_kernel::keys::{distinct, identifiers, Column, Identified, Values};
 use fondaco_kernel::{Items, Refused};
 use pyo3::buffer::PyBuffer;
@@ -81,12 +82,8 @@ fn identify<'py>(
     let found = py
         .allow_threads(|| identified(&key, &copied))
         .map_err(refused)?;
-    let ids: Vec<u8> = found.ids.iter().flat_map(|id| id.to_bytes()).collect();
-    let places: Vec<u8> = found
-        .places
-        .iter()
-        .flat_map(|place| place.to_le_bytes())
-        .collect();
+    let ids = to_bytes(&found.ids);
+    let places = psi::words(&found.places);
     Ok((PyBytes::new(py, &ids), PyBytes::new(py, &places)))
 }
 
@@ -95,10 +92,7 @@ fn identify<'py>(
 fn distinct_places<'py>(py: Python<'py>, ids: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     let keys = psi::keys_of(ids)?;
     let places = py.allow_threads(|| distinct(&keys).places);
-    let bytes: Vec<u8> = places
-        .iter()
-        .flat_map(|place| place.to_le_bytes())
-        .collect();
+    let bytes = psi::words(&places);
     Ok(PyBytes::new(py, &bytes))
 }
 

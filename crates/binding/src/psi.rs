@@ -58,6 +58,15 @@ pub fn keys_of(ids: &[u8]) -> PyResult<Vec<Block>> {
     Ok(ids.iter().map(|id| Block::from_bytes(*id)).collect())
 }
 
+/// 32-bit integers as little-endian bytes.
+pub fn words(numbers: &[u32]) -> Vec<u8> {
+    let mut out = vec![0u8; 4 * numbers.len()];
+    for (slot, number) in out.as_chunks_mut::<4>().0.iter_mut().zip(numbers) {
+        *slot = number.to_le_bytes();
+    }
+    out
+}
+
 #[pymethods]
 impl PsiParty {
     #[new]
@@ -108,10 +117,6 @@ impl PsiParty {
     /// Places of the keys that both have, as little-endian 32-bit integers.
     fn matched<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         let places = self.side.matched()?;
-        let bytes: Vec<u8> = places
-            .iter()
-            .flat_map(|place| place.to_le_bytes())
-            .collect();
-        Some(PyBytes::new(py, &bytes))
+        Some(PyBytes::new(py, &words(places)))
     }
 }

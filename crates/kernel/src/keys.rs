@@ -5,8 +5,6 @@
 //! [`crate::hashing::ID_BYTES`]). The identifier is keyed BLAKE3, cut. Trusts nothing of its input; leaks lengths and
 //! the number of repeated keys by its running time, to this process alone.
 
-use std::io::Write;
-
 use rayon::prelude::*;
 
 use crate::block::Block;
@@ -54,9 +52,26 @@ impl Column<'_> {
     }
 }
 
+/// A number in decimal.
 fn decimal(number: i64, out: &mut Vec<u8>) {
-    // Writing to memory does not fail.
-    let _written = write!(out, "{number}");
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    let mut left = number.unsigned_abs();
+    loop {
+        at -= 1;
+        #[allow(clippy::cast_possible_truncation)] // below ten
+        {
+            digits[at] = b'0' + (left % 10) as u8;
+        }
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 /// Identifiers of the different rows, and where each first stands.
@@ -147,6 +162,15 @@ mod tests {
             for (id, place) in found.iter().zip(places) {
                 prop_assert_eq!(ids.iter().position(|other| other == id), Some(place as usize));
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_is_written_as_the_library_writes_it(number: i64) {
+            let mut out = Vec::new();
+            decimal(number, &mut out);
+            prop_assert_eq!(String::from_utf8(out).expect("digits"), number.to_string());
         }
     }
 

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-use crate::block::Block;
+use crate::block::{to_bytes, Block};
 use crate::okvs::paxos::{Paxos, PaxosRows};
 use crate::okvs::{Okvs, Rows};
 use crate::permutation::{fresh_block, Permutation};
@@ -178,14 +178,6 @@ fn block_of(bytes: &[u8], message: &'static str) -> Result<Block, Fault> {
     Ok(Block::from_bytes(
         bytes.try_into().map_err(|_| Fault::Malformed { message })?,
     ))
-}
-
-fn to_bytes(blocks: &[Block], extra: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(16 * blocks.len() + extra);
-    for block in blocks {
-        out.extend_from_slice(&block.to_bytes());
-    }
-    out
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -480,7 +472,7 @@ impl<V: PairSide> OprfReceiver<V> {
         for (slot, c) in vector.iter_mut().zip(&mask) {
             *slot ^= *c;
         }
-        let mut message = to_bytes(&vector, 16);
+        let mut message = to_bytes(&vector);
         if self.security == Security::Malicious {
             message.extend_from_slice(&self.coin.to_bytes());
         }

@@ -44,7 +44,14 @@ class Keys:
 
     def rows(self, which: Array) -> pa.Table:
         """The key columns of some keys, by their numbers, in the order of the numbers."""
-        return self.table.take(pa.array(self.places[which]))
+        return rows_at(self.table, self.places[which])
+
+
+def rows_at(table: pa.Table, places: Array) -> pa.Table:
+    """Rows by their numbers, an array of uint32, in that order."""
+    # Not `pa.array`, which would load pandas where it is installed.
+    numbers = np.ascontiguousarray(places, dtype=np.uint32)
+    return table.take(pa.Array.from_buffers(pa.uint32(), len(numbers), [None, pa.py_buffer(numbers)]))
 
 
 def _text(letter: str, column: pa.ChunkedArray) -> _Part:

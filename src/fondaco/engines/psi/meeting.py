@@ -135,6 +135,14 @@ def _meet_part(meeting: Meeting, part: Part, parts: int) -> Array:
         return np.empty(0, np.uint32)
     chosen = np.frombuffer(matched, "<u4")
     chosen = chosen[chosen < len(part.ids)]
-    # Sorted by identifiers, both members have one order, and no trace of the other's.
-    halves = part.ids[chosen].view(">u8")
-    return part.places[chosen[np.lexsort((halves[:, 1], halves[:, 0]))]]
+    return part.places[chosen[_one_order(part.ids[chosen])]]
+
+
+def _one_order(ids: Array) -> Array:
+    """What sorts identifiers: so both members have one order of what they share, and no trace of the other's."""
+    halves = ids.view(">u8").astype(np.uint64)
+    order = np.argsort(halves[:, 0])
+    first = halves[order, 0]
+    if (first[1:] == first[:-1]).any():
+        return np.lexsort((halves[:, 1], halves[:, 0]))
+    return order

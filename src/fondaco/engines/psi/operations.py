@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from fondaco.engines.base import BadJob, Job, Outcome
+from fondaco.engines.psi.keys import rows_at
 from fondaco.engines.psi.meeting import meet, shared_places, terms
 
 RR22 = "rr22-exconv7x24"
@@ -23,7 +24,7 @@ def intersection(job: Job, inputs: dict[str, pa.Table], sockets: Path) -> Outcom
     """
     with meet(job, inputs, sockets, terms(job, _BOTH_SECURITIES)) as meeting:
         places = shared_places(meeting)
-        return meeting.outcome(RR22, {"match": meeting.store.table.take(pa.array(places))})
+        return meeting.outcome(RR22, {"match": rows_at(meeting.store.table, places)})
 
 
 def difference(job: Job, inputs: dict[str, pa.Table], sockets: Path) -> Outcome:
@@ -37,7 +38,7 @@ def difference(job: Job, inputs: dict[str, pa.Table], sockets: Path) -> Outcome:
         rest = np.empty(0, np.uint32)
         if job.learns:
             rest = np.setdiff1d(meeting.store.places(), shared, assume_unique=True)
-        return meeting.outcome(RR22, {"result": meeting.store.table.take(pa.array(rest))})
+        return meeting.outcome(RR22, {"result": rows_at(meeting.store.table, rest)})
 
 
 _OPERATIONS: dict[str, _Operation] = {"intersection": intersection, "difference": difference}
