@@ -28,6 +28,9 @@ pub(crate) const POINT_BYTES: usize = 32;
 /// The receiver's message.
 pub(crate) const OFFER_BYTES: usize = COUNT * 2 * POINT_BYTES;
 
+/// Both keys of each instance.
+type Keys = Zeroizing<Vec<[Block; 2]>>;
+
 fn hash_to_point(instance: usize, side: u8, point: &CompressedRistretto) -> RistrettoPoint {
     let mut hasher = blake3::Hasher::new_derive_key("fondaco vole base transfer, point");
     hasher.update(&(instance as u64).to_le_bytes());
@@ -120,7 +123,7 @@ pub(crate) fn send(
     coins: &mut Coins,
     session: &[u8; 32],
     mut offer: Reader<'_>,
-) -> Result<(Zeroizing<Vec<[Block; 2]>>, [u8; POINT_BYTES]), Fault> {
+) -> Result<(Keys, [u8; POINT_BYTES]), Fault> {
     let secret = Zeroizing::new(scalar(coins));
     let share = RistrettoPoint::mul_base(&secret).compress().to_bytes();
     let mut points = Vec::with_capacity(COUNT);

@@ -2,7 +2,7 @@
 //!
 //! Weng, Yang, Katz and Wang (Wolverine: IEEE S&P 2021, eprint 2020/925, the check of the
 //! single-point extension), after Yang,
-//! Weng, Lan, Zhang and Wang (Ferret: CCS 2020, eprint 2020/924): the receiver draws uniform factors X_i
+//! Weng, Lan, Zhang and Wang (Ferret: CCS 2020, eprint 2020/924): the receiver draws uniform factors `X_i`
 //! by a seed and sends `x = sum X_i c_i + m` for a spare correlation m; the sender answers with the hash of
 //! `sum X_i b_i + b_m + x Delta`, which is `sum X_i a_i + a_m` if every `a_i = b_i + c_i Delta` holds. One that does
 //! not hold passes with chance 2^-128 unless it touches only places that the sender guesses to be the noise's: such a
@@ -34,7 +34,7 @@ pub(crate) fn combine(seed: Block, values: &[Block]) -> Block {
     tiles.reduce(|| Block::ZERO, |a, b| a ^ b)
 }
 
-/// X_i alone.
+/// `X_i` alone.
 pub(crate) fn factor(seed: Block, index: usize) -> Block {
     let mut one = [Block::ZERO];
     Stream::new(seed).fill(index as u64, &mut one);

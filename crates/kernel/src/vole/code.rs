@@ -43,7 +43,7 @@ const fn places(code: Code) -> (usize, usize) {
 
 /// Compress each vector, which has the noise's N elements, to its first `message`; the rest of it is left as it falls.
 ///
-/// Several vectors at once cost less than one after another, for the code is drawn once.
+/// Several vectors at once cost less than one after another, for the convolution is drawn once.
 ///
 /// # Panics
 /// Where the vectors are not of one length, at least `message` + 26: they are ours.
@@ -53,8 +53,10 @@ pub(crate) fn encode<const V: usize>(code: Code, message: usize, vectors: [&mut 
     for pass in 0..2 {
         convolution(&Stream::new(seed(pass)), &mut parities);
     }
-    let outputs = parts.map(|(output, parity)| (output, &*parity));
-    expansion(code, outputs);
+    // One vector after another, though the places are drawn anew: what is read at random then fits the cache better.
+    for (output, parity) in parts {
+        expansion(code, output, parity);
+    }
 }
 
 fn convolution<const V: usize>(stream: &Stream, parities: &mut [&mut [Block]; V]) {
@@ -67,53 +69,38 @@ fn convolution<const V: usize>(stream: &Stream, parities: &mut [&mut [Block]; V]
     }
 }
 
-fn expansion<const V: usize>(code: Code, vectors: [(&mut [Block], &[Block]); V]) {
-    let inputs = vectors.each_ref().map(|(_, parity)| *parity);
-    let mut tiles = vectors.map(|(output, _)| output.chunks_mut(TILE));
-    let mut work: Vec<[&mut [Block]; V]> = Vec::new();
-    while let Some(first) = tiles[0].next() {
-        let mut first = Some(first);
-        work.push(std::array::from_fn(|v| match v {
-            0 => first.take().unwrap_or_default(),
-            _ => tiles[v].next().unwrap_or_default(),
-        }));
-    }
+fn expansion(code: Code, output: &mut [Block], parity: &[Block]) {
     let stream = Stream::new(seed(2));
-    work.par_iter_mut()
-        .enumerate()
-        .for_each(|(tile, outputs)| match code {
-            Code::ExConv7x24 => expand_tile::<V, 7, 8>(code, &stream, tile, inputs, outputs),
-            Code::ExConv21x24 => expand_tile::<V, 21, 24>(code, &stream, tile, inputs, outputs),
-        });
+    let tiles = output.par_chunks_mut(TILE).enumerate();
+    tiles.for_each(|(tile, output)| match code {
+        Code::ExConv7x24 => expand_tile::<7, 8>(code, &stream, tile, parity, output),
+        Code::ExConv21x24 => expand_tile::<21, 24>(code, &stream, tile, parity, output),
+    });
 }
 
 /// `WEIGHT` places for each output, drawn in rows of `ROW` words, which are whole blocks of the stream.
-fn expand_tile<const V: usize, const WEIGHT: usize, const ROW: usize>(
+fn expand_tile<const WEIGHT: usize, const ROW: usize>(
     code: Code,
     stream: &Stream,
     tile: usize,
-    inputs: [&[Block]; V],
-    outputs: &mut [&mut [Block]; V],
+    parity: &[Block],
+    output: &mut [Block],
 ) {
     let mut words = [[0u32; ROW]; TILE];
-    let count = outputs[0].len();
-    let rows = &mut words[..count];
+    let rows = &mut words[..output.len()];
     stream.fill_words((tile * TILE * ROW / 4) as u64, rows.as_flattened_mut());
-    let bounds = bounds::<WEIGHT>(code, inputs[0].len());
+    // Of the row's spare words too, which nobody reads: whole rows are quicker to compute.
+    let bounds = bounds::<ROW>(code, parity.len());
     for row in &mut *rows {
         for (word, (base, size)) in row.iter_mut().zip(&bounds) {
             // A uniform word to a uniform place (Lemire 2019); its bias of at most size / 2^32 is of a public code.
             *word = base + ((u64::from(*word) * u64::from(*size)) >> 32) as u32;
         }
     }
-    for (input, output) in inputs.iter().zip(outputs) {
-        for (sum, row) in output.iter_mut().zip(&*rows) {
-            let mut total = *sum;
-            for place in &row[..WEIGHT] {
-                total ^= input[*place as usize];
-            }
-            *sum = total;
-        }
+    for (sum, row) in output.iter_mut().zip(&*rows) {
+        *sum = row[..WEIGHT]
+            .iter()
+            .fold(*sum, |total, place| total ^ parity[*place as usize]);
     }
 }
 
@@ -191,7 +178,7 @@ mod tests {
         let mut matrix = vec![vec![Block::ZERO; size]; message];
         for (to, from) in matrix.iter_mut().zip(words.chunks(row)) {
             for (word, (base, span)) in from.iter().zip(bounds::<WEIGHT>(code, size)) {
-                let place = u64::from(base) + (u64::from(*word) * u64::from(span) >> 32);
+                let place = u64::from(base) + ((u64::from(*word) * u64::from(span)) >> 32);
                 to[usize::try_from(place).unwrap()] ^= Block::ONE;
             }
         }

@@ -126,7 +126,7 @@ fn descend(
 ) -> Sums {
     let half = scratch.len() / 2;
     let (even, odd) = scratch.split_at_mut(half);
-    let (parents, children) = if level % 2 == 0 {
+    let (parents, children) = if level.is_multiple_of(2) {
         (even, odd)
     } else {
         (odd, even)

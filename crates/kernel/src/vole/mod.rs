@@ -20,7 +20,7 @@
 //! **Learned.** Nothing beyond one's output; an outsider who sees the wire learns code, length and mode.
 //!
 //! **Rounds and bytes.** Three messages (sender, receiver, sender), seven if malicious. For 1.3 * 2^20 elements and
-//! `ExConv7x24` 0.63 MB in all. Every message's length follows from length, code and mode, which the first one names.
+//! `ExConv7x24` 0.64 MB in all. Every message's length follows from length, code and mode, which the first one names.
 //!
 //! **Secrets.** Randomness is the operating system's, fresh for each run, and so is the noise. Secrets are zeroised
 //! when they are dropped, outputs by whoever took them. Nothing branches on a secret; [`ggm`] says where one is an

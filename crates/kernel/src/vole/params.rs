@@ -10,7 +10,7 @@
 //! The word `v G` is of the code that G spans, so it has weight at least d N for d its relative minimum distance, or,
 //! for the tests that someone can find, the pseudo-distance. Over a large field a test that meets a noisy place sees
 //! a uniform value; it learns something only if `v G` misses them all, which has chance at most `(1 - d)^t` (parts
-//! of equal size; the product of `1 - w_i` for the weights w_i of the parts is greatest where they are equal). So
+//! of equal size; the product of `1 - w_i` for the weights `w_i` of the parts is greatest where they are equal). So
 //! `t = ceil(128 / -log2(1 - d))` gives 128 bits against each test.
 //!
 //! **The figures.** Pseudo-distances as libOTe's authors, who are the paper's, set them: 0.15 for `ExConv7x24`, 0.20
@@ -73,6 +73,7 @@ impl Shape {
     }
 
     /// The length of the noise: N.
+    #[cfg(test)]
     pub(crate) const fn codeword(&self) -> usize {
         self.trees << self.depth
     }

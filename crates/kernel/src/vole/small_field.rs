@@ -4,7 +4,7 @@
 //! elements. For each of 32 columns the owner grows a tree of 16 leaves of which the peer misses the one numbered by
 //! its four bits of Delta. The owner sums the leaves' streams to a bit string, and weighted by the leaves' numbers to
 //! four more; the peer gets the latter plus Delta's bits times the former. Corrections make the bit string the same in
-//! all columns. Read by rows: the owner has a bit u_i and v_i, the peer `w_i = v_i + u_i Delta`, and Delta is uniform.
+//! all columns. Read by rows: the owner has a bit `u_i` and `v_i`, the peer `w_i = v_i + u_i Delta`, and Delta is uniform.
 //!
 //! Leaks nothing to an honest peer. Malicious owner: the corrections are checked (the paper's subspace check: a
 //! universal hash of every column, masked by rows that are then thrown away), so that all that an owner learns is a guess of bits of
@@ -131,7 +131,7 @@ fn sum_streams(keys: &[Block], shift: usize, bits: &mut [Block], columns: &mut [
     }
 }
 
-/// The owner's side: its bits u, 128 a block; its columns, of which row i is v_i; its message.
+/// The owner's side: its bits u, 128 a block; its columns, of which row i is `v_i`; its message.
 pub(crate) fn own(
     coins: &mut Coins,
     doubling: &Doubling,
@@ -154,7 +154,9 @@ pub(crate) fn own(
     let seeds = Zeroizing::new(seeds);
     for tree in tags.chunks_exact(LEAVES) {
         let mut sum = [0u8; TAG_BYTES];
-        tree.iter().for_each(|tag| add_tag(&mut sum, tag));
+        for tag in tree {
+            add_tag(&mut sum, tag);
+        }
         message.extend_from_slice(&sum);
     }
     message.extend_from_slice(&commitment(&tags));
@@ -173,7 +175,7 @@ pub(crate) fn own(
     (first, columns)
 }
 
-/// The peer's side: Delta, and its columns, of which row i is w_i.
+/// The peer's side: Delta, and its columns, of which row i is `w_i`.
 ///
 /// # Errors
 /// `Fault::Malformed`, or `Fault::Cheated` where the owner's trees are not what it commits to.
@@ -390,9 +392,9 @@ mod tests {
         let answer = prove(Block(77), &run.bits, &run.own);
         for (flipped, passes) in [(None, true), (Some(run.message.len() - 1), false)] {
             let mut message = run.message.clone();
-            flipped
-                .into_iter()
-                .for_each(|at: usize| message[at - 16] ^= 1);
+            if let Some(at) = flipped {
+                message[at - 16] ^= 1;
+            }
             let (delta, columns) = met(&run, &message).unwrap();
             let reader = Reader::new(&answer, PROOF_BYTES, "proof").unwrap();
             // The last column's four bits of Delta are not all zero here, so that the flip is felt.
