@@ -161,19 +161,24 @@ pub fn hashed_keys(security: Security, salt: Block, mut keys: Vec<Block>) -> Vec
     keys
 }
 
-/// F of each key from its decoded value.
-fn outputs(security: Security, coin: Block, mut decoded: Vec<Block>, rows: &PaxosRows) -> Outputs {
-    let mut proofs = Vec::new();
+/// F of each key from its decoded value: the first 16 bytes, and the next 16 where F has them.
+#[must_use]
+pub fn tags_of(
+    security: Security,
+    coin: Block,
+    keys: &[Block],
+    mut decoded: Vec<Block>,
+) -> (Vec<Block>, Vec<Block>) {
     match security {
         Security::SemiHonest => {
             let permutation = Permutation::new(FIXED_KEY);
             decoded
                 .par_chunks_mut(CHUNK)
                 .for_each(|chunk| permutation.hash(chunk));
+            (decoded, Vec::new())
         }
         Security::Malicious => {
-            let keys = rows.keys();
-            proofs = vec![Block::ZERO; decoded.len()];
+            let mut proofs = vec![Block::ZERO; decoded.len()];
             let parts = decoded
                 .par_chunks_mut(CHUNK)
                 .zip(proofs.par_chunks_mut(CHUNK))
@@ -184,10 +189,15 @@ fn outputs(security: Security, coin: Block, mut decoded: Vec<Block>, rows: &Paxo
                     (*value, *proof) = (half(&hash, 0), half(&hash, 1));
                 }
             });
+            (decoded, proofs)
         }
     }
+}
+
+fn outputs(security: Security, coin: Block, decoded: Vec<Block>, rows: &PaxosRows) -> Outputs {
+    let (tags, proofs) = tags_of(security, coin, &rows.keys(), decoded);
     Outputs {
-        tags: decoded,
+        tags,
         proofs,
         order: rows.order(),
     }

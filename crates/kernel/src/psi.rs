@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::block::Block;
+use crate::okvs::parameters::MAX_KEYS;
 use crate::oprf::{DeltaSide, OprfReceiver, OprfSender, Outputs, PairSide, Security};
 use crate::protocol::{Fault, Party, Turn};
 use crate::tags::Layout;
@@ -51,9 +52,10 @@ fn claim(proofs: impl Iterator<Item = Block>) -> [u8; 32] {
 
 fn check_sizes(own: usize, config: &PsiConfig) -> Result<(), Fault> {
     if own == 0 || config.peer_keys == 0 {
-        return Err(Fault::Input {
-            what: "an empty set, whose intersection is known",
-        });
+        return Err(Fault::Input { what: "an empty set, whose intersection is known" });
+    }
+    if own.max(config.peer_keys) > MAX_KEYS {
+        return Err(Fault::Input { what: "more keys than one run takes" });
     }
     Ok(())
 }
