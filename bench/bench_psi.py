@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,7 @@ CURVE = (1_000, 10_000, 100_000, 1_000_000)
 TARGET_TIMES, TARGET_PROTOCOL, TARGET_MALICIOUS = 4.0, 1.0, 1.3
 PARTY = Path(__file__).parent / "psi_party.py"
 SECONDS = 3600
+Measured = dict[str, Any]
 
 
 def make(folder: Path, rows: int) -> None:
@@ -55,7 +56,7 @@ class Proxy:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
 
-    def __enter__(self) -> Proxy:
+    def __enter__(self) -> Self:
         self._thread.start()
         self._ready.wait()
         return self
@@ -71,9 +72,7 @@ class Proxy:
         for rank in range(2):
             here, there = self._folders[rank] / f"{1 - rank}.sock", self._folders[1 - rank] / f"{1 - rank}.sock"
 
-            async def accept(
-                reader: asyncio.StreamReader, writer: asyncio.StreamWriter, there: Path = there
-            ) -> None:
+            async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, there: Path = there) -> None:
                 try:
                     far_reader, far_writer = await asyncio.open_unix_connection(str(there))
                 except OSError:
@@ -99,7 +98,9 @@ class Proxy:
             writer.close()
 
 
-def meet(folder: Path, kind: str, *, counted: bool = False, receivers: tuple[int, ...] = (0, 1), **more: Any) -> dict:
+def meet(
+    folder: Path, kind: str, *, counted: bool = False, receivers: tuple[int, ...] = (0, 1), **more: Any
+) -> Measured:
     """Run both parties; the slower one's seconds, the larger one's memory, and the bytes if they are counted."""
     forms = {"ours": "parquet", "protocol": "npy", "theirs": "csv"}
     with tempfile.TemporaryDirectory(prefix="bp-") as name:
@@ -114,8 +115,11 @@ def meet(folder: Path, kind: str, *, counted: bool = False, receivers: tuple[int
                 "operation": "intersection", "parameters": {}, "measured": str(measured[rank]),
             } | more  # fmt: skip
             party = subprocess.Popen(
-                [sys.executable, str(PARTY)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL, text=True,
+                [sys.executable, str(PARTY)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
             )
             assert party.stdin is not None
             party.stdin.write(json.dumps(spec) + "\n")
@@ -128,7 +132,7 @@ def meet(folder: Path, kind: str, *, counted: bool = False, receivers: tuple[int
             return both | {"bytes": proxy.bytes}
 
 
-def finish(parties: list[subprocess.Popen[str]], measured: list[Path]) -> dict[str, Any]:
+def finish(parties: list[subprocess.Popen[str]], measured: list[Path]) -> Measured:
     for party in parties:
         assert party.stdout is not None
         # SPU prints too; only this line is ours.
@@ -150,15 +154,21 @@ def finish(parties: list[subprocess.Popen[str]], measured: list[Path]) -> dict[s
     }
 
 
-def best(runs: list[dict[str, Any]]) -> dict[str, Any]:
+def best(runs: list[Measured]) -> Measured:
     return min(runs, key=lambda one: one["seconds"])
 
 
 def million(folder: Path, repeats: int) -> list[Row]:
     """The case that the targets are set for: 2^20 by 2^20."""
     make(folder, MILLION)
-    secure = {"parameters": {"security": "malicious"}}
-    runs: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": [], "malicious": [], "alone": [], "alone-malicious": []}
+    secure: dict[str, Any] = {"parameters": {"security": "malicious"}}
+    runs: dict[str, list[Measured]] = {
+        "ours": [],
+        "theirs": [],
+        "malicious": [],
+        "alone": [],
+        "alone-malicious": [],
+    }
     for _ in range(repeats):
         runs["ours"].append(meet(folder, "ours"))
         runs["theirs"].append(meet(folder, "theirs"))

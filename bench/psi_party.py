@@ -41,7 +41,9 @@ def started() -> float:
 def ours(spec: dict[str, Any]) -> dict[str, Any]:
     """From a Parquet file to a Parquet file: reading, identifiers, linking, protocol, writing."""
     began = started()
-    outcome = run(job(spec), {"data": pq.ParquetFile(spec["source"]).read()}, Path(spec["sockets"]))
+    outcome = run(
+        job(spec), {"data": pq.ParquetFile(spec["source"]).read()}, Path(spec["sockets"]), Path(spec["sockets"])
+    )
     found = 0
     for table in outcome.tables.values():
         pq.write_table(table, spec["target"])

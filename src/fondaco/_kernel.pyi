@@ -6,8 +6,6 @@ ValueError for input of ours that does not fit. A `ProtocolFault` ends a protoco
 from collections.abc import Sequence
 from typing import Literal
 
-
-
 class ProtocolFault(Exception):
     """A protocol ended before its end; the text says at which message, never a secret."""
 

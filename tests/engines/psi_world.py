@@ -39,7 +39,7 @@ def attempt(pair: list[Job], tables: list[pa.Table]) -> list[Outcome | BaseExcep
         concurrent.futures.ThreadPoolExecutor(len(pair)) as pool,
     ):
         work = [
-            pool.submit(run, job, {"data": table}, Path(folder))
+            pool.submit(run, job, {"data": table}, Path(folder), Path(folder))
             for job, table in zip(pair, tables, strict=True)
         ]
         return [one.exception() or one.result() for one in work]

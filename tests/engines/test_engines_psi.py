@@ -19,7 +19,9 @@ from fondaco.engines.psi import meeting, store
 
 SOME = settings(max_examples=25, deadline=None)
 WORDS = ["a", "b", "é", "e\u0301", "ß", "", " ", "日本", "\U0001f600", "a" * 200, "key"]
-texts = st.one_of(st.none(), st.sampled_from(WORDS), st.text(st.characters(blacklist_categories=["Cs", "Cn"]), max_size=3))
+texts = st.one_of(
+    st.none(), st.sampled_from(WORDS), st.text(st.characters(blacklist_categories=["Cs", "Cn"]), max_size=3)
+)
 numbers = st.one_of(st.none(), st.integers(-3, 3), st.integers(-(1 << 63), (1 << 63) - 1))
 rows = st.lists(st.tuples(texts, numbers), max_size=40)
 security = st.sampled_from(["semi-honest", "malicious"])

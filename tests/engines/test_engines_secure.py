@@ -96,7 +96,10 @@ def encoded(*parts: tuple[str, str]) -> bytes:
     return b"".join(f"{letter}{len(text.encode())}:{text}".encode() for letter, text in parts)
 
 
-@given(st.lists(st.tuples(texts, st.integers(-(1 << 63), (1 << 63) - 1), st.booleans()), max_size=30), st.binary(min_size=32, max_size=32))
+@given(
+    st.lists(st.tuples(texts, st.integers(-(1 << 63), (1 << 63) - 1), st.booleans()), max_size=30),
+    st.binary(min_size=32, max_size=32),
+)
 def test_identifiers_are_those_of_the_documented_encoding(rows, session) -> None:
     schema = pa.schema([("t", pa.string()), ("n", pa.int64()), ("b", pa.bool_())])
     table = pa.table([list(column) for column in zip(*rows, strict=True)] or [[], [], []], schema=schema)
@@ -142,7 +145,9 @@ def test_slices_and_chunks_have_the_identifiers_of_their_rows(values) -> None:
     assert (identified(parts, b"s" * 32).ids == whole).all()
 
 
-@pytest.mark.parametrize(("names", "cause"), [(["k", "k"], "twice"), (["z"], "not in the input"), (["f"], "cannot be a key")])
+@pytest.mark.parametrize(
+    ("names", "cause"), [(["k", "k"], "twice"), (["z"], "not in the input"), (["f"], "cannot be a key")]
+)
 def test_columns_that_cannot_be_keys_are_refused(names, cause) -> None:
     with pytest.raises(BadJob, match=cause):
         identified(key_columns(pa.table({"k": [1], "f": [1.5]}), names), bytes(32))

@@ -1,4 +1,4 @@
-//! How long the store takes: `cargo run --release --example okvs_time -- LOG2_KEYS`; threads by RAYON_NUM_THREADS.
+//! How long the store takes: `cargo run --release --example okvs_time -- LOG2_KEYS`; threads by `RAYON_NUM_THREADS`.
 
 use std::time::Instant;
 
@@ -16,15 +16,15 @@ fn main() {
     let mut values = keys.clone();
     let store = Paxos::new(keys.len(), Block(3)).expect("few enough");
     println!(
-        "{:?}, {:.3} blocks a key",
+        "{:?}, {} blocks a thousand keys",
         store.shape(),
-        store.size() as f64 / keys.len() as f64
+        store.size() * 1000 / keys.len()
     );
     for _ in 0..3 {
         let begin = Instant::now();
         let rows = store.rows(&keys).expect("room");
         let placed = begin.elapsed();
-        Permutation::new(Block(2)).hash(&mut values);
+        Permutation::new(Block(2)).hash_each(&mut values);
         let begin = Instant::now();
         let vector = store.encode(&rows, &values, None).expect("a solution");
         let encoded = begin.elapsed();

@@ -1,12 +1,11 @@
 //! Where the time of an intersection goes, turn by turn, both parties in one process.
 //! `cargo run --release --example psi_time -- LOG2_KEYS`; threads by `RAYON_NUM_THREADS`.
 
-#[path = "../tests/world/mod.rs"]
-mod world;
-
 use std::time::Instant;
 
+use fondaco_kernel::block::Block;
 use fondaco_kernel::oprf::{receiver_vole, sender_vole, Security};
+use fondaco_kernel::permutation::Permutation;
 use fondaco_kernel::protocol::{Party, Turn};
 use fondaco_kernel::psi::{PsiConfig, PsiReceiver, PsiSender};
 
@@ -14,7 +13,8 @@ fn main() {
     let log: u32 = std::env::args()
         .nth(1)
         .map_or(20, |text| text.parse().expect("a number"));
-    let keys = world::drawn(1, 3 << (log - 1));
+    let mut keys = vec![Block::ZERO; 3 << (log - 1)];
+    Permutation::new(Block(1)).stream(0, &mut keys);
     let (ours, theirs) = (keys[..1 << log].to_vec(), keys[1 << (log - 1)..].to_vec());
     for security in [Security::SemiHonest, Security::Malicious] {
         let delta = sender_vole(security, theirs.len()).expect("few");
@@ -26,7 +26,7 @@ fn main() {
         };
         let mut sender = PsiSender::new(config, ours.clone(), delta).expect("sound");
         let mut receiver = PsiReceiver::new(config, theirs.clone(), pair).expect("sound");
-        let mut parties: [&mut dyn Party; 2] = [&mut sender, &mut receiver];
+        let parties: [&mut dyn Party; 2] = [&mut sender, &mut receiver];
         let mut inboxes: [Vec<Vec<u8>>; 2] = [Vec::new(), Vec::new()];
         let (mut waits, mut done, mut bytes) = ([false; 2], [false; 2], 0);
         while done != [true; 2] {

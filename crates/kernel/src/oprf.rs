@@ -150,7 +150,7 @@ pub fn hashed_keys(security: Security, salt: Block, mut keys: Vec<Block>) -> Vec
         Security::SemiHonest => {
             let permutation = Permutation::new(salt);
             keys.par_chunks_mut(CHUNK)
-                .for_each(|chunk| permutation.hash(chunk));
+                .for_each(|chunk| permutation.hash_each(chunk));
         }
         Security::Malicious => keys.par_chunks_mut(CHUNK).for_each(|chunk| {
             for key in chunk {
@@ -174,7 +174,7 @@ pub fn tags_of(
             let permutation = Permutation::new(FIXED_KEY);
             decoded
                 .par_chunks_mut(CHUNK)
-                .for_each(|chunk| permutation.hash(chunk));
+                .for_each(|chunk| permutation.hash_each(chunk));
             (decoded, Vec::new())
         }
         Security::Malicious => {

@@ -37,7 +37,7 @@ impl Permutation {
     }
 
     /// h(x) = AES(x) ^ x of each block, in place.
-    pub fn hash(&self, blocks: &mut [Block]) {
+    pub fn hash_each(&self, blocks: &mut [Block]) {
         let mut work = [aes::Block::default(); BATCH];
         for chunk in blocks.chunks_mut(BATCH) {
             let work = &mut work[..chunk.len()];
@@ -83,7 +83,7 @@ mod tests {
         let plain = Block::from_bytes(bytes("00112233445566778899aabbccddeeff"));
         let cipher = Block::from_bytes(bytes("69c4e0d86a7b0430d8cdb78070b4c55a"));
         let mut work = vec![plain; 70];
-        Permutation::new(key).hash(&mut work);
+        Permutation::new(key).hash_each(&mut work);
         assert!(work.iter().all(|h| *h == cipher ^ plain));
         let mut out = vec![Block::ZERO; 70];
         Permutation::new(key).stream(plain.0.wrapping_sub(40), &mut out);

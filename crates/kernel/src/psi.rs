@@ -52,10 +52,14 @@ fn claim(proofs: impl Iterator<Item = Block>) -> [u8; 32] {
 
 fn check_sizes(own: usize, config: &PsiConfig) -> Result<(), Fault> {
     if own == 0 || config.peer_keys == 0 {
-        return Err(Fault::Input { what: "an empty set, whose intersection is known" });
+        return Err(Fault::Input {
+            what: "an empty set, whose intersection is known",
+        });
     }
     if own.max(config.peer_keys) > MAX_KEYS {
-        return Err(Fault::Input { what: "more keys than one run takes" });
+        return Err(Fault::Input {
+            what: "more keys than one run takes",
+        });
     }
     Ok(())
 }

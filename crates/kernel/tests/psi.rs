@@ -32,7 +32,7 @@ fn meet(
     (sender, receiver): &mut Sides,
     meddle: &mut Meddler<'_>,
 ) -> Result<Vec<(usize, usize)>, (usize, Fault)> {
-    run([sender, receiver], meddle)
+    run(&mut [sender, receiver], meddle)
 }
 
 fn chosen(keys: &[Block], places: &[u32]) -> HashSet<Block> {
@@ -161,9 +161,9 @@ fn truncated_and_lengthened_messages_are_caught_on_both_sides() {
                     let (victim, fault) = caught(security, &mut |from, at, bytes| {
                         if (from, at) == (side, number) {
                             if cut {
-                                bytes.truncate(bytes.len() - 1)
+                                bytes.truncate(bytes.len() - 1);
                             } else {
-                                bytes.push(0)
+                                bytes.push(0);
                             }
                         }
                     });
@@ -326,7 +326,7 @@ fn with_the_silent_vole_the_intersection_is_the_same() {
     for security in [Security::SemiHonest, Security::Malicious] {
         let (ours, theirs) = (drawn(1, 3000), drawn(1, 5000)[1000..].to_vec());
         let (mut sender, mut receiver) = real(&ours, &theirs, security);
-        run([&mut sender, &mut receiver], &mut |_, _, _| ()).expect("honest");
+        run(&mut [&mut sender, &mut receiver], &mut |_, _, _| ()).expect("honest");
         let wanted: HashSet<Block> = ours[1000..].iter().copied().collect();
         assert_eq!(chosen(&ours, sender.matched().expect("both")), wanted);
         assert_eq!(chosen(&theirs, receiver.matched().expect("both")), wanted);
@@ -339,7 +339,7 @@ fn a_wrong_correlation_is_caught() {
     for (side, number) in [(0, 1), (0, 3), (1, 1), (1, 2)] {
         let keys = drawn(1, 40);
         let (mut sender, mut receiver) = real(&keys, &keys, Security::Malicious);
-        let ended = run([&mut sender, &mut receiver], &mut |from, at, bytes| {
+        let ended = run(&mut [&mut sender, &mut receiver], &mut |from, at, bytes| {
             if (from, at) == (side, number) {
                 let middle = bytes.len() / 2;
                 bytes[middle] ^= 1;

@@ -9,7 +9,10 @@ use serde_json::Value;
 
 fn bytes(value: &Value) -> Vec<u8> {
     let hex = value.as_str().expect("text");
-    (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hex")).collect()
+    (0..hex.len())
+        .step_by(2)
+        .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hex"))
+        .collect()
 }
 
 fn block(value: &Value) -> Block {
@@ -17,7 +20,12 @@ fn block(value: &Value) -> Block {
 }
 
 fn blocks(value: &Value) -> Vec<Block> {
-    value.as_array().expect("a list").iter().map(block).collect()
+    value
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(block)
+        .collect()
 }
 
 fn vectors() -> Value {
@@ -31,19 +39,32 @@ fn a_store_is_the_known_one() {
     let store = Paxos::new(keys.len(), block(&known["seed"])).expect("few");
     let rows = store.rows(&keys).expect("few");
     let ordered: Vec<Block> = rows.order().iter().map(|at| values[*at as usize]).collect();
-    let vector = store.encode(&rows, &ordered, Some(block(&known["fill"]))).expect("a solution");
+    let vector = store
+        .encode(&rows, &ordered, Some(block(&known["fill"])))
+        .expect("a solution");
     assert_eq!(vector, blocks(&known["vector"]));
 }
 
 #[test]
 fn hashes_and_tags_are_the_known_ones() {
-    for (name, security) in [("semi-honest", Security::SemiHonest), ("malicious", Security::Malicious)] {
+    for (name, security) in [
+        ("semi-honest", Security::SemiHonest),
+        ("malicious", Security::Malicious),
+    ] {
         let known = &vectors()[name];
         let keys = blocks(&known["keys"]);
         let hashes = hashed_keys(security, block(&known["salt"]), keys.clone());
         assert_eq!(hashes, blocks(&known["hashes"]));
-        let (tags, proofs) = tags_of(security, block(&known["coin"]), &keys, blocks(&known["decoded"]));
-        assert_eq!((tags, proofs), (blocks(&known["tags"]), blocks(&known["proofs"])));
+        let (tags, proofs) = tags_of(
+            security,
+            block(&known["coin"]),
+            &keys,
+            blocks(&known["decoded"]),
+        );
+        assert_eq!(
+            (tags, proofs),
+            (blocks(&known["tags"]), blocks(&known["proofs"]))
+        );
     }
 }
 

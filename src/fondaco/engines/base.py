@@ -98,7 +98,7 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
         "nobody learns a key that it does not have itself",
     ),
     ("psi", "difference"): (
-        "each receiver learns which of its keys the other has not, and so which it has, and how many keys the other has",
+        "each receiver learns which of its keys the other has and has not, and how many keys the other has",
         "a party that does not receive learns how many keys the other has",
         "nobody learns a key that it does not have itself",
     ),
@@ -136,7 +136,9 @@ def estimate(engine: str, operation: str, rows: int) -> Estimate:
     millions = rows / 1e6
     if engine == "psi":
         # Sets above a million keys are met in parts, so memory grows by the rows themselves and no more.
-        return Estimate(0.8 + 0.9 * millions, 150 + int(250 * min(millions, 1)) + int(90 * millions), 0.7 + 30.0 * millions)
+        return Estimate(
+            0.8 + 0.9 * millions, 150 + int(250 * min(millions, 1)) + int(90 * millions), 0.7 + 30.0 * millions
+        )
     if operation == "arithmetic":
         return Estimate(3.5 + 12.0 * millions, 400 + int(1200 * millions), 0.2 + 300.0 * millions)
     return Estimate(3.5 + 2.0 * millions, 400 + int(600 * millions), 0.2 + 120.0 * millions)

@@ -49,11 +49,11 @@ def _read(source: BinaryIO) -> tuple[Job, dict[str, pa.Table]]:
             raise EngineError("the node said something out of order", remedy="report this")
 
 
-def _run(job: Job, tables: dict[str, pa.Table], sockets: Path) -> Outcome:
+def _run(job: Job, tables: dict[str, pa.Table], sockets: Path, scratch: Path) -> Outcome:
     if job.engine == "psi":
-        from fondaco.engines.psi import operations
+        from fondaco.engines.psi import operations as sets
 
-        return operations.run(job, tables, sockets)
+        return sets.run(job, tables, sockets, scratch)
     if job.engine == "mpc":
         # SPU takes a second to load, which the other engines do not wait for.
         from spu import libspu
@@ -75,7 +75,7 @@ def main() -> None:
     with os.fdopen(out, "wb") as sink:
         try:
             job, tables = _read(sys.stdin.buffer)
-            outcome = _run(job, tables, sockets)
+            outcome = _run(job, tables, sockets, scratch)
         except FondacoError as fault:
             sink.write(frames.frame(frames.FAILURE, pack_error(fault)))
         except RuntimeError as fault:

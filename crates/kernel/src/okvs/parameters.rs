@@ -84,11 +84,11 @@ impl Parameters {
             high *= 2.0;
         }
         while high - low > 1.0 {
-            let middle = ((low + high) / 2.0).floor();
+            let middle = f64::midpoint(low, high).floor();
             if holds(middle) {
-                high = middle
+                high = middle;
             } else {
-                low = middle
+                low = middle;
             }
         }
         high as usize
@@ -113,9 +113,9 @@ fn room(keys: usize, bins: usize, security: f64) -> usize {
     while high - low > 1 {
         let middle = low + (high - low) / 2;
         if n * divergence(middle as f64 / n) >= security {
-            high = middle
+            high = middle;
         } else {
-            low = middle
+            low = middle;
         }
     }
     high

@@ -109,7 +109,7 @@ impl Paxos {
         for (batch, chunk) in keys.chunks(64).enumerate() {
             let points = &mut points[..chunk.len()];
             points.copy_from_slice(chunk);
-            self.hash.hash(points);
+            self.hash.hash_each(points);
             for (index, (key, point)) in chunk.iter().zip(points.iter()).enumerate() {
                 let bin = &mut bins[below(point.0 >> 96, self.shape.bins) as usize];
                 bin.keys.push(*key);

@@ -55,7 +55,7 @@ pub type Meddler<'a> = dyn FnMut(usize, usize, &mut Vec<u8>) + 'a;
 
 /// Run both to the end; the sizes of all messages with their sender, or the first fault and whose it is.
 pub fn run(
-    sides: [&mut dyn Party; 2],
+    parties: &mut [&mut dyn Party; 2],
     meddle: &mut Meddler<'_>,
 ) -> Result<Vec<(usize, usize)>, (usize, Fault)> {
     let mut queues = [VecDeque::new(), VecDeque::new()];
@@ -77,7 +77,7 @@ pub fn run(
             }
             moved = true;
             waits[side] = false;
-            match sides[side]
+            match parties[side]
                 .next(incoming.as_deref())
                 .map_err(|fault| (side, fault))?
             {

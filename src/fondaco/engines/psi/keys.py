@@ -1,10 +1,10 @@
 """One encoding of a composite key for all parties, and identifiers of it under a session key.
 
 Text is compared by canonical equivalence: it is decomposed (Unicode NFD, of the Unicode version of the Arrow library
-that all parties have pinned; Arrow's NFC does not compose). Numbers, booleans, dates and timestamps (UTC, microseconds) are
-written in decimal. Each part is a type letter, its length in bytes, a colon and the bytes, so no two keys run together
-(`crates/kernel/src/keys.rs`). A key with a null in it matches nothing and is left out; doubled keys count once, and
-keys are compared after normalisation: two spellings of one key are one.
+that all parties have pinned; Arrow's NFC does not compose). Numbers, booleans, dates and timestamps (UTC,
+microseconds) are written in decimal. Each part is a type letter, its length in bytes, a colon and the bytes, so no two
+keys run together (`crates/kernel/src/keys.rs`). A key with a null in it matches nothing and is left out; doubled keys
+count once, and keys are compared after normalisation: two spellings of one key are one.
 """
 
 from __future__ import annotations

@@ -22,6 +22,14 @@ from fondaco.engines.psi.store import Part, Store, padded, part_size, parts_for
 
 
 @dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a member works: the folder of its sockets, and one for files."""
+
+    sockets: Path
+    scratch: Path
+
+
+@dataclasses.dataclass(frozen=True)
 class Terms:
     """What a step's parameters say."""
 
@@ -81,7 +89,7 @@ class Meeting:
 
 
 @contextmanager
-def meet(job: Job, inputs: dict[str, pa.Table], sockets: Path, what: Terms) -> Iterator[Meeting]:
+def meet(job: Job, inputs: dict[str, pa.Table], place: Place, what: Terms) -> Iterator[Meeting]:
     """Link up with the other member and make identifiers of this one's keys.
 
     Raises:
@@ -90,11 +98,11 @@ def meet(job: Job, inputs: dict[str, pa.Table], sockets: Path, what: Terms) -> I
     """
     started = time.monotonic()
     table = key_columns(inputs["data"], what.keys)
-    agreed = hashlib.sha256(encode([sorted(job.receivers), job.parameters])).digest()
-    with connect(job, sockets) as channel:
+    agreed = hashlib.sha256(encode([*sorted(job.receivers), job.parameters])).digest()
+    with connect(job, place.sockets) as channel:
         linked = time.monotonic()
         key = agree_key(channel, rank=job.rank, security=what.security, terms=agreed)
-        with Store(table, key) as store:
+        with Store(table, key, scratch=place.scratch) as store:
             peer_rows = agree_sizes(channel, store.rows)
             yield Meeting(job, what, channel, store, peer_rows, started, linked)
 
@@ -135,14 +143,15 @@ def _meet_part(meeting: Meeting, part: Part, parts: int) -> Array:
         return np.empty(0, np.uint32)
     chosen = np.frombuffer(matched, "<u4")
     chosen = chosen[chosen < len(part.ids)]
-    return part.places[chosen[_one_order(part.ids[chosen])]]
+    found: Array = part.places[chosen[_one_order(part.ids[chosen])]]
+    return found
 
 
 def _one_order(ids: Array) -> Array:
     """What sorts identifiers: so both members have one order of what they share, and no trace of the other's."""
     halves = ids.view(">u8").astype(np.uint64)
-    order = np.argsort(halves[:, 0])
+    order: Array = np.argsort(halves[:, 0])
     first = halves[order, 0]
     if (first[1:] == first[:-1]).any():
-        return np.lexsort((halves[:, 1], halves[:, 0]))
+        order = np.lexsort((halves[:, 1], halves[:, 0]))
     return order

@@ -95,9 +95,13 @@ def message_limit(rows: int) -> int:
 def engine_error(fault: _kernel.ProtocolFault, peer: str) -> EngineStopped:
     """The kernel's fault as this engine's error: what it says names the message or check, never a secret."""
     if isinstance(fault, _kernel.Cheated):
-        return EngineStopped(f"{peer} does not follow the protocol: {fault}", remedy="do not run again; ask its operator")
+        return EngineStopped(
+            f"{peer} does not follow the protocol: {fault}", remedy="do not run again; ask its operator"
+        )
     if isinstance(fault, _kernel.Malformed):
-        return EngineStopped(f"{peer} does not follow the protocol: {fault}", remedy="see that both run the same version")
+        return EngineStopped(
+            f"{peer} does not follow the protocol: {fault}", remedy="see that both run the same version"
+        )
     return EngineStopped(f"the protocol with {peer} ended: {fault}", remedy="start the task again")
 
 

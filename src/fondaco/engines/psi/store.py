@@ -10,13 +10,15 @@ nowhere on disk.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -78,7 +80,7 @@ class Store:
     A context: leaving it removes what was written. `rows` is the number of different keys.
     """
 
-    def __init__(self, table: pa.Table, session_key: bytes) -> None:
+    def __init__(self, table: pa.Table, session_key: bytes, *, scratch: Path) -> None:
         if table.num_rows > MAX_ROWS:
             raise BadJob(f"a set has at most {MAX_ROWS} rows", remedy="split the set by a key column")
         self.table = table
@@ -90,15 +92,13 @@ class Store:
             self.rows = len(keys)
             return
         self._whole = None
-        self._file = tempfile.TemporaryFile()
-        try:
+        with contextlib.ExitStack() as undo:
+            self._file = undo.enter_context(tempfile.TemporaryFile(dir=scratch))
             self._spill(table, session_key)
             self.rows = self._deduplicate()
-        except BaseException:
-            self._file.close()
-            raise
+            undo.pop_all()
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
