@@ -55,6 +55,9 @@ fn keyed_ids<'py>(
     })
 }
 
+/// A column's letter, data and offsets.
+type OwnedColumn = (u8, Vec<u8>, Option<Vec<u8>>);
+
 /// Identifiers of the different rows of key columns, and the rows of their first appearance.
 #[pyfunction]
 fn identify<'py>(
@@ -65,7 +68,7 @@ fn identify<'py>(
     let key: [u8; 32] = key
         .try_into()
         .map_err(|_| PyValueError::new_err("a key is 32 bytes"))?;
-    let copied: Vec<(u8, Vec<u8>, Option<Vec<u8>>)> = columns
+    let copied: Vec<OwnedColumn> = columns
         .iter()
         .map(|(letter, data, offsets)| {
             let letter = *letter
@@ -96,10 +99,7 @@ fn distinct_places<'py>(py: Python<'py>, ids: &[u8]) -> PyResult<Bound<'py, PyBy
     Ok(PyBytes::new(py, &bytes))
 }
 
-fn identified(
-    key: &[u8; 32],
-    columns: &[(u8, Vec<u8>, Option<Vec<u8>>)],
-) -> Result<Identified, Refused> {
+fn identified(key: &[u8; 32], columns: &[OwnedColumn]) -> Result<Identified, Refused> {
     let columns: Vec<Column<'_>> = columns
         .iter()
         .map(|(letter, data, offsets)| {
