@@ -63,3 +63,30 @@ class PsiParty:
 
     def matched(self) -> bytes | None:
         """Places in `ids` of the shared ones, little-endian 32-bit integers; None before the end or for no learner."""
+
+class DhParty:
+    """One party of an intersection by Diffie-Hellman over ristretto255; see `crates/kernel/src/ecdh.rs`.
+
+    Semi-honest. The arguments are those of `PsiParty`.
+    """
+
+    def __init__(self, ids: bytes, *, compares: bool, peer_keys: int, both: bool) -> None: ...
+    def next(self, incoming: bytes | None = None) -> tuple[Literal["send", "receive", "finished"], bytes]:
+        """As `PsiParty.next`."""
+
+    def matched(self) -> bytes | None:
+        """As `PsiParty.matched`."""
+
+class CountParty:
+    """One party that learns how many identifiers are shared, or helps the other to; see `crates/kernel/src/ecdh.rs`.
+
+    Semi-honest. Args: as `PsiParty`; `counts`: whether this party counts (and so learns) or helps; the other does the
+    opposite. `both`: whether the one that counts tells the other.
+    """
+
+    def __init__(self, ids: bytes, *, counts: bool, peer_keys: int, both: bool) -> None: ...
+    def next(self, incoming: bytes | None = None) -> tuple[Literal["send", "receive", "finished"], bytes]:
+        """As `PsiParty.next`."""
+
+    def count(self) -> int | None:
+        """How many are shared; None before the end, or for no learner."""

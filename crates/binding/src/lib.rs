@@ -128,5 +128,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(identify, module)?)?;
     module.add_function(wrap_pyfunction!(distinct_places, module)?)?;
     module.add_class::<psi::PsiParty>()?;
+    module.add_class::<psi::DhParty>()?;
+    module.add_class::<psi::CountParty>()?;
     faults::register(module)
 }

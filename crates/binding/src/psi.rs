@@ -1,6 +1,7 @@
 //! Private set intersection for Python: one party, driven turn by turn.
 
 use fondaco_kernel::block::Block;
+use fondaco_kernel::ecdh::{CountHelper, CountLearner, DhClient, DhConfig, DhServer};
 use fondaco_kernel::oprf::{receiver_vole, sender_vole, Security};
 use fondaco_kernel::protocol::{Fault, Party, Turn};
 use fondaco_kernel::psi::{PsiConfig, PsiReceiver, PsiSender};
@@ -47,6 +48,23 @@ impl Side {
 #[pyclass]
 pub struct PsiParty {
     side: Side,
+}
+
+type Told<'py> = (&'static str, Bound<'py, PyBytes>);
+
+/// Drive any party one turn without the GIL.
+fn turn_of<'py>(
+    py: Python<'py>,
+    party: &mut (dyn Party + Send),
+    incoming: Option<&[u8]>,
+) -> PyResult<Told<'py>> {
+    let turn = py.allow_threads(|| party.next(incoming)).map_err(raised)?;
+    let (what, bytes) = match &turn {
+        Turn::Send(bytes) => ("send", bytes.as_slice()),
+        Turn::Receive => ("receive", [].as_slice()),
+        Turn::Finished => ("finished", [].as_slice()),
+    };
+    Ok((what, PyBytes::new(py, bytes)))
 }
 
 /// Identifiers of 16 bytes each.
@@ -98,25 +116,100 @@ impl PsiParty {
 
     /// Go on: with the peer's message after "receive", with None otherwise.
     #[pyo3(signature = (incoming=None))]
-    fn next<'py>(
-        &mut self,
-        py: Python<'py>,
-        incoming: Option<&[u8]>,
-    ) -> PyResult<(&'static str, Bound<'py, PyBytes>)> {
-        let turn = py
-            .allow_threads(|| self.side.party().next(incoming))
-            .map_err(raised)?;
-        let (what, bytes) = match &turn {
-            Turn::Send(bytes) => ("send", bytes.as_slice()),
-            Turn::Receive => ("receive", [].as_slice()),
-            Turn::Finished => ("finished", [].as_slice()),
-        };
-        Ok((what, PyBytes::new(py, bytes)))
+    fn next<'py>(&mut self, py: Python<'py>, incoming: Option<&[u8]>) -> PyResult<Told<'py>> {
+        turn_of(py, self.side.party(), incoming)
     }
 
     /// Places of the keys that both have, as little-endian 32-bit integers.
     fn matched<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         let places = self.side.matched()?;
         Some(PyBytes::new(py, &words(places)))
+    }
+}
+
+enum DhSide {
+    Client(DhClient),
+    Server(DhServer),
+}
+
+/// One party of an intersection by Diffie-Hellman.
+#[pyclass]
+pub struct DhParty {
+    side: DhSide,
+}
+
+#[pymethods]
+impl DhParty {
+    #[new]
+    #[pyo3(signature = (ids, *, compares, peer_keys, both))]
+    fn new(ids: &[u8], compares: bool, peer_keys: usize, both: bool) -> PyResult<Self> {
+        let (keys, config) = (keys_of(ids)?, DhConfig { peer_keys, both });
+        let side = if compares {
+            DhSide::Client(DhClient::new(config, keys).map_err(raised)?)
+        } else {
+            DhSide::Server(DhServer::new(config, keys).map_err(raised)?)
+        };
+        Ok(Self { side })
+    }
+
+    /// Go on: with the peer's message after "receive", with None otherwise.
+    #[pyo3(signature = (incoming=None))]
+    fn next<'py>(&mut self, py: Python<'py>, incoming: Option<&[u8]>) -> PyResult<Told<'py>> {
+        match &mut self.side {
+            DhSide::Client(side) => turn_of(py, side, incoming),
+            DhSide::Server(side) => turn_of(py, side, incoming),
+        }
+    }
+
+    /// Places of the keys that both have, as little-endian 32-bit integers.
+    fn matched<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let places = match &self.side {
+            DhSide::Client(side) => side.matched(),
+            DhSide::Server(side) => side.matched(),
+        };
+        places.map(|places| PyBytes::new(py, &words(places)))
+    }
+}
+
+enum CountSide {
+    Learner(CountLearner),
+    Helper(CountHelper),
+}
+
+/// One party that learns how many keys are shared, or helps the other to.
+#[pyclass]
+pub struct CountParty {
+    side: CountSide,
+}
+
+#[pymethods]
+impl CountParty {
+    #[new]
+    #[pyo3(signature = (ids, *, counts, peer_keys, both))]
+    fn new(ids: &[u8], counts: bool, peer_keys: usize, both: bool) -> PyResult<Self> {
+        let (keys, config) = (keys_of(ids)?, DhConfig { peer_keys, both });
+        let side = if counts {
+            CountSide::Learner(CountLearner::new(config, keys).map_err(raised)?)
+        } else {
+            CountSide::Helper(CountHelper::new(config, keys).map_err(raised)?)
+        };
+        Ok(Self { side })
+    }
+
+    /// Go on: with the peer's message after "receive", with None otherwise.
+    #[pyo3(signature = (incoming=None))]
+    fn next<'py>(&mut self, py: Python<'py>, incoming: Option<&[u8]>) -> PyResult<Told<'py>> {
+        match &mut self.side {
+            CountSide::Learner(side) => turn_of(py, side, incoming),
+            CountSide::Helper(side) => turn_of(py, side, incoming),
+        }
+    }
+
+    /// How many keys are shared; None before the end, or where this side does not learn it.
+    fn count(&self) -> Option<u64> {
+        match &self.side {
+            CountSide::Learner(side) => side.count(),
+            CountSide::Helper(side) => side.count(),
+        }
     }
 }

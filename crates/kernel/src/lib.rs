@@ -1,6 +1,7 @@
 //! The kernel: what must be fast, in pure Rust with no Python; the binding crate wraps it.
 
 pub mod block;
+pub mod ecdh;
 pub mod hashing;
 pub mod keys;
 pub mod okvs;
@@ -8,6 +9,7 @@ pub mod oprf;
 pub mod permutation;
 pub mod protocol;
 pub mod psi;
+pub mod ristretto;
 mod simd;
 pub mod tags;
 pub mod vole;

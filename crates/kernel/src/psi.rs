@@ -141,30 +141,22 @@ impl<V: DeltaSide> PsiSender<V> {
         } else {
             0
         };
-        let width = self.sent.len().div_ceil(8);
-        if bytes.len() != width + hash_bytes {
-            return Err(malformed);
-        }
+        let layout = Layout::new(self.sent.len(), self.config.peer_keys);
+        let width = bytes.len().checked_sub(hash_bytes).ok_or(malformed)?;
         let (bits, hash) = bytes.split_at(width);
-        let spare = 8 * width - self.sent.len();
-        if bits
-            .last()
-            .is_some_and(|last| last.leading_zeros() < u32::try_from(spare).unwrap_or(8))
-        {
-            return Err(malformed);
-        }
-        let claimed: Vec<usize> = (0..self.sent.len())
-            .filter(|at| bits[at / 8] >> (at % 8) & 1 == 1)
-            .collect();
+        let claimed = layout.answered(bits)?;
         if hash_bytes > 0 {
-            let wanted = claim(claimed.iter().map(|at| self.proofs[*at]));
+            let wanted = claim(claimed.iter().map(|at| self.proofs[*at as usize]));
             if !bool::from(wanted.ct_eq(hash)) {
                 return Err(Fault::Cheated {
                     check: "claim of the intersection",
                 });
             }
         }
-        Ok(claimed.into_iter().map(|at| self.sent[at]).collect())
+        Ok(claimed
+            .into_iter()
+            .map(|at| self.sent[at as usize])
+            .collect())
     }
 
     /// Places in the input of the keys that both have, in no stated order; None where the sender does not learn them.
@@ -232,7 +224,8 @@ impl<V: PairSide> PsiReceiver<V> {
             proofs,
             order,
         } = self.own.take().ok_or(Fault::OutOfTurn)?;
-        let mut found = Layout::new(self.config.peer_keys, tags.len()).find(&tags, bytes)?;
+        let layout = Layout::new(self.config.peer_keys, tags.len());
+        let mut found = layout.find(&tags, bytes)?;
         self.matched = Some(
             found
                 .iter()
@@ -244,10 +237,7 @@ impl<V: PairSide> PsiReceiver<V> {
             return Ok(Turn::Finished);
         }
         found.sort_unstable_by_key(|(_row, at)| *at);
-        let mut answer = vec![0u8; self.config.peer_keys.div_ceil(8)];
-        for (_row, at) in &found {
-            answer[*at as usize / 8] |= 1 << (at % 8);
-        }
+        let mut answer = layout.answer(found.iter().map(|(_row, at)| *at));
         if self.config.security == Security::Malicious {
             answer.extend_from_slice(&claim(found.iter().map(|(row, _at)| proofs[*row as usize])));
         }

@@ -193,6 +193,35 @@ impl Layout {
         Ok(all)
     }
 
+    /// The answer to a message: one bit for each of its tags, those at `places` set.
+    #[must_use]
+    pub fn answer(&self, places: impl Iterator<Item = u32>) -> Vec<u8> {
+        let mut bits = vec![0u8; self.tags.div_ceil(8)];
+        for at in places {
+            bits[at as usize / 8] |= 1 << (at % 8);
+        }
+        bits
+    }
+
+    /// The places that an answer names, ascending.
+    ///
+    /// # Errors
+    /// `Fault::Malformed` for a wrong length, or bits that stand for no tag.
+    pub fn answered(&self, bits: &[u8]) -> Result<Vec<u32>, Fault> {
+        let spare = 8 * bits.len() as u64 - (self.tags as u64).min(8 * bits.len() as u64);
+        let beyond = bits
+            .last()
+            .is_some_and(|last| u64::from(last.leading_zeros()) < spare);
+        if bits.len() != self.tags.div_ceil(8) || beyond {
+            return Err(Fault::Malformed { message: "answer" });
+        }
+        #[allow(clippy::cast_possible_truncation)] // stores have fewer keys
+        let all = 0..self.tags as u32;
+        Ok(all
+            .filter(|at| bits[*at as usize / 8] >> (at % 8) & 1 == 1)
+            .collect())
+    }
+
     fn rest_limit(&self) -> u128 {
         u128::MAX >> (128 - (self.bits - self.bucket_bits))
     }
