@@ -190,7 +190,7 @@ def test_a_worker_killed_while_sets_meet_is_named_here_and_breaks_the_others_lin
     async def story(sockets: Path) -> list:
         # The one that listens is there first and waits for the other, so it is surely in the middle of its work.
         work = [asyncio.create_task(process.run_job(both[1], inputs[1], sockets, deadline=DEADLINE))]
-        await until(lambda: (sockets / "1.sock").exists())
+        await until((sockets / "1.sock").exists)
         before = set(workers(sockets))
         work.insert(0, asyncio.create_task(process.run_job(both[0], inputs[0], sockets, deadline=DEADLINE)))
         await until(lambda: len(workers(sockets)) == 2)

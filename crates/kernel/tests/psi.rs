@@ -1,8 +1,11 @@
 //! The intersection is the intersection, goes to whom it shall, says its sizes alone, and catches who cheats.
 
+mod dealer;
 mod world;
 
 use std::collections::HashSet;
+
+use dealer::{deal, DealtDelta, DealtPair};
 
 use fondaco_kernel::block::Block;
 use fondaco_kernel::oprf::{receiver_vole, sender_vole, Security};
@@ -11,7 +14,8 @@ use fondaco_kernel::psi::{PsiConfig, PsiReceiver, PsiSender};
 use fondaco_kernel::tags::Layout;
 use fondaco_kernel::vole::{VoleReceiver, VoleSender};
 use proptest::prelude::*;
-use world::{deal, drawn, run, DealtDelta, DealtPair, Meddler};
+
+use world::{drawn, run, Meddler};
 
 type Sides = (PsiSender<DealtDelta>, PsiReceiver<DealtPair>);
 

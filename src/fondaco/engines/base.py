@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -12,7 +13,7 @@ from fondaco.core.models import Column
 from fondaco.errors import EngineError
 
 OPERATIONS: dict[str, tuple[str, ...]] = {
-    "psi": ("intersection", "difference"),
+    "psi": ("intersection", "difference", "cardinality", "threshold"),
     "mpc": ("statistics", "pooled-statistics", "arithmetic"),
 }
 
@@ -102,6 +103,16 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
         "a party that does not receive learns how many keys the other has",
         "nobody learns a key that it does not have itself",
     ),
+    ("psi", "cardinality"): (
+        "each receiver learns how many keys both have and how many the other has, and not which are shared",
+        "a party that does not receive learns how many keys the other has",
+    ),
+    ("psi", "threshold"): (
+        "each receiver learns how many keys both have, even if they are too few, and how many the other has",
+        "where they are enough, each receiver learns which of its keys the other has too",
+        "a party that does not receive learns whether they were enough, and how many keys the other has",
+        "nobody learns a key that it does not have itself",
+    ),
     ("mpc", "statistics"): (
         "each receiver learns count, sum, mean and variance of each group, and nothing of any row",
         "a group below the smallest count is suppressed before it is opened",
@@ -134,6 +145,8 @@ def estimate(engine: str, operation: str, rows: int) -> Estimate:
     """A rough linear model of what was measured on two cores over loopback."""
     leakage(engine, operation)
     millions = rows / 1e6
+    if engine == "psi" and operation in {"cardinality", "threshold"}:
+        return Estimate(0.8 + 55.0 * millions, 150 + int(700 * millions), 0.1 + 100.0 * millions)
     if engine == "psi":
         # Sets above a million keys are met in parts, so memory grows by the rows themselves and no more.
         return Estimate(
@@ -142,3 +155,15 @@ def estimate(engine: str, operation: str, rows: int) -> Estimate:
     if operation == "arithmetic":
         return Estimate(3.5 + 12.0 * millions, 400 + int(1200 * millions), 0.2 + 300.0 * millions)
     return Estimate(3.5 + 2.0 * millions, 400 + int(600 * millions), 0.2 + 120.0 * millions)
+
+
+def reason(engine: str, operation: str, parameters: Value, rows: Sequence[int]) -> str:
+    """Why a step of so many rows a party runs as it does, where it could run otherwise; else nothing.
+
+    The members decide when they know how many different keys they have; this is the decision for the rows.
+    """
+    if engine != "psi" or len(rows) != 2:
+        return ""
+    from fondaco.engines.psi.choice import explain_choice
+
+    return explain_choice(operation, parameters, min(rows), max(rows))

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from fondaco.core.codec import Value
 from fondaco.core.names import DatasetName
-from fondaco.engines.base import OPERATIONS, estimate, leakage
+from fondaco.engines.base import OPERATIONS, estimate, leakage, reason
 from fondaco.errors import FlowError
 from fondaco.flow.heads import operation_name
 from fondaco.flow.model import Input, Step, Workflow, check_workflow
@@ -217,7 +217,8 @@ def explain(plan: Plan) -> dict[str, Any]:
     """The plan in words and numbers, ready for JSON."""
     steps: list[dict[str, Any]] = []
     for step in plan.workflow.steps:
-        rows = max((plan.datasets[item.dataset].rows or 0 for item in step.inputs), default=0)
+        each = [plan.datasets[item.dataset].rows or 0 for item in step.inputs]
+        rows = max(each, default=0)
         cost = estimate(step.engine, step.operation, rows)
         steps.append(
             {
@@ -231,6 +232,7 @@ def explain(plan: Plan) -> dict[str, Any]:
                 "memory_mib": cost.memory_mib,
                 "network_mib": round(cost.network_mib, 1),
                 "learns": list(leakage(step.engine, step.operation)),
+                "reason": reason(step.engine, step.operation, step.parameters, each),
             }
         )
     return {
