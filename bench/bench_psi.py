@@ -22,13 +22,16 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from harness import Row, report
+from curve import Points, draw
+from harness import RESULTS, Row, report
 
 MILLION = 1 << 20
 CURVE = (1_000, 10_000, 100_000, 1_000_000)
 TARGET_TIMES, TARGET_PROTOCOL, TARGET_MALICIOUS = 4.0, 1.0, 1.3
 PARTY = Path(__file__).parent / "psi_party.py"
 SECONDS = 3600
+# Above this many rows only ours runs: the other would take hours and more memory than there is.
+ALONE_ABOVE, TARGET_MEMORY_MIB = 20_000_000, 4096
 Measured = dict[str, Any]
 
 
@@ -184,6 +187,8 @@ def million(folder: Path, repeats: int) -> list[Row]:
     beside = "spu.psi RR22"
     return [
         Row("2^20 x 2^20, files", seconds["ours"], "s", beside, seconds["theirs"], seconds["ours"] / seconds["theirs"]),
+        Row("2^20 x 2^20, files, processor time of both", told["ours"]["cpu"], "s", beside, told["theirs"]["cpu"],
+            told["ours"]["cpu"] / told["theirs"]["cpu"]),
         Row("2^20 x 2^20, bytes of both", mine, "MB", beside, other, mine / other),
         Row("2^20 x 2^20, memory of one", told["ours"]["mib"], "MiB", beside, told["theirs"]["mib"],
             told["ours"]["mib"] / told["theirs"]["mib"]),
@@ -191,25 +196,49 @@ def million(folder: Path, repeats: int) -> list[Row]:
             seconds["alone"] / TARGET_PROTOCOL),
         Row("malicious, files", seconds["malicious"], "s", "semi-honest", seconds["ours"],
             seconds["malicious"] / seconds["ours"]),
+        Row("malicious, processor time of both", told["alone-malicious"]["cpu"], "s", "semi-honest",
+            told["alone"]["cpu"], told["alone-malicious"]["cpu"] / told["alone"]["cpu"]),
         Row("malicious, protocol alone", seconds["alone-malicious"], "s", "semi-honest", seconds["alone"],
             seconds["alone-malicious"] / seconds["alone"]),
         Row("malicious, bytes of both", mal, "MB", "semi-honest", mine, mal / mine),
     ]  # fmt: skip
 
 
-def curve(folder: Path, sizes: list[int]) -> list[Row]:
+def others(folder: Path) -> list[Row]:
+    """The other operations at 2^20, beside our intersection of the same sets: seconds, and bytes of both."""
+    plain = meet(folder, "ours", counted=True)
     rows = []
+    for operation, parameters in (("difference", {}), ("cardinality", {}), ("threshold", {"at_least": MILLION // 4})):
+        told = meet(folder, "ours", counted=True, operation=operation, parameters=parameters)
+        for what, unit, scale in (("seconds", "s", 1), ("bytes", "MB", 1e6)):
+            mine, other = told[what] / scale, plain[what] / scale
+            rows.append(Row(f"{operation}, 2^20 x 2^20", mine, unit, "intersection, same run", other, mine / other))
+    return rows
+
+
+def curve(folder: Path, sizes: list[int]) -> list[Row]:
+    rows: list[Row] = []
+    lines: dict[str, Points] = {"fondaco": [], "spu.psi RR22": []}
     for size in sizes:
         make(folder, size)
         repeats = 3 if size < 10**6 else 1
         mine = best([meet(folder, "ours") for _ in range(repeats)])
+        lines["fondaco"].append((size, mine["seconds"]))
+        assert mine["found"] == size // 2
+        if size > ALONE_ABOVE:
+            rows.append(
+                Row(f"{size:,} x {size:,}, files", mine["seconds"], "s", "nothing beside", mine["seconds"], 1.0)
+            )
+            rows.append(Row(f"{size:,} x {size:,}, memory of one", mine["mib"], "MiB", "target: under",
+                            TARGET_MEMORY_MIB, mine["mib"] / TARGET_MEMORY_MIB))  # fmt: skip
+            continue
         other = best([meet(folder, "theirs") for _ in range(repeats)])
-        assert mine["found"] == other["found"] == size // 2
-        rows.append(Row(f"{size:,} x {size:,}, files", mine["seconds"], "s", "spu.psi RR22", other["seconds"],
-                        mine["seconds"] / other["seconds"]))  # fmt: skip
-        if size >= 10**6:
-            rows.append(Row(f"{size:,} x {size:,}, memory of one", mine["mib"], "MiB", "spu.psi RR22", other["mib"],
-                            mine["mib"] / other["mib"]))  # fmt: skip
+        lines["spu.psi RR22"].append((size, other["seconds"]))
+        assert other["found"] == size // 2
+        for what, unit in (("seconds", "s"), ("cpu", "s, processor"), ("mib", "MiB of one")):
+            rows.append(Row(f"{size:,} x {size:,}, files", mine[what], unit, "spu.psi RR22", other[what],
+                            mine[what] / other[what]))  # fmt: skip
+    draw(RESULTS / "psi.svg", "Intersection of two sets, half shared, files in and out, two cores", lines)
     return rows
 
 
@@ -217,6 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, action="append", default=[], help="one more size of the curve")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--operations", action="store_true", help="the other operations at 2^20 too: some minutes")
     parser.add_argument("--quick", action="store_true", help="2^20 alone, one repeat, nothing written")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-psi-") as name:
@@ -225,7 +255,9 @@ def main() -> None:
             for row in million(folder, 1):
                 print(row)
             return
-        rows = million(folder, asked.repeats) + curve(folder, [*CURVE, *asked.rows])
+        rows = million(folder, asked.repeats)
+        rows += others(folder) if asked.operations else []
+        rows += curve(folder, sorted({*CURVE, *asked.rows}))
     report("psi", rows, ["two processes, two cores, unix sockets; best of a few, alternating; half of the keys shared"])
 
 

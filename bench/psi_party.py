@@ -32,15 +32,22 @@ def job(spec: dict[str, Any]) -> Job:
     )  # fmt: skip
 
 
-def started() -> float:
-    print("ready", flush=True)
-    sys.stdin.readline()
-    return time.perf_counter()
+class Clock:
+    """Started when the other party is ready too."""
+
+    def __init__(self) -> None:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        self._wall, self._work = time.perf_counter(), time.process_time()
+
+    def read(self) -> dict[str, Any]:
+        """Seconds that went by, and seconds of processor time that this process took."""
+        return {"seconds": time.perf_counter() - self._wall, "cpu": time.process_time() - self._work}
 
 
 def ours(spec: dict[str, Any]) -> dict[str, Any]:
     """From a Parquet file to a Parquet file: reading, identifiers, linking, protocol, writing."""
-    began = started()
+    clock = Clock()
     outcome = run(
         job(spec), {"data": pq.ParquetFile(spec["source"]).read()}, Path(spec["sockets"]), Path(spec["sockets"])
     )
@@ -48,14 +55,14 @@ def ours(spec: dict[str, Any]) -> dict[str, Any]:
     for table in outcome.tables.values():
         pq.write_table(table, spec["target"])
         found = table.num_rows
-    return {"seconds": time.perf_counter() - began, "found": found}
+    return clock.read() | {"found": found}
 
 
 def protocol(spec: dict[str, Any]) -> dict[str, Any]:
     """The kernel's protocol alone, on identifiers that are there."""
     ids = np.load(spec["source"]).tobytes()
     with connect(job(spec), Path(spec["sockets"])) as channel:
-        began = started()
+        clock = Clock()
         party = _kernel.PsiParty(
             ids,
             compares=spec["rank"] == 0,
@@ -64,8 +71,7 @@ def protocol(spec: dict[str, Any]) -> dict[str, Any]:
             malicious=spec["parameters"].get("security") == "malicious",
         )
         drive(party, channel, limit=message_limit(len(ids) // 16 + spec["peer_rows"]))
-        took = time.perf_counter() - began
-        return {"seconds": took, "found": len(party.matched() or b"") // 4, "bytes": channel.sent + channel.received}
+        return clock.read() | {"found": len(party.matched() or b"") // 4, "bytes": channel.sent + channel.received}
 
 
 def theirs(spec: dict[str, Any]) -> dict[str, Any]:
@@ -89,19 +95,17 @@ def theirs(spec: dict[str, Any]) -> dict[str, Any]:
         input_params=psi.InputParams(path=spec["source"], selected_keys=["id"], keys_unique=True),
         output_params=psi.OutputParams(path=spec["target"], disable_alignment=True),
     )
-    began = started()
+    clock = Clock()
     report = psi.psi_execute(config, link)
-    took = time.perf_counter() - began
+    measured = clock.read()
     link.stop_link()
-    return {"seconds": took, "found": report.intersection_count}
+    return measured | {"found": report.intersection_count}
 
 
 def main() -> None:
     spec = json.loads(sys.stdin.readline())
     pa.set_cpu_count(2)
-    before = time.process_time()
     measured = {"ours": ours, "protocol": protocol, "theirs": theirs}[spec["kind"]](spec)
-    measured["cpu"] = time.process_time() - before
     measured["mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     Path(spec["measured"]).write_text(json.dumps(measured))
 

@@ -161,7 +161,8 @@ pub fn hashed_keys(security: Security, salt: Block, mut keys: Vec<Block>) -> Vec
     keys
 }
 
-/// F of each key from its decoded value: the first 16 bytes, and the next 16 where F has them.
+/// F of each key from its decoded value: the first 16 bytes, and the next 16 where F has them. The semi-honest F does
+/// not look at the keys.
 #[must_use]
 pub fn tags_of(
     security: Security,
@@ -195,7 +196,12 @@ pub fn tags_of(
 }
 
 fn outputs(security: Security, coin: Block, decoded: Vec<Block>, rows: &PaxosRows) -> Outputs {
-    let (tags, proofs) = tags_of(security, coin, &rows.keys(), decoded);
+    let keys = if security == Security::Malicious {
+        rows.keys()
+    } else {
+        Vec::new()
+    };
+    let (tags, proofs) = tags_of(security, coin, &keys, decoded);
     Outputs {
         tags,
         proofs,
