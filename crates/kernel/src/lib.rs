@@ -7,6 +7,7 @@ pub mod keys;
 pub mod okvs;
 pub mod oprf;
 pub mod permutation;
+pub mod prf;
 pub mod protocol;
 pub mod psi;
 pub mod ristretto;
