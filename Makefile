@@ -9,7 +9,7 @@ STAMPS := .stamps
 CHAIN := build/cometbft
 RUST := $(shell find crates Cargo.toml Cargo.lock -name target -prune -o -type f -print)
 
-.PHONY: help setup system chain demo test network-test bench-ledger lint bench docs lock format
+.PHONY: help setup system chain demo test network-test bench-ledger bench-psi lint bench docs lock format
 
 help:
 	@echo "make demo    four institutions on this machine, from import to audit"
@@ -19,6 +19,7 @@ help:
 	@echo "make bench-ledger  the ledger embedded and on four validators, beside others"
 	@echo "make bench   every benchmark; results in bench/results"
 	@echo "make chain   build the consensus engine of several validators (needs Go)"
+	@echo "make bench-psi  private set operations beside spu.psi"
 	@echo "make format  put every file in the form that lint asks for"
 	@echo "make docs    write docs/reference from the code"
 	@echo "make lock    renew bootstrap.lock and requirements.lock from pyproject.toml"
@@ -88,6 +89,9 @@ network-test: setup system chain
 bench-ledger: setup chain
 	$(BIN)/python bench/bench_ledger.py
 	$(BIN)/python bench/bench_ledger_network.py
+
+bench-psi: setup
+	$(BIN)/python bench/bench_psi.py
 
 bench: setup chain
 	@for one in bench/bench_*.py; do echo "== $$one"; $(BIN)/python $$one; done

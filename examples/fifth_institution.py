@@ -278,7 +278,8 @@ def sell(chain: Consortium) -> bytes:
     offer = PutOffer(
         path=f"/{FIFTH}/data/ships",
         version=1,
-        columns=("number",),
+        keys=("number",),
+        columns=(),
         operations=(OPERATION,),
         purposes=(PURPOSE,),
         price=100,
@@ -299,7 +300,8 @@ def sell(chain: Consortium) -> bytes:
     accept = AcceptOffer(
         offer=made,
         demand=sought,
-        columns=("number",),
+        keys=("number",),
+        columns=(),
         operations=(OPERATION,),
         purpose=PURPOSE,
         parties=("airline", FIFTH, "authority"),

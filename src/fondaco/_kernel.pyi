@@ -1,4 +1,25 @@
-"""The native kernel: batch hashing over Arrow's binary layout, and the ledger's checks. ValueError for what misfits."""
+"""The native kernel: batch hashing over Arrow's layout, the ledger's checks, protocols of two parties, turn by turn.
+
+ValueError for input of ours that does not fit. A `ProtocolFault` ends a protocol: its party is of no use any more.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+class ProtocolFault(Exception):
+    """A protocol ended before its end; the text says at which message, never a secret."""
+
+class Malformed(ProtocolFault):
+    """A message of the peer's has not the length or form that it must have."""
+
+class Cheated(ProtocolFault):
+    """A check failed that only a cheating peer fails."""
+
+class OutOfTurn(ProtocolFault):
+    """The driver gave bytes where none were due, or none where some were."""
+
+class Unlucky(ProtocolFault):
+    """Both are honest and it did not come out, which has probability at most 2**-40 a run."""
 
 def blake3_many(data: bytes, offsets: bytes) -> bytes:
     """BLAKE3 of each of n items; `offsets` holds n + 1 little-endian 64-bit integers. 32 * n bytes."""
@@ -17,3 +38,64 @@ def check_canonical(data: bytes, depth: int, items: int) -> None:
 
 def merkle_root(data: bytes, offsets: bytes) -> bytes:
     """The RFC 6962 root of n items. 32 bytes."""
+
+def identify(
+    key: bytes, columns: Sequence[tuple[str, bytes | memoryview, bytes | memoryview | None]]
+) -> tuple[bytes, bytes]:
+    """Identifiers of the different rows of key columns, under a 32-byte key.
+
+    A column is its type's letter, its data, and n + 1 little-endian 64-bit offsets into it; without offsets the data
+    are little-endian 64-bit integers. Returns 16 bytes for each different row, in the order of first appearance, and
+    that row's number as a little-endian 32-bit integer.
+    """
+
+def distinct_places(ids: bytes) -> bytes:
+    """Where each different 16-byte identifier first stands, in order, as little-endian 32-bit integers."""
+
+class PsiParty:
+    """One party of an intersection by the function of RR22; see `crates/kernel/src/psi.rs`.
+
+    Args:
+        ids: this party's n different 16-byte identifiers, 1 <= n <= 2**26.
+        compares: whether this party compares (and so learns) or sends its tags; the other does the opposite.
+        peer_keys: how many identifiers the other has, at least 1.
+        both: whether the party that sends its tags learns the intersection too; the other must say the same.
+        malicious: whether a peer that does as it likes is withstood; the other must say the same.
+    """
+
+    def __init__(self, ids: bytes, *, compares: bool, peer_keys: int, both: bool, malicious: bool) -> None: ...
+    def next(self, incoming: bytes | None = None) -> tuple[Literal["send", "receive", "finished"], bytes]:
+        """Go on, without the GIL: with the peer's message after "receive", with None otherwise.
+
+        After "send" the bytes are to be carried to the peer. Raises a `ProtocolFault`.
+        """
+
+    def matched(self) -> bytes | None:
+        """Places in `ids` of the shared ones, little-endian 32-bit integers; None before the end or for no learner."""
+
+class DhParty:
+    """One party of an intersection by Diffie-Hellman over ristretto255; see `crates/kernel/src/ecdh.rs`.
+
+    Semi-honest. The arguments are those of `PsiParty`.
+    """
+
+    def __init__(self, ids: bytes, *, compares: bool, peer_keys: int, both: bool) -> None: ...
+    def next(self, incoming: bytes | None = None) -> tuple[Literal["send", "receive", "finished"], bytes]:
+        """As `PsiParty.next`."""
+
+    def matched(self) -> bytes | None:
+        """As `PsiParty.matched`."""
+
+class CountParty:
+    """One party that learns how many identifiers are shared, or helps the other to; see `crates/kernel/src/ecdh.rs`.
+
+    Semi-honest. Args: as `PsiParty`; `counts`: whether this party counts (and so learns) or helps; the other does the
+    opposite. `both`: whether the one that counts tells the other.
+    """
+
+    def __init__(self, ids: bytes, *, counts: bool, peer_keys: int, both: bool) -> None: ...
+    def next(self, incoming: bytes | None = None) -> tuple[Literal["send", "receive", "finished"], bytes]:
+        """As `PsiParty.next`."""
+
+    def count(self) -> int | None:
+        """How many are shared; None before the end, or for no learner."""

@@ -91,9 +91,9 @@ async def trade(port: House, mill: House) -> None:
     ))["demand"]  # fmt: skip
     assert (await port.ask("demands"))["demands"][0]["demand"] == sought
     await refused(
-        mill.ask("offer", dataset=THEIRS, columns=["ship"], operations=[OPERATION], purposes=[PURPOSE]), "belongs"
+        mill.ask("offer", dataset=THEIRS, keys=["ship"], operations=[OPERATION], purposes=[PURPOSE]), "belongs"
     )
-    put = {"dataset": THEIRS, "columns": ["ship"], "operations": [OPERATION], "purposes": [PURPOSE]}
+    put = {"dataset": THEIRS, "keys": ["ship"], "operations": [OPERATION], "purposes": [PURPOSE]}
     spare = (await port.ask("offer", **put, price=45))["offer"]
     offer = (await port.ask("offer", **put, price=40, demand=sought))["offer"]
     found = await until(mill.ask, "matches", lambda a: len(a["matches"]) == 2, demand=sought)

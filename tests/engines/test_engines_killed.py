@@ -176,3 +176,55 @@ def test_a_worker_dies_with_its_node_and_the_next_node_sweeps_up() -> None:
         wait(lambda: workers(sockets) == [])
         process.sweep()
         assert not scratch[0].exists()
+
+
+def sets() -> tuple[list, list[dict[str, pa.Table]]]:
+    both = jobs("psi", "intersection", {"keys": ["k"]}, ["air", "weather"], [[], []], (0, 1), seconds=SECONDS)
+    return both, [{"data": pa.table({"k": list(range(200_000))})}] * 2
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_worker_killed_while_sets_meet_is_named_here_and_breaks_the_others_link(victim) -> None:
+    both, inputs = sets()
+
+    async def story(sockets: Path) -> list:
+        # The one that listens is there first and waits for the other, so it is surely in the middle of its work.
+        work = [asyncio.create_task(process.run_job(both[1], inputs[1], sockets, deadline=DEADLINE))]
+        await until((sockets / "1.sock").exists)
+        before = set(workers(sockets))
+        work.insert(0, asyncio.create_task(process.run_job(both[0], inputs[0], sockets, deadline=DEADLINE)))
+        await until(lambda: len(workers(sockets)) == 2)
+        os.kill((before if victim == 1 else set(workers(sockets)) - before).pop(), signal.SIGKILL)
+        return await asyncio.gather(*work, return_exceptions=True)
+
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="fe-") as folder:
+        ends = asyncio.run(story(Path(folder)))
+        assert workers(Path(folder)) == []
+    assert time.monotonic() - began < 2 * DEADLINE
+    assert isinstance(ends[victim], PartyFailed)
+    assert (ends[victim].party, "SIGKILL" in ends[victim].cause) == (both[victim].parties[victim], True)
+    other = ends[1 - victim]
+    assert isinstance(other, EngineStopped)
+    assert both[victim].parties[victim] in other.cause
+
+
+def test_a_silent_peer_of_a_meeting_is_named_within_the_deadline() -> None:
+    both, inputs = sets()
+
+    async def story(sockets: Path) -> None:
+        listening = asyncio.Event()
+
+        async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await listening.wait()
+            writer.close()
+
+        server = await asyncio.start_unix_server(silent, str(sockets / "1.sock"))
+        with pytest.raises(EngineStopped, match="weather did not say anything"):
+            await process.run_job(both[0], inputs[0], sockets, deadline=DEADLINE)
+        listening.set()
+        server.close()
+
+    with tempfile.TemporaryDirectory(prefix="fe-") as folder:
+        asyncio.run(story(Path(folder)))
+    assert left_behind() == []

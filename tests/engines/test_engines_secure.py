@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+import unicodedata
+
 import numpy as np
 import pyarrow as pa
 import pytest
+from blake3 import blake3
 from engines_world import column, jobs
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +18,7 @@ from fondaco.engines.base import BadJob, OutOfRange, estimate, leakage
 from fondaco.engines.mpc import inputs
 from fondaco.engines.mpc.operations import describe
 from fondaco.engines.mpc.runtime import Ring, make_config
-from fondaco.engines.psi.keys import distinct_keys, encode_keys, identifiers
+from fondaco.engines.psi.keys import identified, key_columns
 
 
 @pytest.mark.parametrize("ring", list(Ring))
@@ -84,31 +88,69 @@ def test_figures_of_nothing_are_undefined() -> None:
     assert describe(1, 5, 25, 0)["variance"] is None
 
 
-texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=6)
+texts = st.text(st.characters(blacklist_categories=["Cs", "Cn"]), max_size=6)
 
 
-@given(st.lists(st.tuples(texts, st.integers(-(1 << 62), 1 << 62)), min_size=1, max_size=30))
-def test_different_keys_have_different_encodings(rows) -> None:
-    import unicodedata
+def encoded(*parts: tuple[str, str]) -> bytes:
+    """A key as the documentation writes it."""
+    return b"".join(f"{letter}{len(text.encode())}:{text}".encode() for letter, text in parts)
 
-    table = pa.table({"t": [t for t, _n in rows], "n": [n for _t, n in rows]})
-    encoded = encode_keys(table)
-    assert len({bytes(e.as_py()) for e in encoded}) == len({(unicodedata.normalize("NFC", t), n) for t, n in rows})
+
+@given(
+    st.lists(st.tuples(texts, st.integers(-(1 << 63), (1 << 63) - 1), st.booleans()), max_size=30),
+    st.binary(min_size=32, max_size=32),
+)
+def test_identifiers_are_those_of_the_documented_encoding(rows, session) -> None:
+    schema = pa.schema([("t", pa.string()), ("n", pa.int64()), ("b", pa.bool_())])
+    table = pa.table([list(column) for column in zip(*rows, strict=True)] or [[], [], []], schema=schema)
+    wanted = {}
+    for place, (t, n, b) in enumerate(rows):
+        text = encoded(("t", unicodedata.normalize("NFD", t)), ("i", str(n)), ("b", str(int(b))))
+        wanted.setdefault(blake3(text, key=session).digest()[:16], place)
+    keys = identified(key_columns(table, ["t", "n", "b"]), session)
+    assert dict(zip(map(bytes, keys.ids), keys.places.tolist(), strict=True)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "letter", "written"),
+    [
+        ([(1 << 64) - 1], pa.uint64(), "i", str((1 << 64) - 1)),
+        ([7], pa.uint8(), "i", "7"),
+        ([datetime.date(1969, 12, 31)], pa.date32(), "d", "-1"),
+        ([datetime.date(1970, 1, 2)], pa.date64(), "d", "1"),
+        ([datetime.datetime(1970, 1, 1, 0, 0, 1)], pa.timestamp("s"), "z", "1000000"),
+        (["ab"], pa.large_string(), "t", "ab"),
+    ],
+)
+def test_every_type_of_key_has_one_encoding(values, kind, letter, written) -> None:
+    keys = identified(pa.table({"k": pa.array(values, kind)}), bytes(32))
+    assert bytes(keys.ids[0]) == blake3(encoded((letter, written)), key=bytes(32)).digest()[:16]
 
 
 def test_identifiers_depend_on_the_session_and_hide_the_key() -> None:
-    keys = distinct_keys(pa.table({"k": ["secret", "secret", None, "x"]}), ["k"])
-    assert keys.num_rows == 2
-    one, two = identifiers(keys, b"a" * 32), identifiers(keys, b"b" * 32)
-    assert one.shape == (2, 16)
-    assert not (one == two).all(axis=1).any()
-    assert b"secret" not in one.tobytes()
+    table = key_columns(pa.table({"k": ["secret", "secret", None, "x"]}), ["k"])
+    one, two = identified(table, b"a" * 32), identified(table, b"b" * 32)
+    assert one.ids.shape == (2, 16)
+    assert one.rows(np.array([1, 0])).to_pylist() == [{"k": "x"}, {"k": "secret"}]
+    assert not (one.ids == two.ids).all(axis=1).any()
+    assert b"secret" not in one.ids.tobytes()
 
 
-def test_a_slice_has_the_identifiers_of_its_rows() -> None:
-    table = pa.table({"k": [f"key{i}" for i in range(100)]})
-    whole = identifiers(table, b"s" * 32)
-    assert (identifiers(table.slice(40, 20), b"s" * 32) == whole[40:60]).all()
+@pytest.mark.parametrize("values", [[f"key{i}" for i in range(100)], list(range(100))])
+def test_slices_and_chunks_have_the_identifiers_of_their_rows(values) -> None:
+    table = pa.table({"k": values})
+    whole = identified(table, b"s" * 32).ids
+    assert (identified(table.slice(40, 20), b"s" * 32).ids == whole[40:60]).all()
+    parts = pa.concat_tables([table.slice(0, 30), table.slice(30)])
+    assert (identified(parts, b"s" * 32).ids == whole).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "cause"), [(["k", "k"], "twice"), (["z"], "not in the input"), (["f"], "cannot be a key")]
+)
+def test_columns_that_cannot_be_keys_are_refused(names, cause) -> None:
+    with pytest.raises(BadJob, match=cause):
+        identified(key_columns(pa.table({"k": [1], "f": [1.5]}), names), bytes(32))
 
 
 def test_every_operation_says_what_it_tells_and_costs() -> None:

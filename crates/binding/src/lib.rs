@@ -1,8 +1,13 @@
-//! The kernel for Python: bytes in, bytes out, one error map, the GIL released while hashing.
+//! The kernel for Python: bytes in, bytes out, one error map, the GIL released while it works.
 
+mod faults;
 mod ledger;
+mod psi;
 
+use fondaco_kernel::block::to_bytes;
+use fondaco_kernel::keys::{distinct, identifiers, Column, Identified, Values};
 use fondaco_kernel::{Items, Refused};
+use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -51,12 +56,81 @@ fn keyed_ids<'py>(
     })
 }
 
+/// A column's letter, data and offsets.
+type OwnedColumn = (u8, Vec<u8>, Option<Vec<u8>>);
+
+/// Identifiers of the different rows of key columns, and the rows of their first appearance.
+#[pyfunction]
+fn identify<'py>(
+    py: Python<'py>,
+    key: &[u8],
+    columns: Vec<(String, PyBuffer<u8>, Option<PyBuffer<u8>>)>,
+) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    let key: [u8; 32] = key
+        .try_into()
+        .map_err(|_| PyValueError::new_err("a key is 32 bytes"))?;
+    let copied: Vec<OwnedColumn> = columns
+        .iter()
+        .map(|(letter, data, offsets)| {
+            let letter = *letter
+                .as_bytes()
+                .first()
+                .ok_or_else(|| PyValueError::new_err("a column has a letter"))?;
+            let offsets = offsets
+                .as_ref()
+                .map(|buffer| buffer.to_vec(py))
+                .transpose()?;
+            Ok((letter, data.to_vec(py)?, offsets))
+        })
+        .collect::<PyResult<_>>()?;
+    let found = py
+        .allow_threads(|| identified(&key, &copied))
+        .map_err(refused)?;
+    let ids = to_bytes(&found.ids);
+    let places = psi::words(&found.places);
+    Ok((PyBytes::new(py, &ids), PyBytes::new(py, &places)))
+}
+
+/// Where each different identifier of 16 bytes first stands, in order.
+#[pyfunction]
+fn distinct_places<'py>(py: Python<'py>, ids: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let keys = psi::keys_of(ids)?;
+    let places = py.allow_threads(|| distinct(&keys).places);
+    let bytes = psi::words(&places);
+    Ok(PyBytes::new(py, &bytes))
+}
+
+fn identified(key: &[u8; 32], columns: &[OwnedColumn]) -> Result<Identified, Refused> {
+    let columns: Vec<Column<'_>> = columns
+        .iter()
+        .map(|(letter, data, offsets)| {
+            let values = match offsets {
+                Some(offsets) => Values::Bytes(Items::new(data, offsets)?),
+                None => match data.as_chunks::<8>() {
+                    (numbers, []) => Values::Numbers(numbers),
+                    _ => return Err(Refused::Columns),
+                },
+            };
+            Ok(Column {
+                letter: *letter,
+                values,
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(distinct(&identifiers(key, &columns)?))
+}
+
 /// The native kernel of fondaco.
 #[pymodule]
 fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(blake3_many, module)?)?;
     module.add_function(wrap_pyfunction!(sha256_many, module)?)?;
     module.add_function(wrap_pyfunction!(keyed_ids, module)?)?;
+    module.add_function(wrap_pyfunction!(identify, module)?)?;
+    module.add_function(wrap_pyfunction!(distinct_places, module)?)?;
+    module.add_class::<psi::PsiParty>()?;
+    module.add_class::<psi::DhParty>()?;
+    module.add_class::<psi::CountParty>()?;
     ledger::register(module)?;
-    Ok(())
+    faults::register(module)
 }

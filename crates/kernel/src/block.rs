@@ -49,6 +49,16 @@ impl Block {
     }
 }
 
+/// Blocks as bytes, 16 little-endian each, in order.
+#[must_use]
+pub fn to_bytes(blocks: &[Block]) -> Vec<u8> {
+    let mut out = vec![0u8; 16 * blocks.len()];
+    for (slot, block) in out.as_chunks_mut::<16>().0.iter_mut().zip(blocks) {
+        *slot = block.to_bytes();
+    }
+    out
+}
+
 impl DefaultIsZeroes for Block {}
 
 impl BitXor for Block {

@@ -16,12 +16,15 @@ pub enum Refused {
         /// Which offset, counted from 0.
         index: usize,
     },
+    /// Key columns are of different lengths, none, or too long.
+    Columns,
 }
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::OffsetsShape => write!(f, "offsets are not n + 1 little-endian 64-bit integers"),
+            Self::Columns => write!(f, "key columns are of different lengths, none, or too long"),
             Self::OffsetsRange { index } => {
                 write!(
                     f,

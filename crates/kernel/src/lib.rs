@@ -1,12 +1,21 @@
 //! The kernel: what must be fast, in pure Rust with no Python; the binding crate wraps it.
 
 pub mod block;
+pub mod ecdh;
 pub mod hashing;
+pub mod keys;
 pub mod ledger;
 pub mod ledger_canonical;
 pub mod ledger_merkle;
+pub mod okvs;
+pub mod oprf;
+pub mod permutation;
+pub mod prf;
 pub mod protocol;
+pub mod psi;
+pub mod ristretto;
 mod simd;
+pub mod tags;
 pub mod vole;
 
 pub use hashing::{blake3_many, keyed_ids, sha256_many, Items, Refused, ID_BYTES};

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from fondaco.cli.base import HERE, AsJson, Dir, ask, group
+from fondaco.cli.base import HERE, AsJson, Dir, ask, group, split_columns
 from fondaco.errors import NodeError
 
 app = group()
@@ -34,13 +34,8 @@ def request(
 
     Rows may be matched on the columns before the slash, and be computed with those after it.
     """
-    wanted: list[dict[str, Any]] = []
-    for text in dataset:
-        name, _equals, named = text.partition("=")
-        keys, _slash, columns = named.partition("/")
-        wanted.append({"name": name, "keys": _names(keys), "columns": _names(columns)})
     arguments = {
-        "datasets": wanted,
+        "datasets": [split_columns(text) for text in dataset],
         "operations": operation,
         "purpose": purpose,
         "parties": party,

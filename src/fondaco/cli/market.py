@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fondaco.cli.base import HERE, AsJson, Dir, ask, group
+from fondaco.cli.base import HERE, AsJson, Dir, ask, group, split_columns
 
 app = group()
 demand = group()
@@ -54,7 +54,7 @@ def withdraw_demand(
 
 @offer.command("put")
 def put_offer(
-    dataset: Annotated[str, typer.Argument(help="/org/topic/name=column,column …")],
+    dataset: Annotated[str, typer.Argument(help="/org/topic/name=KEY,…/COLUMN,… (match on / compute with).")],
     operation: Annotated[list[str], typer.Option(help="Operation allowed; repeat.")],
     purpose: Annotated[list[str], typer.Option(help="Purpose allowed; repeat.")],
     price: Annotated[int, typer.Option(help="Points for one use.")],
@@ -66,10 +66,11 @@ def put_offer(
     as_json: AsJson = False,
 ) -> None:
     """Offer a published dataset; who accepts has the grant at once."""
-    name, _equals, columns = dataset.partition("=")
+    wanted = split_columns(dataset)
     arguments = {
-        "dataset": name,
-        "columns": [c for c in columns.split(",") if c],
+        "dataset": wanted["name"],
+        "keys": wanted["keys"],
+        "columns": wanted["columns"],
         "operations": operation,
         "purposes": purpose,
         "price": price,
@@ -100,7 +101,8 @@ def accept_offer(
     offer_id: Annotated[str, typer.Argument(help="The offer's id.")],
     dir_: Dir = HERE,
     demand_id: Annotated[str, typer.Option("--demand", help="The demand of this institution that it meets.")] = "",
-    column: Annotated[list[str] | None, typer.Option(help="Fewer columns than offered; repeat.")] = None,
+    key: Annotated[list[str] | None, typer.Option(help="Fewer columns to match on than offered; repeat.")] = None,
+    column: Annotated[list[str] | None, typer.Option(help="Fewer columns to compute with; repeat.")] = None,
     purpose: Annotated[str, typer.Option(help="What for; the first that is offered if left out.")] = "",
     party: Annotated[list[str] | None, typer.Option(help="Who takes part; repeat.")] = None,
     uses: Annotated[int, typer.Option(help="How often.")] = 1,
@@ -110,6 +112,7 @@ def accept_offer(
     arguments = {
         "offer": offer_id,
         "demand": demand_id,
+        "keys": key,
         "columns": column,
         "purpose": purpose,
         "parties": party,

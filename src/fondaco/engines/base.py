@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -12,7 +13,7 @@ from fondaco.core.models import Column
 from fondaco.errors import EngineError, PartyFailed
 
 OPERATIONS: dict[str, tuple[str, ...]] = {
-    "psi": ("intersection",),
+    "psi": ("intersection", "difference", "cardinality", "threshold"),
     "mpc": ("statistics", "pooled-statistics", "arithmetic"),
 }
 
@@ -103,6 +104,21 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
         "a party that does not receive learns how many keys the other has",
         "nobody learns a key that it does not have itself",
     ),
+    ("psi", "difference"): (
+        "each receiver learns which of its keys the other has and has not, and how many keys the other has",
+        "a party that does not receive learns how many keys the other has",
+        "nobody learns a key that it does not have itself",
+    ),
+    ("psi", "cardinality"): (
+        "each receiver learns how many keys both have and how many the other has, and not which are shared",
+        "a party that does not receive learns how many keys the other has",
+    ),
+    ("psi", "threshold"): (
+        "each receiver learns how many keys both have, even if they are too few, and how many the other has",
+        "where they are enough, each receiver learns which of its keys the other has too",
+        "a party that does not receive learns whether they were enough, and how many keys the other has",
+        "nobody learns a key that it does not have itself",
+    ),
     ("mpc", "statistics"): (
         "each receiver learns count, sum, mean and variance of each group, and nothing of any row",
         "a group of fewer keys than the smallest count is not opened, nor one more where the rest would tell it",
@@ -139,9 +155,26 @@ def estimate(engine: str, operation: str, rows: int, *, members: int = 2) -> Est
     """
     leakage(engine, operation)
     millions = rows / 1e6
+    if engine == "psi" and operation in {"cardinality", "threshold"}:
+        return Estimate(0.8 + 55.0 * millions, 150 + int(700 * millions), 0.1 + 100.0 * millions)
     if engine == "psi":
-        return Estimate(1.5 + 7.0 * millions, 150 + int(600 * millions), 0.1 + 40.0 * millions)
+        # Sets above a million keys are met in parts, so memory grows by the rows themselves and no more.
+        return Estimate(
+            0.8 + 0.9 * millions, 150 + int(250 * min(millions, 1)) + int(90 * millions), 0.7 + 30.0 * millions
+        )
     slower = 12.0 if members == 2 else 1.0
     if operation == "arithmetic":
         return Estimate(3.5 + 12.0 * slower * millions, 400 + int(1200 * millions), 0.2 + 300.0 * millions)
     return Estimate(3.5 + 2.0 * slower * millions, 400 + int(600 * millions), 0.2 + 120.0 * millions)
+
+
+def reason(engine: str, operation: str, parameters: Value, rows: Sequence[int]) -> str:
+    """Why a step of so many rows a party runs as it does, where it could run otherwise; else nothing.
+
+    The members decide when they know how many different keys they have; this is the decision for the rows.
+    """
+    if engine != "psi" or len(rows) != 2:
+        return ""
+    from fondaco.engines.psi.choice import explain_choice
+
+    return explain_choice(operation, parameters, min(rows), max(rows))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from fondaco.core.codec import Value
 from fondaco.core.models import Column
-from fondaco.engines.base import BadJob, Job, OutOfRange, leakage
+from fondaco.engines.base import OPERATIONS, BadJob, Job, OutOfRange, leakage
 from fondaco.engines.mpc import inputs
 
 MAX_GROUPS = 64
@@ -101,10 +101,10 @@ def _two(job: Job) -> None:
         raise BadJob("this operation is between two parties with data", remedy="correct the step")
 
 
-def _intersection(job: Job) -> None:
+def _set_operation(job: Job) -> None:
     _two(job)
     if job.helper is not None:
-        raise BadJob("an intersection needs no helper", remedy="leave helper out")
+        raise BadJob("a set operation needs no helper", remedy="leave helper out")
     names = key_columns(job)
     for column in (*job.columns, *job.peer_columns):
         if column.name not in names:
@@ -182,7 +182,7 @@ def _arithmetic(job: Job) -> None:
 
 
 _CHECKS: dict[tuple[str, str], Callable[[Job], None]] = {
-    ("psi", "intersection"): _intersection,
+    **{("psi", operation): _set_operation for operation in OPERATIONS["psi"]},
     ("mpc", "statistics"): _statistics,
     ("mpc", "pooled-statistics"): _pooled,
     ("mpc", "arithmetic"): _arithmetic,

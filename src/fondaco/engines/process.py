@@ -1,8 +1,8 @@
 """The supervisor: starts a worker for a job, hands it the tables over a pipe, and ends it when it must.
 
-No clear data touches the disk: tables go through pipes, and what a protocol needs as a file (identifiers, never
-keys) lies in a folder of mode 0700, in memory where the system has it, removed whatever happens; if the node itself
-is killed, by `sweep` when a node next starts.
+No clear data touches the disk: tables go through pipes, and what a protocol needs as a file (identifiers of large
+sets under a session key, never keys) lies in a folder of mode 0700, removed whatever happens; if the node itself is
+killed, by `sweep` when a node next starts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from fondaco.engines.base import EngineStopped, Job, Outcome, Report, WorkerDied
 from fondaco.errors import DeadlineExceeded, EngineError, PartyFailed, RemoteError
 
 _log = logging.getLogger(__name__)
-_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 _KEEP = ("PATH", "HOME", "LANG", "LC_ALL", "VIRTUAL_ENV")
 _STDERR = 4000
 _OWNED = re.compile(r"fondaco-(\d{1,10})-(\d{1,20})-[a-z0-9_]+")
@@ -44,7 +43,8 @@ def _environment(scratch: Path) -> dict[str, str]:
 
 
 def _root() -> Path:
-    return _MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+    # Not in memory: sets are put here because they do not fit there.
+    return Path(tempfile.gettempdir())
 
 
 def _born(pid: int) -> str | None:

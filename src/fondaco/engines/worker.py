@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import BinaryIO, NoReturn
 
 import pyarrow as pa
-from spu import libspu
 
 from fondaco.core.faults import pack_error
 from fondaco.core.messages import from_bytes, to_bytes
@@ -53,13 +52,19 @@ def _read(source: BinaryIO) -> tuple[Job, dict[str, pa.Table]]:
 
 
 def _run(job: Job, tables: dict[str, pa.Table], sockets: Path, scratch: Path) -> Outcome:
-    if job.engine == "psi" and job.operation == "intersection":
-        from fondaco.engines.psi import intersection
+    if job.engine == "psi":
+        from fondaco.engines.psi import operations as sets
 
-        return intersection.run(job, tables, sockets, scratch)
+        return sets.run(job, tables, sockets, scratch)
     if job.engine == "mpc":
+        # SPU takes a second to load, which the other engines do not wait for.
+        from spu import libspu
+
         from fondaco.engines.mpc import operations
 
+        options = libspu.logging.LogOptions()
+        options.log_level = libspu.logging.LogLevel.ERROR
+        libspu.logging.setup_logging(options)
         return operations.run(job, tables, sockets)
     raise BadJob("no such engine", remedy="see docs/concepts/engines.md", engine=job.engine)
 
@@ -91,9 +96,6 @@ def main() -> None:
     _die_with_parent()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     out, sockets, scratch = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-    options = libspu.logging.LogOptions()
-    options.log_level = libspu.logging.LogLevel.ERROR
-    libspu.logging.setup_logging(options)
     sink = os.fdopen(out, "wb")
     sys.excepthook = lambda kind, fault, trace: _tell(sink, _unforeseen(kind, fault, trace))
     try:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from fondaco.core.codec import Value
 from fondaco.core.models import Column
 from fondaco.core.names import DatasetName
-from fondaco.engines.base import OPERATIONS, estimate, leakage
+from fondaco.engines.base import OPERATIONS, estimate, leakage, reason
 from fondaco.engines.checks import check_job
 from fondaco.errors import FlowError
 from fondaco.flow.heads import operation_name
@@ -241,7 +241,8 @@ def explain(plan: Plan) -> dict[str, Any]:
     """The plan in words and numbers, ready for JSON."""
     steps: list[dict[str, Any]] = []
     for step in plan.workflow.steps:
-        rows = max((plan.datasets[item.dataset].rows or 0 for item in step.inputs), default=0)
+        each = [plan.datasets[item.dataset].rows or 0 for item in step.inputs]
+        rows = max(each, default=0)
         cost = estimate(step.engine, step.operation, rows, members=len(step.members))
         steps.append(
             {
@@ -255,6 +256,7 @@ def explain(plan: Plan) -> dict[str, Any]:
                 "memory_mib": cost.memory_mib,
                 "network_mib": round(cost.network_mib, 1),
                 "learns": list(leakage(step.engine, step.operation)),
+                "reason": reason(step.engine, step.operation, step.parameters, each),
             }
         )
     return {

@@ -37,6 +37,31 @@ pub(crate) fn inner_product(left: &[Block], right: &[Block]) -> Block {
     inner_product_portable(left, right)
 }
 
+/// `acc[i] ^= xs[i] * scalar` for as many as the shorter slice has.
+pub(crate) fn add_products(acc: &mut [Block], xs: &[Block], scalar: Block) {
+    #[cfg(target_arch = "x86_64")]
+    if found() {
+        // SAFETY: the processor has the features that the function is compiled for.
+        return unsafe { x86::add_products(acc, xs, scalar) };
+    }
+    for (slot, x) in acc.iter_mut().zip(xs) {
+        *slot ^= x.times_portable(scalar);
+    }
+}
+
+/// `acc[i] ^= sum over j of coefficients[j] * points[i]^(j + 1)`, for as many as the shorter slice has.
+pub(crate) fn add_polynomials(acc: &mut [Block], points: &[Block], coefficients: &[Block]) {
+    #[cfg(target_arch = "x86_64")]
+    if found() {
+        // SAFETY: the processor has the features that the function is compiled for.
+        return unsafe { x86::add_polynomials(acc, points, coefficients) };
+    }
+    for (slot, point) in acc.iter_mut().zip(points) {
+        let terms = coefficients.iter().rev();
+        *slot ^= terms.fold(Block::ZERO, |sum, c| (sum ^ *c).times_portable(*point));
+    }
+}
+
 fn inner_product_portable(left: &[Block], right: &[Block]) -> Block {
     left.iter()
         .zip(right)
@@ -120,11 +145,31 @@ mod x86 {
         }
         store(reduce((low, cross, high)))
     }
+
+    #[target_feature(enable = "sse2,pclmulqdq")]
+    pub(super) fn add_products(acc: &mut [Block], xs: &[Block], scalar: Block) {
+        let scalar = load(scalar);
+        for (slot, x) in acc.iter_mut().zip(xs) {
+            *slot ^= store(reduce(multiply(load(*x), scalar)));
+        }
+    }
+
+    #[target_feature(enable = "sse2,pclmulqdq")]
+    pub(super) fn add_polynomials(acc: &mut [Block], points: &[Block], coefficients: &[Block]) {
+        for (slot, point) in acc.iter_mut().zip(points) {
+            let point = load(*point);
+            let mut sum = _mm_setzero_si128();
+            for coefficient in coefficients.iter().rev() {
+                sum = reduce(multiply(_mm_xor_si128(sum, load(*coefficient)), point));
+            }
+            *slot ^= store(sum);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{inner_product, inner_product_portable, times};
+    use super::{add_polynomials, add_products, inner_product, inner_product_portable, times};
     use crate::block::Block;
     use proptest::prelude::*;
 
@@ -140,6 +185,24 @@ mod tests {
         fn every_path_gives_the_portable_inner_product(pairs in proptest::collection::vec(any::<(u128, u128)>(), 0..40)) {
             let (left, right): (Vec<_>, Vec<_>) = pairs.into_iter().map(|(a, b)| (Block(a), Block(b))).unzip();
             prop_assert_eq!(inner_product(&left, &right), inner_product_portable(&left, &right));
+        }
+
+        #[test]
+        fn every_path_adds_the_portable_products(pairs in proptest::collection::vec(any::<(u128, u128)>(), 0..20), scalar: u128, coefficients in proptest::collection::vec(any::<u128>(), 0..6)) {
+            let (xs, start): (Vec<_>, Vec<_>) = pairs.into_iter().map(|(a, b)| (Block(a), Block(b))).unzip();
+            let coefficients: Vec<_> = coefficients.into_iter().map(Block).collect();
+            let (mut scaled, mut evaluated) = (start.clone(), start.clone());
+            add_products(&mut scaled, &xs, Block(scalar));
+            add_polynomials(&mut evaluated, &xs, &coefficients);
+            for (i, x) in xs.iter().enumerate() {
+                prop_assert_eq!(scaled[i], start[i] ^ x.times_portable(Block(scalar)));
+                let (mut sum, mut power) = (start[i], Block::ONE);
+                for c in &coefficients {
+                    power = power.times_portable(*x);
+                    sum ^= c.times_portable(power);
+                }
+                prop_assert_eq!(evaluated[i], sum);
+            }
         }
     }
 }

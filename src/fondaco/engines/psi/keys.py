@@ -1,12 +1,15 @@
 """One encoding of a composite key for all parties, and identifiers of it under a session key.
 
-Text is normalised to Unicode NFC; numbers, booleans, dates and timestamps (UTC, microseconds) are written in
-decimal. Each part is a type letter, its length in bytes, a colon and the bytes, so no two keys run together. A key
-with a null in it matches nothing and is left out; doubled keys count once.
+Text is compared by canonical equivalence: it is decomposed (Unicode NFD, of the Unicode version of the Arrow library
+that all parties have pinned; Arrow's NFC does not compose). Numbers, booleans, dates and timestamps (UTC,
+microseconds) are written in decimal. Each part is a type letter, its length in bytes, a colon and the bytes, so no two
+keys run together (`crates/kernel/src/keys.rs`). A key with a null in it matches nothing and is left out; doubled keys
+count once, and keys are compared after normalisation: two spellings of one key are one.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,52 +24,88 @@ from fondaco.engines.base import BadJob
 ID_BYTES = 16
 
 Array = NDArray[Any]
+_Part = tuple[str, memoryview, memoryview | None]
 
 
-def distinct_keys(table: pa.Table, names: Sequence[str]) -> pa.Table:
-    """The different keys without nulls, as a table of the key columns, in no stated order."""
-    for name in names:
-        if name not in table.column_names:
-            raise BadJob("a key column is not in the input", remedy="name columns that the step brings", column=name)
-    keys = table.select(list(names)).drop_null()
-    return keys.group_by(list(names)).aggregate([])
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    """The different keys of a table.
+
+    `ids` has shape (n, 16), dtype uint8; `places` shape (n,), dtype uint32: the row of `table` where each key first
+    stands; `table` has the key columns of the rows without nulls, as they were given.
+    """
+
+    ids: Array
+    places: Array
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, which: Array) -> pa.Table:
+        """The key columns of some keys, by their numbers, in the order of the numbers."""
+        return rows_at(self.table, self.places[which])
 
 
-def _as_text(column: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray]:
+def rows_at(table: pa.Table, places: Array) -> pa.Table:
+    """Rows by their numbers, an array of uint32, in that order."""
+    # Not `pa.array`, which would load pandas where it is installed.
+    numbers = np.ascontiguousarray(places, dtype=np.uint32)
+    return table.take(pa.Array.from_buffers(pa.uint32(), len(numbers), [None, pa.py_buffer(numbers)]))
+
+
+def _text(letter: str, column: pa.ChunkedArray) -> _Part:
+    whole = pa.concat_arrays(pc.cast(column, pa.large_string()).chunks or [pa.array([], pa.large_string())])
+    _validity, offsets, data = whole.buffers()
+    window = _bytes(offsets)[8 * whole.offset : 8 * (whole.offset + len(whole) + 1)]
+    return letter, _bytes(data), window if len(whole) else memoryview(bytes(8))
+
+
+def _numbers(letter: str, column: pa.ChunkedArray) -> _Part:
+    whole = pa.concat_arrays(pc.cast(column, pa.int64()).chunks or [pa.array([], pa.int64())])
+    return letter, _bytes(whole.buffers()[1])[8 * whole.offset : 8 * (whole.offset + len(whole))], None
+
+
+def _bytes(buffer: pa.Buffer | None) -> memoryview:
+    return memoryview(buffer if buffer is not None else b"").cast("B")
+
+
+def _part(column: pa.ChunkedArray) -> _Part:
+    """A key column without nulls, as the kernel takes it."""
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return "t", pc.utf8_normalize(column, form="NFC")
+        ascii_alone = pc.all(pc.string_is_ascii(column)).as_py()
+        return _text("t", column if ascii_alone else pc.utf8_normalize(column, form="NFD"))
     if pa.types.is_boolean(kind):
-        return "b", pc.cast(pc.cast(column, pa.int8()), pa.string())
+        return _numbers("b", pc.cast(column, pa.int8()))
+    if pa.types.is_uint64(kind):
+        return _text("i", pc.cast(column, pa.string()))
     if pa.types.is_integer(kind):
-        return "i", pc.cast(column, pa.string())
+        return _numbers("i", column)
     if pa.types.is_date(kind):
-        return "d", pc.cast(pc.cast(pc.cast(column, pa.date32()), pa.int32()), pa.string())
+        return _numbers("d", pc.cast(pc.cast(column, pa.date32()), pa.int32()))
     if pa.types.is_timestamp(kind):
-        return "z", pc.cast(pc.cast(pc.cast(column, pa.timestamp("us", tz="UTC")), pa.int64()), pa.string())
+        return _numbers("z", pc.cast(column, pa.timestamp("us", tz="UTC")))
     raise BadJob(f"a column of type {kind} cannot be a key", remedy="use text, whole numbers, dates or timestamps")
 
 
-def encode_keys(keys: pa.Table) -> pa.LargeBinaryArray:
-    """The canonical encoding of each row of key columns."""
-    parts: list[object] = []
-    for column in keys.columns:
-        letter, text = _as_text(column)
-        width = pc.cast(pc.binary_length(pc.cast(text, pa.binary())), pa.string())
-        parts += [pa.scalar(letter), width, pa.scalar(":"), text]
-    joined = pc.binary_join_element_wise(*parts, pa.scalar(""))
-    return pc.cast(joined, pa.large_binary()).combine_chunks()
+def key_columns(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The key columns of the rows that have no null in them.
+
+    Raises:
+        BadJob: a name is not that of a column, or comes twice.
+    """
+    for name in names:
+        if name not in table.column_names:
+            raise BadJob("a key column is not in the input", remedy="name columns that the step brings", column=name)
+    if len(dict.fromkeys(names)) != len(names):
+        raise BadJob("a key column is named twice", remedy="name each once")
+    chosen = table.select(list(names))
+    return chosen.drop_null() if any(column.null_count for column in chosen.columns) else chosen
 
 
-def identifiers(keys: pa.Table, session_key: bytes) -> Array:
-    """The 16-byte identifier of each row, as an array of shape (rows, 16), dtype uint8."""
-    if keys.num_rows == 0:
-        return np.zeros((0, ID_BYTES), dtype=np.uint8)
-    encoded = encode_keys(keys)
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = pa.concat_arrays(encoded.chunks)
-    _validity, offsets, data = encoded.buffers()
-    first = encoded.offset * 8
-    window = memoryview(offsets)[first : first + 8 * (len(encoded) + 1)]
-    raw = _kernel.keyed_ids(session_key, bytes(memoryview(data)) if data is not None else b"", bytes(window))
-    return np.frombuffer(raw, dtype=np.uint8).reshape(-1, ID_BYTES)
+def identified(table: pa.Table, session_key: bytes) -> Keys:
+    """The different keys of a table of key columns without nulls, under a session key of 32 bytes."""
+    ids, places = _kernel.identify(session_key, [_part(column) for column in table.columns])
+    shape = (-1, ID_BYTES)
+    return Keys(np.frombuffer(ids, np.uint8).reshape(shape), np.frombuffer(places, "<u4"), table)

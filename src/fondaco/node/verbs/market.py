@@ -77,7 +77,8 @@ class MarketVerbs(Group):
         msg = market.PutOffer(
             path=dataset.path,
             version=dataset.version,
-            columns=tuple(arguments["columns"]),
+            keys=tuple(arguments.get("keys") or ()),
+            columns=tuple(arguments.get("columns") or ()),
             operations=tuple(arguments["operations"]),
             purposes=tuple(arguments["purposes"]),
             price=int(arguments.get("price", dataset.terms.price)),
@@ -97,6 +98,7 @@ class MarketVerbs(Group):
                     "offer": o.id.hex(),
                     "provider": o.provider,
                     "dataset": f"{o.path}@{o.version}",
+                    "keys": list(o.keys),
                     "columns": list(o.columns),
                     "operations": list(o.operations),
                     "purposes": list(o.purposes),
@@ -131,7 +133,8 @@ class MarketVerbs(Group):
         msg = market.AcceptOffer(
             offer=found.id,
             demand=None if demand is None else parse_id(demand),
-            columns=tuple(arguments.get("columns") or found.columns),
+            keys=found.keys if arguments.get("keys") is None else tuple(arguments["keys"]),
+            columns=found.columns if arguments.get("columns") is None else tuple(arguments["columns"]),
             operations=tuple(arguments.get("operations") or found.operations),
             purpose=arguments.get("purpose") or found.purposes[0],
             parties=tuple(

@@ -1,0 +1,265 @@
+"""Private set operations beside `spu.psi` RR22: two processes over unix sockets, files in and files out, one run.
+
+Ours reads and writes Parquet, SPU's reads and writes CSV, which is what it takes. `--rows N` (repeatable) adds sizes to
+the curve; `--rows 100000000` is for a machine with time. Figures of a loaded machine say little: what counts are the
+ratios of one run, and each figure is the best of a few, alternating, so that a neighbour's burst hits both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from curve import Points, draw
+from harness import RESULTS, Row, report
+
+MILLION = 1 << 20
+CURVE = (1_000, 10_000, 100_000, 1_000_000)
+TARGET_TIMES, TARGET_PROTOCOL, TARGET_MALICIOUS = 4.0, 1.0, 1.3
+PARTY = Path(__file__).parent / "psi_party.py"
+SECONDS = 3600
+# Above this many rows only ours runs: the other would take hours and more memory than there is.
+ALONE_ABOVE, TARGET_MEMORY_MIB = 20_000_000, 4096
+Measured = dict[str, Any]
+
+
+def make(folder: Path, rows: int) -> None:
+    """Two sets of that many numbers, half of them shared, in every form that a side reads."""
+    drawn = np.random.default_rng(rows)
+    numbers = drawn.permutation(np.arange(10**9, 10**9 + rows * 3 // 2))
+    for rank, part in enumerate((numbers[:rows], numbers[rows // 2 :])):
+        table = pa.table({"id": pa.array(drawn.permutation(part)[:rows])})
+        pq.write_table(table, folder / f"{rank}.parquet")
+        pacsv.write_csv(table, folder / f"{rank}.csv")
+        ids = np.zeros((table.num_rows, 2), np.uint64)
+        ids[:, 1] = table["id"].to_numpy()
+        ids[:, 0] = ids[:, 1] * np.uint64(0x9E3779B97F4A7C15)
+        np.save(folder / f"{rank}.npy", ids)
+
+
+class Proxy:
+    """Counts the bytes that pass between two folders of sockets, for a run that is not timed."""
+
+    def __init__(self, folders: list[Path]) -> None:
+        self.bytes = 0
+        self._folders = folders
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._ready.wait()
+        return self
+
+    def __exit__(self, *_ended: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        servers = []
+        for rank in range(2):
+            here, there = self._folders[rank] / f"{1 - rank}.sock", self._folders[1 - rank] / f"{1 - rank}.sock"
+
+            async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, there: Path = there) -> None:
+                try:
+                    far_reader, far_writer = await asyncio.open_unix_connection(str(there))
+                except OSError:
+                    writer.close()  # not there yet: whoever dials dials again
+                    return
+                await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
+
+            servers.append(await asyncio.start_unix_server(accept, str(here)))
+        self._ready.set()
+        await self._stop.wait()
+        for server in servers:
+            server.close()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(1 << 16):
+                self.bytes += len(data)
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            return
+        finally:
+            writer.close()
+
+
+def meet(
+    folder: Path, kind: str, *, counted: bool = False, receivers: tuple[int, ...] = (0, 1), **more: Any
+) -> Measured:
+    """Run both parties; the slower one's seconds, the larger one's memory, and the bytes if they are counted."""
+    forms = {"ours": "parquet", "protocol": "npy", "theirs": "csv"}
+    with tempfile.TemporaryDirectory(prefix="bp-") as name:
+        places = [Path(name) / ("a" if rank == 0 or not counted else "b") for rank in range(2)]
+        for place in places:
+            place.mkdir(exist_ok=True)
+        parties, measured = [], [Path(name) / f"measured{rank}" for rank in range(2)]
+        for rank in range(2):
+            spec = {
+                "kind": kind, "rank": rank, "receivers": receivers, "sockets": str(places[rank]), "seconds": SECONDS,
+                "source": str(folder / f"{rank}.{forms[kind]}"), "target": f"{name}/out{rank}.{forms[kind]}",
+                "operation": "intersection", "parameters": {}, "measured": str(measured[rank]),
+            } | more  # fmt: skip
+            party = subprocess.Popen(
+                [sys.executable, str(PARTY)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            assert party.stdin is not None
+            party.stdin.write(json.dumps(spec) + "\n")
+            party.stdin.flush()
+            parties.append(party)
+        if not counted:
+            return finish(parties, measured)
+        with Proxy(places) as proxy:
+            both = finish(parties, measured)
+            return both | {"bytes": proxy.bytes}
+
+
+def finish(parties: list[subprocess.Popen[str]], measured: list[Path]) -> Measured:
+    for party in parties:
+        assert party.stdout is not None
+        # SPU prints too; only this line is ours.
+        if not any(line == "ready\n" for line in party.stdout):
+            raise SystemExit("a party did not start")
+    for party in parties:
+        assert party.stdin is not None
+        party.stdin.write("go\n")
+        party.stdin.flush()
+    for party in parties:
+        party.communicate()
+    ends = [json.loads(path.read_text()) for path in measured]
+    return {
+        "seconds": max(end["seconds"] for end in ends),
+        "cpu": sum(end["cpu"] for end in ends),
+        "mib": max(end["mib"] for end in ends),
+        "found": ends[0]["found"],
+        "bytes": max(end.get("bytes", 0) for end in ends),
+    }
+
+
+def best(runs: list[Measured]) -> Measured:
+    return min(runs, key=lambda one: one["seconds"])
+
+
+def million(folder: Path, repeats: int) -> list[Row]:
+    """The case that the targets are set for: 2^20 by 2^20."""
+    make(folder, MILLION)
+    secure: dict[str, Any] = {"parameters": {"security": "malicious"}}
+    runs: dict[str, list[Measured]] = {
+        "ours": [],
+        "theirs": [],
+        "malicious": [],
+        "alone": [],
+        "alone-malicious": [],
+    }
+    for _ in range(repeats):
+        runs["ours"].append(meet(folder, "ours"))
+        runs["theirs"].append(meet(folder, "theirs"))
+        runs["malicious"].append(meet(folder, "ours", **secure))
+        runs["alone"].append(meet(folder, "protocol", peer_rows=MILLION))
+        runs["alone-malicious"].append(meet(folder, "protocol", peer_rows=MILLION, **secure))
+    told = {name: best(found) for name, found in runs.items()}
+    assert {one["found"] for one in told.values()} == {MILLION // 2}, told
+    mine = meet(folder, "ours", counted=True)["bytes"] / 1e6
+    other = meet(folder, "theirs", counted=True)["bytes"] / 1e6
+    mal = meet(folder, "ours", counted=True, **secure)["bytes"] / 1e6
+    seconds = {name: one["seconds"] for name, one in told.items()}
+    beside = "spu.psi RR22"
+    return [
+        Row("2^20 x 2^20, files", seconds["ours"], "s", beside, seconds["theirs"], seconds["ours"] / seconds["theirs"]),
+        Row("2^20 x 2^20, files, processor time of both", told["ours"]["cpu"], "s", beside, told["theirs"]["cpu"],
+            told["ours"]["cpu"] / told["theirs"]["cpu"]),
+        Row("2^20 x 2^20, bytes of both", mine, "MB", beside, other, mine / other),
+        Row("2^20 x 2^20, memory of one", told["ours"]["mib"], "MiB", beside, told["theirs"]["mib"],
+            told["ours"]["mib"] / told["theirs"]["mib"]),
+        Row("2^20 x 2^20, protocol alone", seconds["alone"], "s", "target: under", TARGET_PROTOCOL,
+            seconds["alone"] / TARGET_PROTOCOL),
+        Row("malicious, files", seconds["malicious"], "s", "semi-honest", seconds["ours"],
+            seconds["malicious"] / seconds["ours"]),
+        Row("malicious, processor time of both", told["alone-malicious"]["cpu"], "s", "semi-honest",
+            told["alone"]["cpu"], told["alone-malicious"]["cpu"] / told["alone"]["cpu"]),
+        Row("malicious, protocol alone", seconds["alone-malicious"], "s", "semi-honest", seconds["alone"],
+            seconds["alone-malicious"] / seconds["alone"]),
+        Row("malicious, bytes of both", mal, "MB", "semi-honest", mine, mal / mine),
+    ]  # fmt: skip
+
+
+def others(folder: Path) -> list[Row]:
+    """The other operations at 2^20, beside our intersection of the same sets: seconds, and bytes of both."""
+    plain = meet(folder, "ours", counted=True)
+    rows = []
+    for operation, parameters in (("difference", {}), ("cardinality", {}), ("threshold", {"at_least": MILLION // 4})):
+        told = meet(folder, "ours", counted=True, operation=operation, parameters=parameters)
+        for what, unit, scale in (("seconds", "s", 1), ("bytes", "MB", 1e6)):
+            mine, other = told[what] / scale, plain[what] / scale
+            rows.append(Row(f"{operation}, 2^20 x 2^20", mine, unit, "intersection, same run", other, mine / other))
+    return rows
+
+
+def curve(folder: Path, sizes: list[int]) -> list[Row]:
+    rows: list[Row] = []
+    lines: dict[str, Points] = {"fondaco": [], "spu.psi RR22": []}
+    for size in sizes:
+        make(folder, size)
+        repeats = 3 if size < 10**6 else 1
+        mine = best([meet(folder, "ours") for _ in range(repeats)])
+        lines["fondaco"].append((size, mine["seconds"]))
+        assert mine["found"] == size // 2
+        if size > ALONE_ABOVE:
+            rows.append(
+                Row(f"{size:,} x {size:,}, files", mine["seconds"], "s", "nothing beside", mine["seconds"], 1.0)
+            )
+            rows.append(Row(f"{size:,} x {size:,}, memory of one", mine["mib"], "MiB", "target: under",
+                            TARGET_MEMORY_MIB, mine["mib"] / TARGET_MEMORY_MIB))  # fmt: skip
+            continue
+        other = best([meet(folder, "theirs") for _ in range(repeats)])
+        lines["spu.psi RR22"].append((size, other["seconds"]))
+        assert other["found"] == size // 2
+        for what, unit in (("seconds", "s"), ("cpu", "s, processor"), ("mib", "MiB of one")):
+            rows.append(Row(f"{size:,} x {size:,}, files", mine[what], unit, "spu.psi RR22", other[what],
+                            mine[what] / other[what]))  # fmt: skip
+    draw(RESULTS / "psi.svg", "Intersection of two sets, half shared, files in and out, two cores", lines)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, action="append", default=[], help="one more size of the curve")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--operations", action="store_true", help="the other operations at 2^20 too: some minutes")
+    parser.add_argument("--quick", action="store_true", help="2^20 alone, one repeat, nothing written")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-psi-") as name:
+        folder = Path(name)
+        if asked.quick:
+            for row in million(folder, 1):
+                print(row)
+            return
+        rows = million(folder, asked.repeats)
+        rows += others(folder) if asked.operations else []
+        rows += curve(folder, sorted({*CURVE, *asked.rows}))
+    report("psi", rows, ["two processes, two cores, unix sockets; best of a few, alternating; half of the keys shared"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+//! Composite keys to identifiers: each row of key columns becomes 16 bytes under a session key, each key once.
+//!
+//! A row is written part by part: a type letter, the part's length in decimal, a colon, its bytes; whole numbers in
+//! decimal. No two rows run together, so equal identifiers mean equal keys but for collisions (see
+//! [`crate::hashing::ID_BYTES`]). The identifier is keyed BLAKE3, cut. Trusts nothing of its input; leaks lengths and
+//! the number of repeated keys by its running time, to this process alone.
+
+use rayon::prelude::*;
+
+use crate::block::Block;
+use crate::hashing::{Items, Refused, ID_BYTES};
+
+/// One key column, without nulls.
+#[derive(Debug, Clone, Copy)]
+pub enum Values<'a> {
+    /// Whole numbers: eight little-endian bytes each.
+    Numbers(&'a [[u8; 8]]),
+    /// Bytes, such as normalised text.
+    Bytes(Items<'a>),
+}
+
+/// A column with the letter of its type.
+#[derive(Debug, Clone, Copy)]
+pub struct Column<'a> {
+    /// What keeps a number apart from a text of the same digits.
+    pub letter: u8,
+    /// Its values.
+    pub values: Values<'a>,
+}
+
+impl Column<'_> {
+    fn len(&self) -> usize {
+        match &self.values {
+            Values::Numbers(numbers) => numbers.len(),
+            Values::Bytes(items) => items.len(),
+        }
+    }
+
+    fn write(&self, row: usize, out: &mut Vec<u8>, digits: &mut Vec<u8>) {
+        let part = match &self.values {
+            Values::Bytes(items) => items.item(row),
+            Values::Numbers(numbers) => {
+                digits.clear();
+                decimal(i64::from_le_bytes(numbers[row]), digits);
+                digits.as_slice()
+            }
+        };
+        out.push(self.letter);
+        decimal(i64::try_from(part.len()).unwrap_or(i64::MAX), out);
+        out.push(b':');
+        out.extend_from_slice(part);
+    }
+}
+
+/// A number in decimal.
+fn decimal(number: i64, out: &mut Vec<u8>) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    let mut left = number.unsigned_abs();
+    loop {
+        at -= 1;
+        #[allow(clippy::cast_possible_truncation)] // below ten
+        {
+            digits[at] = b'0' + (left % 10) as u8;
+        }
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Identifiers of the different rows, and where each first stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identified {
+    /// One for each different row, in the order of first appearance.
+    pub ids: Vec<Block>,
+    /// The row of its first appearance.
+    pub places: Vec<u32>,
+}
+
+const BATCH: usize = 1 << 12;
+
+/// The identifiers of all rows, in order.
+///
+/// # Errors
+/// `Refused::Columns` for columns of different lengths, none, or more than 2^32 rows.
+pub fn identifiers(key: &[u8; 32], columns: &[Column<'_>]) -> Result<Vec<Block>, Refused> {
+    let rows = columns.first().map_or(0, Column::len);
+    if columns.is_empty()
+        || columns.iter().any(|column| column.len() != rows)
+        || u32::try_from(rows).is_err()
+    {
+        return Err(Refused::Columns);
+    }
+    let mut ids = vec![Block::ZERO; rows];
+    ids.par_chunks_mut(BATCH)
+        .enumerate()
+        .for_each(|(batch, slots)| {
+            let (mut text, mut digits) = (Vec::with_capacity(64), Vec::with_capacity(20));
+            for (index, slot) in slots.iter_mut().enumerate() {
+                text.clear();
+                for column in columns {
+                    column.write(batch * BATCH + index, &mut text, &mut digits);
+                }
+                let mut id = [0u8; ID_BYTES];
+                id.copy_from_slice(&blake3::keyed_hash(key, &text).as_bytes()[..ID_BYTES]);
+                *slot = Block::from_bytes(id);
+            }
+        });
+    Ok(ids)
+}
+
+/// Each identifier once, with the place where it first stands.
+#[must_use]
+pub fn distinct(ids: &[Block]) -> Identified {
+    // Open addressing by the identifiers themselves, which are as good as random under a key that is drawn for the run.
+    const FREE: u32 = u32::MAX;
+    let mask = (2 * ids.len()).next_power_of_two() - 1;
+    let mut slots = vec![FREE; mask + 1];
+    let mut out = Identified {
+        ids: Vec::with_capacity(ids.len()),
+        places: Vec::with_capacity(ids.len()),
+    };
+    #[allow(clippy::cast_possible_truncation)]
+    // fewer rows than 2^32; the low bits alone choose the slot
+    for (place, id) in ids.iter().enumerate() {
+        let mut at = id.0 as usize & mask;
+        while slots[at] != FREE && ids[slots[at] as usize] != *id {
+            at = (at + 1) & mask;
+        }
+        if slots[at] == FREE {
+            slots[at] = place as u32;
+            out.ids.push(*id);
+            out.places.push(place as u32);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn each_identifier_comes_once_where_it_first_stands(ids in prop::collection::vec(0u128..40, 0..200)) {
+            let ids: Vec<Block> = ids.into_iter().map(Block).collect();
+            let Identified { ids: found, places } = distinct(&ids);
+            let mut wanted: Vec<Block> = Vec::new();
+            for id in &ids {
+                if !wanted.contains(id) {
+                    wanted.push(*id);
+                }
+            }
+            prop_assert_eq!(&found, &wanted);
+            for (id, place) in found.iter().zip(places) {
+                prop_assert_eq!(ids.iter().position(|other| other == id), Some(place as usize));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_is_written_as_the_library_writes_it(number: i64) {
+            let mut out = Vec::new();
+            decimal(number, &mut out);
+            prop_assert_eq!(String::from_utf8(out).expect("digits"), number.to_string());
+        }
+    }
+
+    #[test]
+    fn columns_of_different_lengths_are_refused() {
+        let numbers = [[1u8; 8]; 2];
+        let column = |count| Column {
+            letter: b'i',
+            values: Values::Numbers(&numbers[..count]),
+        };
+        assert_eq!(
+            identifiers(&[0; 32], &[column(2), column(1)]),
+            Err(Refused::Columns)
+        );
+        assert_eq!(identifiers(&[0; 32], &[]), Err(Refused::Columns));
+        assert_eq!(
+            identifiers(&[0; 32], &[column(2)]).map(|ids| ids.len()),
+            Ok(2)
+        );
+    }
+
+    #[test]
+    fn parts_are_written_as_documented() {
+        let (numbers, data, offsets) = (
+            [(-5i64).to_le_bytes()],
+            b"ab",
+            [0i64, 2].map(i64::to_le_bytes).concat(),
+        );
+        let items = Items::new(data, &offsets).expect("sound");
+        let columns = [
+            Column {
+                letter: b't',
+                values: Values::Bytes(items),
+            },
+            Column {
+                letter: b'i',
+                values: Values::Numbers(&numbers),
+            },
+        ];
+        let wanted = blake3::keyed_hash(&[7; 32], b"t2:abi2:-5");
+        let found = identifiers(&[7; 32], &columns).expect("sound")[0].to_bytes();
+        assert_eq!(found, wanted.as_bytes()[..16]);
+    }
+}

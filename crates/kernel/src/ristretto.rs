@@ -1,0 +1,195 @@
+//! ristretto255 as RFC 9497 uses it: the suite OPRF(ristretto255, SHA-512) in its mode 0, and products of many points.
+//!
+//! `hash_to_group` is section 4.1 with `expand_message_xmd` of RFC 9380 for one block of SHA-512; `finalize` is the last
+//! step of section 3.3.1. Secret scalars are the operating system's and zeroised; products take constant time.
+
+use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
+use curve25519_dalek::scalar::Scalar;
+use curve25519_dalek::traits::IsIdentity;
+use rayon::prelude::*;
+use sha2::{Digest, Sha512};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::protocol::Fault;
+
+/// Bytes of a point.
+pub const POINT_BYTES: usize = 32;
+const DOMAIN: &[u8] = b"HashToGroup-OPRFV1-\x00-ristretto255-SHA512";
+const BATCH: usize = 256;
+
+/// A point of the group for an input (RFC 9497, section 4.1).
+#[must_use]
+pub fn hash_to_group(input: &[u8]) -> RistrettoPoint {
+    #[allow(clippy::cast_possible_truncation)] // 39 bytes
+    let length = [DOMAIN.len() as u8];
+    let first = Sha512::new()
+        .chain_update([0u8; 128])
+        .chain_update(input)
+        .chain_update([0, 64, 0])
+        .chain_update(DOMAIN)
+        .chain_update(length)
+        .finalize();
+    let uniform = Sha512::new()
+        .chain_update(first)
+        .chain_update([1])
+        .chain_update(DOMAIN)
+        .chain_update(length)
+        .finalize();
+    RistrettoPoint::from_uniform_bytes(&uniform.into())
+}
+
+/// The output of the function for an input of 16 bytes and its point times the key (RFC 9497, section 3.3.1).
+#[must_use]
+pub fn finalize(input: &[u8; 16], point: &CompressedRistretto) -> [u8; 64] {
+    Sha512::new()
+        .chain_update([0, 16])
+        .chain_update(input)
+        .chain_update([0, 32])
+        .chain_update(point.as_bytes())
+        .chain_update(b"Finalize")
+        .finalize()
+        .into()
+}
+
+/// A secret scalar, not zero but with probability 2^-252.
+///
+/// # Errors
+/// `Fault::Input` where the operating system gives no randomness.
+pub fn fresh_scalar() -> Result<Zeroizing<Scalar>, Fault> {
+    let mut wide = Zeroizing::new([0u8; 64]);
+    let refused = |_| Fault::Input {
+        what: "the operating system gives no randomness",
+    };
+    getrandom::fill(&mut *wide).map_err(refused)?;
+    let scalar = Scalar::from_bytes_mod_order_wide(&wide);
+    wide.zeroize();
+    Ok(Zeroizing::new(scalar))
+}
+
+/// Each point times its scalar, compressed; two threads, one inversion a batch.
+pub fn products<P: Sync>(
+    items: &[P],
+    product: impl Fn(&P, &Scalar) -> RistrettoPoint + Sync,
+) -> Vec<CompressedRistretto> {
+    // The library compresses doubles in batches: so every product is with half of the scalar.
+    let half = Scalar::from(2u8).invert();
+    items
+        .par_chunks(BATCH)
+        .flat_map_iter(|chunk| {
+            let points: Vec<RistrettoPoint> =
+                chunk.iter().map(|item| product(item, &half)).collect();
+            RistrettoPoint::double_and_compress_batch(&points)
+        })
+        .collect()
+}
+
+/// The points of a peer's message.
+///
+/// # Errors
+/// `Fault::Malformed` for a wrong length, an encoding of no point, or the identity, which has no logarithm to hide.
+pub fn points(
+    bytes: &[u8],
+    count: usize,
+    message: &'static str,
+) -> Result<Vec<RistrettoPoint>, Fault> {
+    let (encodings, rest) = bytes.as_chunks::<POINT_BYTES>();
+    if encodings.len() != count || !rest.is_empty() {
+        return Err(Fault::Malformed { message });
+    }
+    encodings
+        .par_iter()
+        .map(|encoding| {
+            let point = CompressedRistretto(*encoding)
+                .decompress()
+                .filter(|point| !point.is_identity());
+            point.ok_or(Fault::Malformed { message })
+        })
+        .collect()
+}
+
+/// Encodings, one after the other.
+#[must_use]
+pub fn encoded(points: &[CompressedRistretto]) -> Vec<u8> {
+    points.iter().flat_map(|point| *point.as_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(text: &str) -> Vec<u8> {
+        (0..text.len())
+            .step_by(2)
+            .map(|i| u8::from_str_radix(&text[i..i + 2], 16).expect("hex"))
+            .collect()
+    }
+
+    fn scalar(text: &str) -> Scalar {
+        Scalar::from_canonical_bytes(hex(text).try_into().expect("32 bytes")).expect("canonical")
+    }
+
+    #[test]
+    fn the_function_is_that_of_rfc_9497_appendix_a_1_1() {
+        // Test vector 2: seventeen bytes 0x5a, so `finalize` is written out for that length.
+        let key = scalar("5ebcea5ee37023ccb9fc2d2019f9d7737be85591ae8652ffa9ef0f4d37063b0e");
+        let blind = scalar("64d37aed22a27f5191de1c1d69fadb899d8862b58eb4220029e036ec4c1f6706");
+        for (input, blinded, output) in [
+            (
+                vec![0u8],
+                "609a0ae68c15a3cf6903766461307e5c8bb2f95e7e6550e1ffa2dc99e412803c",
+                "527759c3d9366f277d8c6020418d96bb393ba2afb20ff90df23fb7708264e2f3ab9135e3bd69955851de4b1f9fe8a0973396719b7912ba9ee8aa7d0b5e24bcf6",
+            ),
+            (
+                vec![0x5a; 17],
+                "da27ef466870f5f15296299850aa088629945a17d1f5b7f5ff043f76b3c06418",
+                "f4a74c9c592497375e796aa837e907b1a045d34306a749db9f34221f7e750cb4f2a6413a6bf6fa5e19ba6348eb673934a722a7ede2e7621306d18951e7cf2c73",
+            ),
+        ] {
+            let point = hash_to_group(&input);
+            assert_eq!((point * blind).compress().as_bytes().as_slice(), hex(blinded));
+            let evaluated = (point * blind * key * blind.invert()).compress();
+            let length = u8::try_from(input.len()).expect("short");
+            let mut hasher = Sha512::new();
+            hasher.update([0, length]);
+            hasher.update(&input);
+            hasher.update([0, 32]);
+            hasher.update(evaluated.as_bytes());
+            hasher.update(b"Finalize");
+            assert_eq!(hasher.finalize().as_slice(), hex(output));
+        }
+        let point = hash_to_group(&[7; 16]).compress();
+        let mut long = vec![0, 16];
+        long.extend_from_slice(&[7; 16]);
+        long.extend_from_slice(&[0, 32]);
+        long.extend_from_slice(point.as_bytes());
+        long.extend_from_slice(b"Finalize");
+        assert_eq!(
+            finalize(&[7; 16], &point).as_slice(),
+            Sha512::digest(&long).as_slice()
+        );
+    }
+
+    #[test]
+    fn products_in_batches_are_products() {
+        let inputs: Vec<[u8; 16]> = (0u128..600).map(u128::to_le_bytes).collect();
+        let key = fresh_scalar().expect("randomness");
+        let all = products(&inputs, |input, half| hash_to_group(input) * (*key * half));
+        for (input, product) in inputs.iter().zip(&all).step_by(97) {
+            assert_eq!((hash_to_group(input) * *key).compress(), *product);
+        }
+    }
+
+    #[test]
+    fn what_is_no_point_is_refused() {
+        let good = hash_to_group(b"x").compress();
+        assert!(points(good.as_bytes(), 1, "m").is_ok());
+        for bad in [
+            vec![0u8; 32],
+            vec![0xff; 32],
+            good.as_bytes()[..31].to_vec(),
+            encoded(&[good, good]),
+        ] {
+            assert_eq!(points(&bad, 1, "m"), Err(Fault::Malformed { message: "m" }));
+        }
+    }
+}
