@@ -26,7 +26,7 @@ from fondaco.errors import (
 from fondaco.ledger.embedded import EmbeddedLedger
 from fondaco.ledger.follower import FollowerLedger
 from fondaco.ledger.reader import Ledger
-from fondaco.ledger.transactions import MAX_AHEAD, NONCE_BYTES, build, open_transaction
+from fondaco.ledger.transactions import MAX_AHEAD, MAX_BYTES, NONCE_BYTES, build, open_transaction
 from fondaco.transport.peering import Peering
 
 _log = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ SUBMIT_SECONDS = 20.0
 _CALL_SECONDS = 10.0
 _RETRY_SECONDS = 0.5
 _MOST = 200
+_MAX_ASK = 64 << 10
 _JOIN = "identity.join/1"
 
 
@@ -109,8 +110,8 @@ class LedgerService:
         loop = asyncio.get_running_loop()
         self.ledger.watch(lambda height: _soon(loop, self._on_height, height))
         if isinstance(self.ledger, EmbeddedLedger):
-            peering.serve_calls(SUBMIT, lambda peer, tx: self._on_submit(is_member(peer), tx), guests=True)
-        peering.serve_calls(BLOCKS, self._on_ask, guests=True)
+            peering.serve_calls(SUBMIT, lambda peer, tx: self._on_submit(is_member(peer), tx), guests=True, largest=MAX_BYTES)
+        peering.serve_calls(BLOCKS, self._on_ask, guests=True, largest=_MAX_ASK)
 
     def _on_height(self, height: int) -> None:
         for listener in self._listeners:
