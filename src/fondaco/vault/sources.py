@@ -188,16 +188,19 @@ class JsonLinesSource:
     def _objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
         row = 0
         with self.path.open(encoding="utf-8") as file:
-            for line in file:
-                if not line.strip():
+            # A line is at most so many characters, told before more of it is read.
+            while line := file.readline(MAX_LINE + 1):
+                if not line.strip() and len(line) <= MAX_LINE:
                     continue
                 row += 1
+                if len(line) > MAX_LINE:
+                    raise self._refuse("the line is longer than the 16 MiB that one may have", row)
                 try:
                     found = json.loads(line, object_pairs_hook=_no_doubles)
                 except ValueError as fault:
                     raise self._refuse(f"the line is not JSON ({fault})", row) from fault
-                if len(line) > MAX_LINE or not isinstance(found, dict):
-                    raise self._refuse("the line is not one JSON object of at most 16 MiB", row)
+                if not isinstance(found, dict):
+                    raise self._refuse("the line is not one JSON object", row)
                 yield row, found
 
     def _refuse(self, cause: str, row: int | None, column: str | None = None) -> ImportRefused:
