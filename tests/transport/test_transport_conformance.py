@@ -418,16 +418,21 @@ def test_a_payload_or_answer_over_the_limit_is_refused_on_either_side(world: Wor
     world.run(story)
 
 
+async def _drip(stream: Stream) -> None:
+    """Send a byte now and then, and no end."""
+    async with asyncio.timeout(10):
+        while True:
+            await stream.send(b"x")
+            await asyncio.sleep(0.05)
+
+
 def test_a_call_that_does_not_end_is_broken_off_though_its_peer_is_alive(world: World) -> None:
     async def story() -> None:
         ada, bob = await world.pair(Timings(heartbeat=0.1, silence=2.0, reading=0.5))
         bob.serve_calls("ok/1", _ok)
         stream = await ada.open(did_of("bob"), "ok/1")
         with pytest.raises(RemoteError, match="did not arrive in time") as caught:
-            async with asyncio.timeout(10):
-                while True:  # a drop now and then keeps no call open
-                    await stream.send(b"x")
-                    await asyncio.sleep(0.05)
+            await _drip(stream)
         assert caught.value.remote_code == DeadlineExceeded.code
         assert await ada.call(did_of("bob"), "ok/1", b"", deadline=5) == b"ok"
 

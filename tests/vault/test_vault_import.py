@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import traceback
 import tracemalloc
 from pathlib import Path
 
@@ -224,6 +225,59 @@ def test_a_query_of_duckdb_reads_no_other_file(vault, tmp_path) -> None:
         db.execute("CREATE TABLE rows AS SELECT 1 AS a")
     query = make_query("f", None, f"SELECT * FROM read_csv('{other}')")
     refused(vault, DuckdbSource(tmp_path / "in.duckdb", query))
+
+
+@pytest.mark.parametrize(
+    ("query", "cause", "column"),
+    [
+        ("SELECT word::int AS id FROM t", "a value cannot be converted", "word"),
+        ("SELECT (word || '9')::date AS id FROM t", "a value cannot be converted", None),
+        ("SELECT strptime(word, '%Y') AS id FROM t", "a value is not valid", None),
+        ("SELECT error(word) AS id FROM t", "a value is not valid", None),
+        ("SELECT error('source column ' || word) AS id FROM t", "a value is not valid", None),
+        ("SELECT absent FROM t", "a column does not exist", "absent"),
+        ("SELECT * FROM absent", "a table or function does not exist: absent", None),
+    ],
+)
+def test_no_refusal_of_duckdb_has_a_value(vault, tmp_path, query, cause, column) -> None:
+    with duckdb.connect(str(tmp_path / "in.duckdb")) as db:
+        db.execute(f"CREATE TABLE t AS SELECT '{MARKER}' AS word")
+    _told(refused(vault, DuckdbSource(tmp_path / "in.duckdb", query)), cause, column)
+
+
+@pytest.mark.parametrize(
+    ("query", "cause", "column"),
+    [
+        ("SELECT word FROM t", "Could not decode to UTF-8", "word"),
+        ("SELECT json_extract('{}', word) AS id FROM u", "OperationalError", None),
+        ("SELECT absent FROM t", "no such column", None),
+        ("SELECT * FROM absent", "no such table: absent", None),
+    ],
+)
+def test_no_refusal_of_sqlite_has_a_value(vault, tmp_path, query, cause, column) -> None:
+    with sqlite3.connect(tmp_path / "in.db") as db:
+        db.execute("CREATE TABLE t(word TEXT)")
+        db.execute("CREATE TABLE u(word TEXT)")
+        db.execute(f"INSERT INTO t VALUES (CAST(x'{(MARKER.encode() + bytes([0xC3, 0x28])).hex()}' AS TEXT))")
+        db.execute("INSERT INTO u VALUES (?)", (MARKER,))
+    db.close()
+    _told(refused(vault, SqliteSource(tmp_path / "in.db", query)), cause, column)
+
+
+def test_what_the_fast_reader_of_csv_refuses_has_no_value_in_it(vault, tmp_path) -> None:
+    declared = tmp_path / "schema.toml"
+    declared.write_text('[[columns]]\nname = "a"\ntype = "int64"\n')
+    source = CsvSource(csv(tmp_path, "a\n+987654\n"), declared=read_schema(declared).schema)
+    fault = refused(vault, source)
+    assert "987654" not in "".join(traceback.format_exception(fault)) + fault.diagnostics()
+
+
+def _told(fault, cause, column) -> None:
+    assert cause in fault.cause
+    if column is not None:
+        assert fault.details["column"] == column
+    said = "".join(traceback.format_exception(fault)) + fault.diagnostics() + repr(fault)
+    assert MARKER not in said
 
 
 def test_nothing_readable_is_on_the_disk(tmp_path) -> None:

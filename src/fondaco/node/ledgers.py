@@ -110,7 +110,9 @@ class LedgerService:
         loop = asyncio.get_running_loop()
         self.ledger.watch(lambda height: _soon(loop, self._on_height, height))
         if isinstance(self.ledger, EmbeddedLedger):
-            peering.serve_calls(SUBMIT, lambda peer, tx: self._on_submit(is_member(peer), tx), guests=True, largest=MAX_BYTES)
+            peering.serve_calls(
+                SUBMIT, lambda peer, tx: self._on_submit(is_member(peer), tx), guests=True, largest=MAX_BYTES
+            )
         peering.serve_calls(BLOCKS, self._on_ask, guests=True, largest=_MAX_ASK)
 
     def _on_height(self, height: int) -> None:

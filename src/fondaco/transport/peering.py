@@ -115,8 +115,10 @@ class Peering(Protocol):
     def serve_calls(
         self, protocol: str, handler: CallHandler, *, guests: bool = False, largest: int = MAX_CALL
     ) -> None:
-        """Serve calls: bytes in, at most `largest` (a guest's at most 64 KiB), bytes out, or a FondacoError that
-        reaches the caller."""
+        """Serve calls: bytes in, bytes out, or a FondacoError that reaches the caller.
+
+        A payload has at most `largest` bytes, a guest's at most 64 KiB too.
+        """
 
     def on_lost(self, handler: LostHandler) -> None:
         """Call `handler(did, cause)` when a peer goes away."""

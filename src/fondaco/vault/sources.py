@@ -106,8 +106,8 @@ class CsvSource:
         try:
             with pacsv.open_csv(self.path, read_options=read, parse_options=parse, convert_options=convert) as reader:
                 yield from reader
-        except pa.ArrowInvalid as fault:
-            raise diagnose.diagnose_csv(self.path, self.delimiter, schema, self.nulls, str(fault)) from fault
+        except pa.ArrowInvalid:
+            raise diagnose.diagnose_csv(self.path, self.delimiter, schema, self.nulls) from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -309,7 +309,7 @@ def _batch(rows: list[Sequence[Any]], schema: Schema, file: str, first: int) -> 
         values = [row[index] for row in rows]
         try:
             arrays.append(_array(values, column))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, ValueError) as fault:
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, ValueError):
             bad = next(i for i, value in enumerate(values) if not _one_fits(value, column))
             raise ImportRefused(
                 f"a {type(values[bad]).__name__} in a column of type {column.type}",
@@ -317,7 +317,7 @@ def _batch(rows: list[Sequence[Any]], schema: Schema, file: str, first: int) -> 
                 file=file,
                 row=first + bad,
                 column=column.name,
-            ) from fault
+            ) from None
     return pa.RecordBatch.from_arrays(arrays, names=[c.name for c in schema.columns])
 
 

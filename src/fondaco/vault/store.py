@@ -2,8 +2,8 @@
 
 An import is built in a folder of its own and becomes visible by one rename and one SQLite transaction; what a
 crash leaves is removed at the next start. A dataset's folder that the catalogue does not list, as when an older
-catalogue was restored, is never removed but moved aside, and back when a catalogue lists it again. On the disk a dataset is known by a keyed hash of its CID, so a thief
-cannot even test a guess of its content.
+catalogue was restored, is never removed but moved aside, and back when a catalogue lists it again. On the disk a
+dataset is known by a keyed hash of its CID, so a thief cannot even test a guess of its content.
 """
 
 from __future__ import annotations
@@ -160,12 +160,12 @@ class Vault:
         try:
             return self._import(source, progress)
         except (csv.Error, RecursionError, UnicodeError, pa.ArrowException) as fault:
-            # What a library says of damaged input may hold a value; its kind alone is told.
+            # What a library says of damaged input may hold a value; its kind alone is told, and nothing chained.
             raise ImportRefused(
                 f"the source is damaged or not of its format ({type(fault).__name__})",
                 remedy="open it with the program that wrote it, and write it anew",
                 file=source.file,
-            ) from fault
+            ) from None
 
     def _import(self, source: Source, progress: Progress | None) -> Cid:
         schema = source.schema()
