@@ -87,6 +87,35 @@ def insecure_engines(text: str) -> Iterator[Finding]:
                 yield _at(node, f"names {plain!r}")
 
 
+# What opens a vault: its modules, and what the store keeps to itself. Only `vault` and, of it, the reader may.
+VAULT_MODULES = ("crypto", "reader")
+VAULT_SECRETS = {"_entry", "_keys", "_wrap", "_lookup"}
+
+
+def opens_the_vault(text: str) -> Iterator[Finding]:
+    """No code outside the vault reaches its keys, boxes or rows, by import or by a private name, in any spelling."""
+    tree = ast.parse(text)
+    prose = _docstrings(tree)
+    modules = {f"fondaco.vault.{name}" for name in VAULT_MODULES}
+    for node in ast.walk(tree):
+        named: list[str] = []
+        if isinstance(node, ast.Import):
+            named = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            named = [f"{node.module}.{alias.name}" for alias in node.names] + [str(node.module)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in prose:
+            named = [node.value]
+        elif isinstance(node, ast.Attribute) and not _is_own(node.value):
+            named = [node.attr, f"fondaco.{ast.unparse(node)}"]
+        for name in named:
+            if name in VAULT_SECRETS or any(name == one or name.startswith(f"{one}.") for one in modules):
+                yield _at(node, f"opens the vault: {name}")
+
+
+def _is_own(value: ast.expr) -> bool:
+    return isinstance(value, ast.Name) and value.id in {"self", "cls"}
+
+
 def skipped_tests(text: str) -> Iterator[Finding]:
     """No test is marked to be left out or to fail."""
     for node in ast.walk(ast.parse(text)):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import project_rules as rules
@@ -13,7 +15,25 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 CONTRACTS = [*sorted((ROOT / "src/fondaco/ledger/contracts").rglob("*.py")), ROOT / "src/fondaco/ledger/state.py"]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 SHORT = [*SOURCES, *sorted((ROOT / "bench").rglob("*.py")), *sorted((ROOT / "crates").rglob("*.rs"))]
+LEAK = """
+import pyarrow as pa
+from fondaco.core.names import DatasetName
+from fondaco.vault import crypto
+from fondaco.vault.store import Vault, chunk_place, read_file
+
+def rows(vault: Vault, name: str) -> pa.Table:
+    entry = vault._entry(vault.resolve(DatasetName.parse(name)))
+    box = read_file(entry.folder / "00000000")
+    return pa.ipc.open_stream(crypto.unlock(entry.key, chunk_place(0, entry.manifest.rows[0]), box)).read_all()
+"""
 OFFENCES = [
+    (rules.opens_the_vault, LEAK),
+    (rules.opens_the_vault, "from fondaco.vault.reader import read_table"),
+    (rules.opens_the_vault, "import fondaco.vault.crypto as c"),
+    (rules.opens_the_vault, "from fondaco import vault\nvault.reader.read_table(v, cid, columns=[])"),
+    (rules.opens_the_vault, "import importlib\nimportlib.import_module('fondaco.vault.reader')"),
+    (rules.opens_the_vault, "def f(v):\n    return v._entry(cid).key"),
+    (rules.opens_the_vault, "getattr(vault, '_keys')"),
     (rules.long_file, "x = 1\n" * 501),
     (rules.catch_alls, "try:\n    f()\nexcept Exception:\n    pass"),
     (rules.catch_alls, "try:\n    f()\nexcept:\n    g()"),
@@ -55,6 +75,7 @@ OFFENCES = [
     (rules.set_order, "out = {x: 1 for x in set(a)}"),
 ]
 FINE = [
+    (rules.opens_the_vault, '"""See fondaco.vault.reader."""\nfrom fondaco.vault.store import Vault\nself._keys = 1'),
     (rules.catch_alls, "try:\n    f()\nexcept OSError:\n    pass"),
     (rules.catch_alls, "try:\n    f()\nexcept BaseException:\n    close()\n    raise"),
     (rules.insecure_engines, '"""SEMI2K with its default triples is insecure."""'),
@@ -96,6 +117,40 @@ def test_files_stay_short() -> None:
 
 def test_nothing_in_the_product_catches_everything() -> None:
     assert findings(rules.catch_alls, SOURCES) == []
+
+
+def test_nothing_outside_the_vault_opens_it_but_the_gate_by_the_reader() -> None:
+    outside = [path for path in SOURCES if "vault" not in path.relative_to(ROOT / "src/fondaco").parts]
+    gate = ROOT / "src/fondaco/exchange/gate.py"
+    assert findings(rules.opens_the_vault, [path for path in outside if path != gate]) == []
+    found = findings(rules.opens_the_vault, [gate])
+    assert all(one.endswith(("fondaco.vault.reader.read_table", "fondaco.vault.reader")) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("place", "leak", "contract"),
+    [
+        ("node/leak.py", LEAK, "The gate alone reads rows"),
+        ("flow/leak.py", "from fondaco.vault.reader import read_table\n", "The gate alone reads rows"),
+        ("exchange/leak.py", LEAK, "The gate has rows from the reader alone"),
+    ],
+)
+def test_the_import_rules_refuse_a_module_that_opens_the_vault(tmp_path, place, leak, contract) -> None:
+    shutil.copytree(ROOT / "src/fondaco", tmp_path / "src/fondaco", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "src/fondaco" / place).write_text(leak)
+    command = [
+        str(Path(sys.executable).with_name("lint-imports")),
+        "--no-cache",
+        "--config",
+        str(ROOT / "pyproject.toml"),
+    ]
+    environment = {"PYTHONPATH": str(tmp_path / "src"), "PATH": "", "COLUMNS": "200"}
+    done = subprocess.run(
+        command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1, done.stderr
+    broken = [line for line in done.stdout.splitlines() if line.endswith("BROKEN")]
+    assert broken == [f"{contract} BROKEN"], done.stdout
 
 
 def test_no_code_can_name_an_insecure_configuration_of_spu() -> None:

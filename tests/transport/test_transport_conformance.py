@@ -17,7 +17,7 @@ from fondaco.errors import (
     RemoteError,
     TransportError,
 )
-from fondaco.transport.peering import MAX_CALL, MAX_HEADER, Stream
+from fondaco.transport.peering import CALL_BUDGET, MAX_CALL, MAX_GUEST_CALL, MAX_HEADER, Stream, Timings
 
 
 @pytest.fixture(params=["tls", "memory"])
@@ -414,6 +414,111 @@ def test_a_payload_or_answer_over_the_limit_is_refused_on_either_side(world: Wor
         with pytest.raises(RemoteError, match="more than"):
             await flood(stream)
         assert await ada.call(did_of("bob"), "ok/1", b"", deadline=5) == b"ok"
+
+    world.run(story)
+
+
+async def _drip(stream: Stream) -> None:
+    """Send a byte now and then, and no end."""
+    async with asyncio.timeout(10):
+        while True:
+            await stream.send(b"x")
+            await asyncio.sleep(0.05)
+
+
+def test_a_call_that_does_not_end_is_broken_off_though_its_peer_is_alive(world: World) -> None:
+    async def story() -> None:
+        ada, bob = await world.pair(Timings(heartbeat=0.1, silence=2.0, reading=0.5))
+        bob.serve_calls("ok/1", _ok)
+        stream = await ada.open(did_of("bob"), "ok/1")
+        with pytest.raises(RemoteError, match="did not arrive in time") as caught:
+            await _drip(stream)
+        assert caught.value.remote_code == DeadlineExceeded.code
+        assert await ada.call(did_of("bob"), "ok/1", b"", deadline=5) == b"ok"
+
+    world.run(story)
+
+
+def test_an_answer_that_nobody_takes_is_dropped_at_its_deadline(world: World) -> None:
+    async def story() -> None:
+        ada, bob = await world.pair(Timings(heartbeat=0.1, silence=2.0, sending=0.5))
+
+        async def large(_peer: str, _payload: bytes) -> bytes:
+            return bytes(MAX_CALL)
+
+        bob.serve_calls("large/1", large)
+        bob.serve_calls("ok/1", _ok)
+        stream = await ada.open(did_of("bob"), "large/1")
+        await stream.finish()
+        await asyncio.sleep(1.5)
+        with pytest.raises(RemoteError, match="not taken in time"):
+            await drain(stream)
+        assert await ada.call(did_of("bob"), "ok/1", b"", deadline=5) == b"ok"
+
+    world.run(story)
+
+
+def test_what_unfinished_calls_hold_is_bounded_for_each_peer(world: World) -> None:
+    async def story() -> None:
+        ada, bob = await world.pair()
+        eve = await world.node("eve")
+        bob.serve_calls("ok/1", _ok)
+        held = 0
+
+        async def push(stream: Stream) -> None:
+            nonlocal held
+            for _ in range(MAX_CALL >> 20):
+                await stream.send(bytes(1 << 20))
+                held += 1 << 20
+
+        streams = [await ada.open(did_of("bob"), "ok/1") for _ in range(10)]
+        ends = await asyncio.gather(*map(push, streams), return_exceptions=True)
+        refused = [end for end in ends if end is not None]
+        assert refused
+        assert all(isinstance(end, RemoteError) and "hold too much" in end.cause for end in refused)
+        assert await eve.call(did_of("bob"), "ok/1", bytes(MAX_CALL), deadline=20) == b"ok"
+        for stream in streams:
+            await stream.abort(FlowError("never mind", remedy="none"))
+        # What was broken off is given back.
+        for _ in range(CALL_BUDGET // MAX_CALL + 1):
+            assert await ada.call(did_of("bob"), "ok/1", bytes(MAX_CALL), deadline=20) == b"ok"
+
+    world.run(story)
+
+
+def test_answers_that_are_not_taken_count_too(world: World) -> None:
+    async def story() -> None:
+        bob = await world.node("bob")
+        guest = await world.node("guest", guest=True)
+
+        async def large(_peer: str, _payload: bytes) -> bytes:
+            return bytes(MAX_CALL)
+
+        bob.serve_calls("large/1", large, guests=True)
+        first, second = [await guest.open(did_of("bob"), "large/1") for _ in range(2)]
+        await first.finish()
+        assert await first.receive()
+        await second.finish()
+        with pytest.raises(RemoteError, match="hold too much"):
+            await drain(second)
+        await drain(first)
+        assert len(await guest.call(did_of("bob"), "large/1", b"", deadline=20)) == MAX_CALL
+
+    world.run(story)
+
+
+def test_a_protocol_bounds_its_calls_and_a_guest_is_bounded_more(world: World) -> None:
+    async def story() -> None:
+        ada, bob = await world.pair()
+        guest = await world.node("guest", guest=True)
+        bob.serve_calls("small/1", _ok, largest=4096)
+        bob.serve_calls("any/1", _ok, guests=True)
+        assert await ada.call(did_of("bob"), "small/1", bytes(4096), deadline=5) == b"ok"
+        assert await guest.call(did_of("bob"), "any/1", bytes(MAX_GUEST_CALL), deadline=5) == b"ok"
+        assert await ada.call(did_of("bob"), "any/1", bytes(MAX_GUEST_CALL + 1), deadline=5) == b"ok"
+        for node, protocol, size in ((ada, "small/1", 4097), (guest, "any/1", MAX_GUEST_CALL + 1)):
+            with pytest.raises(RemoteError, match=f"more than {size - 1} bytes"):
+                await node.call(did_of("bob"), protocol, bytes(size), deadline=5)
 
     world.run(story)
 

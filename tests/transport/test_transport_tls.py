@@ -36,6 +36,7 @@ from transport_world import (
 from fondaco.core.keys import SecretKey
 from fondaco.errors import PeerLost, PeerRefused, RemoteError, TransportError
 from fondaco.transport.endpoint import MAX_HANDSHAKES, MAX_LINKS_IN, Endpoint
+from fondaco.transport.handshakes import origin_of
 from fondaco.transport.identity import PeerIdentity, make_certificate, private_key
 from fondaco.transport.link import Link
 from fondaco.transport.peering import Timings, unpack_fault
@@ -397,6 +398,81 @@ def test_a_crowd_of_idle_strangers_keeps_no_member_out(world: World) -> None:
             writer.close()
 
     world.run(story)
+
+
+async def _member_amid(port: int, strangers: list[str]) -> bytes:
+    """A member that begins its handshake, then strangers, then the rest of it: the first byte it hears, if any."""
+    loop = asyncio.get_running_loop()
+    started = socket.socket()
+    started.setblocking(False)
+    await loop.sock_connect(started, (HOST, port))
+    await asyncio.sleep(0.1)  # accepted, and in the handshake
+    crowd = await _flood(port, strangers)
+    try:
+        reader, writer = await asyncio.open_connection(sock=started, ssl=_context("ada"), server_hostname="")
+        said = await reader.read(1)
+        writer.close()
+    except OSError:
+        said = b""
+    for stranger in crowd:
+        stranger.transport.abort()
+    return said
+
+
+async def _flood(port: int, sources: list[str]) -> list[asyncio.StreamWriter]:
+    """Connections of strangers that say nothing, from many addresses of loopback."""
+    opened = [await asyncio.open_connection(HOST, port, local_addr=(source, 0)) for source in sources]
+    await asyncio.sleep(0.1)
+    return [writer for _reader, writer in opened]
+
+
+MANY_ADDRESSES = [f"127.0.{high}.{low}" for high in (1, 2) for low in range(1, 2 * MAX_HANDSHAKES)]
+
+
+def test_a_flood_of_one_stranger_pushes_out_its_own_handshakes_alone(world: World) -> None:
+    async def story() -> None:
+        bob = await world.node("bob", timings=Timings(handshake=30.0))
+        world.directories["bob"].put(identity_of("ada", None))  # a member whose address nobody knows
+        world.directories["bob"].remove(did_of("bob"))
+        assert await _member_amid(bob.port, ["127.0.0.2"] * (4 * MAX_HANDSHAKES)) == b"\x00"
+
+    world.run(story)
+
+
+def test_a_flood_from_many_addresses_pushes_out_no_known_member(world: World) -> None:
+    async def story() -> None:
+        bob = await world.node("bob", timings=Timings(handshake=30.0))
+        world.directories["bob"].put(identity_of("ada", f"{HOST}:9"))
+        assert await _member_amid(bob.port, MANY_ADDRESSES) == b"\x00"
+
+    world.run(story)
+
+
+def test_a_member_is_known_by_where_its_last_link_came_from(world: World) -> None:
+    async def story() -> None:
+        bob = await world.node("bob", timings=Timings(handshake=30.0))
+        world.directories["bob"].put(identity_of("ada", "ada.example:9"))
+        world.directories["bob"].remove(did_of("bob"))
+        reader, writer = await _raw(bob.port, _context("ada"))
+        assert await reader.read(1) == b"\x00"
+        assert await _member_amid(bob.port, MANY_ADDRESSES) == b"\x00"
+        writer.transport.abort()
+
+    world.run(story)
+
+
+@pytest.mark.parametrize(
+    ("address", "origin"),
+    [
+        ("10.1.2.3", "10.1.2.3"),
+        ("::ffff:10.1.2.3", "10.1.2.3"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("node.example", "node.example"),
+    ],
+)
+def test_one_sender_is_an_address_or_a_network_of_ipv6(address: str, origin: str) -> None:
+    assert origin_of(address) == origin
 
 
 def test_a_member_holds_no_more_than_a_few_links(world: World) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import traceback
+import tracemalloc
 from pathlib import Path
 
 import duckdb
@@ -225,6 +227,58 @@ def test_a_query_of_duckdb_reads_no_other_file(vault, tmp_path) -> None:
     refused(vault, DuckdbSource(tmp_path / "in.duckdb", query))
 
 
+@pytest.mark.parametrize(
+    ("query", "cause", "column"),
+    [
+        ("SELECT word::int AS id FROM t", "a value cannot be converted", "word"),
+        ("SELECT (word || '9')::date AS id FROM t", "a value cannot be converted", None),
+        ("SELECT strptime(word, '%Y') AS id FROM t", "a value is not valid", None),
+        ("SELECT error(word) AS id FROM t", "a value is not valid", None),
+        ("SELECT error('source column ' || word) AS id FROM t", "a value is not valid", None),
+        ("SELECT absent FROM t", "a column does not exist", "absent"),
+        ("SELECT * FROM absent", "a table or function does not exist: absent", None),
+    ],
+)
+def test_no_refusal_of_duckdb_has_a_value(vault, tmp_path, query, cause, column) -> None:
+    with duckdb.connect(str(tmp_path / "in.duckdb")) as db:
+        db.execute(f"CREATE TABLE t AS SELECT '{MARKER}' AS word")
+    _told(refused(vault, DuckdbSource(tmp_path / "in.duckdb", query)), cause, column)
+
+
+@pytest.mark.parametrize(
+    ("query", "cause", "column"),
+    [
+        ("SELECT word FROM t", "Could not decode to UTF-8", "word"),
+        ("SELECT json_extract('{}', word) AS id FROM u", "OperationalError", None),
+        ("SELECT absent FROM t", "no such column", "absent"),
+        ("SELECT * FROM absent", "no such table: absent", None),
+    ],
+)
+def test_no_refusal_of_sqlite_has_a_value(vault, tmp_path, query, cause, column) -> None:
+    with sqlite3.connect(tmp_path / "in.db") as db:
+        db.execute("CREATE TABLE t(word TEXT)")
+        db.execute("CREATE TABLE u(word TEXT)")
+        db.execute(f"INSERT INTO t VALUES (CAST(x'{(MARKER.encode() + bytes([0xC3, 0x28])).hex()}' AS TEXT))")
+        db.execute("INSERT INTO u VALUES (?)", (MARKER,))
+    db.close()
+    _told(refused(vault, SqliteSource(tmp_path / "in.db", query)), cause, column)
+
+
+def test_what_the_fast_reader_of_csv_refuses_has_no_value_in_it(vault, tmp_path) -> None:
+    declared = tmp_path / "schema.toml"
+    declared.write_text('[[columns]]\nname = "a"\ntype = "int64"\n')
+    source = CsvSource(csv(tmp_path, "a\n+987654\n"), declared=read_schema(declared).schema)
+    fault = refused(vault, source)
+    assert "987654" not in "".join(traceback.format_exception(fault)) + fault.diagnostics()
+
+
+def _told(fault, cause, column) -> None:
+    assert cause in fault.cause
+    assert fault.details.get("column") == column
+    said = "".join(traceback.format_exception(fault)) + fault.diagnostics() + repr(fault)
+    assert MARKER not in said
+
+
 def test_nothing_readable_is_on_the_disk(tmp_path) -> None:
     vault = Vault(tmp_path / "vault", b"k" * 32)
     text = "id,word\n" + "".join(f"{987650000 + i},{MARKER}{i}\n" for i in range(3000))
@@ -245,7 +299,7 @@ def test_nothing_readable_is_on_the_disk(tmp_path) -> None:
 def test_changed_swapped_and_missing_chunks_do_not_open(tmp_path) -> None:
     vault = Vault(tmp_path / "vault", b"k" * 32)
     cid = vault.import_source(CsvSource(csv(tmp_path, "a\n" + "".join(f"{i}\n" for i in range(140_000)))))
-    folder = vault.entry(cid).folder
+    (folder,) = (path for path in (tmp_path / "vault").iterdir() if path.is_dir())
     one, two = folder / "00000000", folder / "00000001"
     first, second = one.read_bytes(), two.read_bytes()
     for damage in (
@@ -275,6 +329,63 @@ def test_an_import_that_was_killed_leaves_nothing(tmp_path) -> None:
     again = Vault(tmp_path / "vault", b"k" * 32)
     assert not (tmp_path / "vault" / "new-leftover").exists()
     again.close()
+
+
+def test_a_vault_with_an_older_catalogue_loses_nothing(tmp_path, caplog) -> None:
+    folder = tmp_path / "vault"
+    vault = Vault(folder, b"k" * 32)
+    one = vault.import_source(CsvSource(csv(tmp_path, "a\n1\n")))
+    vault.close()
+    older = (folder / "vault.sqlite").read_bytes()
+    vault = Vault(folder, b"k" * 32)
+    two = vault.import_source(CsvSource(csv(tmp_path, "a\n2\n")))
+    vault.close()
+    newer = (folder / "vault.sqlite").read_bytes()
+    for catalogue in (older, b""):
+        (folder / "vault.sqlite").write_bytes(catalogue)
+        restored = Vault(folder, b"k" * 32)
+        assert "was moved to" in caplog.text
+        with pytest.raises(VaultError):
+            restored.describe(two)
+        restored.close()
+    (folder / "vault.sqlite").write_bytes(newer)
+    again = Vault(folder, b"k" * 32)
+    for cid, value in ((one, 1), (two, 2)):
+        assert read_table(again, cid, columns=["a"]).to_pylist() == [{"a": value}]
+    again.remove(two)
+    again.close()
+    assert sorted(path.name for path in (folder / "unlisted").iterdir()) == []
+
+
+def test_a_removal_that_was_killed_is_ended_at_the_next_start(tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "vault"
+    vault = Vault(folder, b"k" * 32)
+    cid = vault.import_source(CsvSource(csv(tmp_path, "a\n1\n")))
+    with monkeypatch.context() as killed:
+        killed.setattr("fondaco.vault.store.shutil.rmtree", lambda _path: None)
+        vault.remove(cid)
+    vault.close()
+    Vault(folder, b"k" * 32).close()
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == []
+
+
+def test_what_a_vault_offers_gives_no_key_and_no_box(vault) -> None:
+    offered = {name for name in dir(vault) if not name.startswith("_")}
+    assert offered == {"assign", "close", "describe", "import_source", "names", "opening", "remove", "resolve"}
+
+
+def test_a_line_of_json_that_never_ends_is_not_read_whole(vault, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("fondaco.vault.sources.MAX_LINE", 1 << 16)
+    path = csv(tmp_path, b'{"a": 1}\n{"a": "' + b"x" * (32 << 20), "in.jsonl")
+    tracemalloc.start()
+    try:
+        fault = refused(vault, JsonLinesSource(path))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "16 MiB" in fault.cause
+    assert fault.details["row"] == 2
+    assert peak < 8 << 20
 
 
 def test_names_count_versions(vault, tmp_path) -> None:

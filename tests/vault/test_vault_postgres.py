@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import select
 import socket
 import ssl
 import threading
+import time
+import traceback
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +19,7 @@ from postgres_world import PASSWORD, postgres
 
 from fondaco.errors import ImportRefused
 from fondaco.node.sources import open_source
+from fondaco.vault import databases
 from fondaco.vault.databases import PostgresSource, _Address, make_query
 from fondaco.vault.reader import read_table
 from fondaco.vault.schema_file import read_schema
@@ -36,6 +40,8 @@ CREATE TABLE twice (id bigint);
 INSERT INTO twice VALUES (1), (2), (1);
 CREATE TABLE nothing (id bigint);
 CREATE SEQUENCE drawn;
+CREATE FUNCTION raised(value text) RETURNS bigint LANGUAGE plpgsql AS
+    'BEGIN RAISE EXCEPTION ''bad %'', value USING column = value; END';
 """
 TOML = """
 key = ["id"]
@@ -132,10 +138,74 @@ def test_two_imports_of_the_same_rows_have_one_name(vault, address) -> None:
     assert first == second
 
 
-def test_what_the_database_refuses_is_told_in_its_words(vault, address) -> None:
-    assert "does not exist" in refused(vault, table(address, "absent")).cause
+def test_what_the_database_refuses_is_told_by_kind(vault, address) -> None:
+    assert "does not exist (42P01): absent" in refused(vault, table(address, "absent")).cause
+    assert refused(vault, query(address, "SELECT absent FROM loans")).details["column"] == "absent"
     assert "division by zero" in refused(vault, query(address, "SELECT 1 / 0 AS id")).cause
     assert "division by zero" in refused(vault, query(address, f"SELECT 1 / ({ROWS} - id) AS id FROM loans")).cause
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("SELECT branch::bigint AS id FROM loans", "cannot be converted (22P02)"),
+        ("SELECT branch::date AS id FROM loans", "date or time (22007)"),
+        ("SELECT ('{\"a\": ' || branch)::json AS id FROM loans", "cannot be converted (22P02)"),
+        ("SELECT query_to_xml('SELECT ' || replace(branch, ' ', '_'), true, true, '') FROM loans", "column"),
+        ("SELECT raised(branch) AS id FROM loans", "a function of the database raised an error"),
+        ("SELECT interval '1777777777 days' AS id", "has no counterpart here"),
+    ],
+)
+def test_no_refusal_of_the_database_has_a_value(vault, address, text, cause) -> None:
+    fault = refused(vault, query(address, text))
+    assert cause in fault.cause
+    said = fault.diagnostics() + repr(fault) + repr(fault.__cause__) + "".join(traceback.format_exception(fault))
+    for value in ("branch 1", "branch_1", "1777777777"):
+        assert value not in said.replace(text, "")
+
+
+def test_rows_that_take_longer_than_connecting_may_come_in(vault, address, monkeypatch) -> None:
+    monkeypatch.setattr(databases, "_CONNECT_SECONDS", 1)
+    slow = query(address, "SELECT 1 AS id, pg_sleep(2)::text AS slept")
+    assert vault.describe(vault.import_source(slow)).rows == 1
+
+
+def test_rows_that_do_not_come_end_the_import_by_name(vault, address, monkeypatch) -> None:
+    monkeypatch.setattr(databases, "ROW_SECONDS", 1)
+    slow = query(address, "SELECT 1 AS id, pg_sleep(60)::text AS slept")
+    started = time.monotonic()
+    assert "the next rows took too long (57014)" in refused(vault, slow).cause
+    assert time.monotonic() - started < 20
+
+
+def test_a_server_that_falls_silent_ends_the_import_by_name(vault, address, monkeypatch) -> None:
+    """A proxy that stops passing anything on once the query is out."""
+    monkeypatch.setattr(databases, "_CONNECT_SECONDS", 1)
+    monkeypatch.setattr(databases, "ROW_SECONDS", 1)
+    port = urllib.parse.urlsplit(address).port or 0
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = threading.Thread(target=_fall_silent, args=(listening, port))
+        serving.start()
+        through = address.replace(f":{port}/", f":{listening.getsockname()[1]}/")
+        assert "did not answer within 2 s" in refused(vault, table(through, "loans")).cause
+        serving.join(10)
+
+
+def _fall_silent(listening: socket.socket, port: int) -> None:
+    there, _ = listening.accept()
+    with there, socket.create_connection(("127.0.0.1", port)) as server:
+        silent = False
+        while True:
+            ready, _, _ = select.select([there, server], [], [], 20)
+            if not ready:
+                return
+            for one in ready:
+                data = one.recv(1 << 16)
+                if not data:
+                    return
+                silent = silent or b"FETCH" in data
+                if not silent:
+                    (server if one is there else there).sendall(data)
 
 
 def test_a_wrong_password_and_a_dead_server_are_told_without_the_password(vault, address) -> None:

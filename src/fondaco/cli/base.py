@@ -22,6 +22,17 @@ def group() -> typer.Typer:
     )
 
 
+def split_columns(text: str) -> dict[str, Any]:
+    """`/org/topic/name=KEY,…/COLUMN,…` as a dataset's name, the columns to match on, and those to compute with."""
+    name, _equals, named = text.partition("=")
+    keys, _slash, columns = named.partition("/")
+    return {
+        "name": name,
+        "keys": [part for part in keys.split(",") if part],
+        "columns": [part for part in columns.split(",") if part],
+    }
+
+
 def ask(
     folder: Path, verb: str, arguments: dict[str, Any], *, as_json: bool, deadline: float = 600.0
 ) -> dict[str, Any]:

@@ -12,10 +12,6 @@ from fondaco.errors import NodeError
 app = group()
 
 
-def _names(text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
-
-
 @app.command()
 def request(
     dataset: Annotated[list[str], typer.Argument(help="/org/topic/name=KEY,…/COLUMN,… (match on / compute with).")],

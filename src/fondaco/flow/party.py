@@ -93,8 +93,8 @@ class Party:
 
     def serve(self) -> None:
         """Take orders, cancellations and engine links from peers; hear of lost ones."""
-        self._peering.serve_calls(wire.STEP, self._on_order)
-        self._peering.serve_calls(wire.CANCEL, self._on_cancel)
+        self._peering.serve_calls(wire.STEP, self._on_order, largest=wire.MAX_BYTES)
+        self._peering.serve_calls(wire.CANCEL, self._on_cancel, largest=wire.MAX_BYTES)
         self._peering.handle(wire.ENGINE, self._on_link)
         self._peering.on_lost(self._on_lost)
 

@@ -27,7 +27,7 @@ from fondaco.ledger.embedded import EmbeddedLedger, Overtaken
 from fondaco.ledger.follower import Behind, FollowerLedger
 from fondaco.ledger.light import SignedHeader
 from fondaco.ledger.reader import Ledger, TooEarly
-from fondaco.ledger.transactions import MAX_AHEAD, NONCE_BYTES, build
+from fondaco.ledger.transactions import MAX_AHEAD, MAX_BYTES, NONCE_BYTES, build
 from fondaco.transport.peering import Peering
 
 _log = logging.getLogger(__name__)
@@ -113,8 +113,8 @@ class LedgerService:
         loop = asyncio.get_running_loop()
         self.ledger.watch(lambda height: _soon(loop, self._on_height, height))
         if isinstance(self.ledger, EmbeddedLedger | CometLedger):
-            peering.serve_calls(SUBMIT, lambda _peer, tx: self._on_submit(tx), guests=True)
-        peering.serve_calls(BLOCKS, self._on_ask, guests=True)
+            peering.serve_calls(SUBMIT, lambda _peer, tx: self._on_submit(tx), guests=True, largest=MAX_BYTES)
+        peering.serve_calls(BLOCKS, self._on_ask, guests=True, largest=_MAX_ASK)
 
     def _on_height(self, height: int) -> None:
         if isinstance(self.ledger, CometLedger):

@@ -3,7 +3,7 @@
 After the handshake the peer's certificate must be, byte for byte, one of the directory's; a dialled peer must show
 the very certificate of the one that was meant. When the directory changes, links to peers that are trusted no more
 are dropped at once. A guest (the holder of an invitation) reaches only what was registered for guests. Strangers
-hold at most 64 handshakes open, each for `handshake` seconds; a new one pushes out the oldest.
+hold at most 64 handshakes open, each for `handshake` seconds; which one gives way to a new one is in `handshakes`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from collections.abc import Coroutine
 
 from fondaco.core.keys import SecretKey
 from fondaco.errors import FondacoError, PeerLost, PeerRefused, TransportError
+from fondaco.transport.handshakes import Handshakes, origin_of
 from fondaco.transport.identity import PeerDirectory, PeerIdentity, public_key_of
 from fondaco.transport.link import MAX_GUEST_STREAMS, MAX_STREAMS, Link
 from fondaco.transport.peering import (
+    MAX_CALL,
     CallHandler,
     LostHandler,
     Stream,
@@ -68,7 +70,8 @@ class Endpoint:
         self._dialled: dict[str, Link] = {}
         self._dialling: dict[str, asyncio.Lock] = {}
         self._links: dict[Link, None] = {}
-        self._handshakes: dict[asyncio.Task[None], None] = {}
+        self._origins: dict[str, str] = {}
+        self._handshakes = Handshakes(MAX_HANDSHAKES, self._is_member_at)
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket: socket.socket | None = None
         self._stopping = False
@@ -136,6 +139,9 @@ class Endpoint:
         self._version = self._directory.version()
         self._identities = {one.certificate: one for one in self._directory.trusted() if _is_sound(one)}
         self._by_did = {one.did: one for one in self._identities.values()}
+        members = {did: one for did, one in self._by_did.items() if not one.guest}
+        self._hosts = {origin_of((one.address or "").rpartition(":")[0].strip("[]")) for one in members.values()}
+        self._origins = {did: origin for did, origin in self._origins.items() if did in members}
         anchors = [self._certificate, *self._identities]
         self._server_context = make_context(self._secret, self._certificate, anchors, server=True)
         self._client_context = make_context(self._secret, self._certificate, anchors, server=False)
@@ -158,9 +164,15 @@ class Endpoint:
         """Serve streams of a protocol. A stream lives as long as its handler runs."""
         self._handlers[protocol] = (handler, guests)
 
-    def serve_calls(self, protocol: str, handler: CallHandler, *, guests: bool = False) -> None:
+    def serve_calls(
+        self, protocol: str, handler: CallHandler, *, guests: bool = False, largest: int = MAX_CALL
+    ) -> None:
         """Serve calls."""
-        self.handle(protocol, lambda stream: answer_call(stream, handler), guests=guests)
+
+        async def answer(stream: Stream) -> None:
+            await answer_call(stream, handler, largest=largest, timings=self._timings)
+
+        self.handle(protocol, answer, guests=guests)
 
     def on_lost(self, handler: LostHandler) -> None:
         """Hear of peers that go away: once, until a new link with the peer stands."""
@@ -178,14 +190,12 @@ class Endpoint:
                     await asyncio.sleep(_PAUSE)
                 continue
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while len(self._handshakes) >= MAX_HANDSHAKES:
-                oldest = next(iter(self._handshakes))
-                del self._handshakes[oldest]
-                oldest.cancel()
+            self._handshakes.make_room()
             self.refresh()
-            task = self._spawn(self._welcome(accepted, str(address[0])))
-            self._handshakes[task] = None
-            task.add_done_callback(lambda done: self._handshakes.pop(done, None))
+            self._handshakes.add(self._spawn(self._welcome(accepted, str(address[0]))), str(address[0]))
+
+    def _is_member_at(self, origin: str) -> bool:
+        return origin in self._hosts or origin in self._origins.values()
 
     async def _welcome(self, accepted: socket.socket, address: str) -> None:
         loop = asyncio.get_running_loop()
@@ -234,6 +244,8 @@ class Endpoint:
             link.peer, link.guest = identity.did, identity.guest
             self._links[link] = None
             self._told.discard(link.peer)
+            if not link.guest and link.origin:
+                self._origins[link.peer] = origin_of(link.origin)
             if meant is None:
                 self._limit_links(link.peer)
             return

@@ -6,7 +6,8 @@ that is closed on purpose says why in its GOAWAY. Both sides ping; one that hear
 the link and names the peer.
 
 The window of the link is as wide as the windows of all its streams, so readers that stall hold up nobody else; it
-bounds what a peer can make this node hold to 1 GiB, a guest to 4 MiB. Trusts h2 to bound frames, header blocks and
+bounds what a peer can make this node hold unread to 1 GiB, a guest to 4 MiB. What calls hold once read is bounded by
+the link's budget (see peering). Trusts h2 to bound frames, header blocks and
 the count of streams; everything in them is checked here. Leaks sizes and times to who watches the wire.
 """
 
@@ -30,7 +31,7 @@ import h2.settings
 from hyperframe.frame import DataFrame, ExtensionFrame
 
 from fondaco.errors import DeadlineExceeded, FondacoError, PeerLost, PeerRefused, TransportError
-from fondaco.transport.peering import MAX_HEADER, Timings, check_opening, pack_fault, unpack_fault
+from fondaco.transport.peering import MAX_HEADER, Budget, Timings, check_opening, pack_fault, unpack_fault
 from fondaco.transport.stream import LinkStream
 
 STREAM_WINDOW = 4 << 20
@@ -78,6 +79,7 @@ class Link(asyncio.Protocol):
         self.peer = ""
         self.guest = False
         self.serving = 0
+        self.budget = Budget(guest=True)
         self.fault: FondacoError | None = None
         self.gone = asyncio.Event()
         self.dialled = dialled
@@ -110,6 +112,12 @@ class Link(asyncio.Protocol):
         return (found.getpeercert(binary_form=True) or b"") if found is not None else b""
 
     @property
+    def origin(self) -> str:
+        """The address that the peer's connection came from or went to; empty before there is one."""
+        found = None if self._transport is None else self._transport.get_extra_info("peername")
+        return str(found[0]) if isinstance(found, tuple) else ""
+
+    @property
     def application(self) -> str | None:
         """The protocol that ALPN (RFC 7301) settled on."""
         found = None if self._transport is None else self._transport.get_extra_info("ssl_object")
@@ -126,6 +134,7 @@ class Link(asyncio.Protocol):
         self._on_ready(self)
         if self.closed:
             return
+        self.budget = Budget(guest=self.guest)
         streams = MAX_GUEST_STREAMS if self.guest else MAX_STREAMS
         window = GUEST_WINDOW if self.guest else STREAM_WINDOW
         self._h2.local_settings = h2.settings.Settings(

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from fondaco.errors import DeadlineExceeded, FondacoError, PeerLost, PeerRefused, TransportError
 from fondaco.transport.identity import PeerDirectory, PeerIdentity
 from fondaco.transport.peering import (
+    MAX_CALL,
+    Budget,
     CallHandler,
     LostHandler,
     Stream,
@@ -40,6 +42,7 @@ class MemoryStream:
 
     def __init__(self, owner: MemoryEndpoint, peer: str, protocol: str, header: bytes) -> None:
         self._owner = owner
+        self.budget = owner.budget_of(peer)
         self.peer = peer
         self.protocol = protocol
         self.header = header
@@ -229,6 +232,7 @@ class MemoryEndpoint:
         self._handlers: dict[str, tuple[StreamHandler, bool]] = {}
         self._lost: list[LostHandler] = []
         self._linked: set[str] = set()
+        self._budgets: dict[tuple[str, bool], Budget] = {}
         self._streams: dict[MemoryStream, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -270,9 +274,15 @@ class MemoryEndpoint:
         """Serve streams of a protocol. A stream lives as long as its handler runs."""
         self._handlers[protocol] = (handler, guests)
 
-    def serve_calls(self, protocol: str, handler: CallHandler, *, guests: bool = False) -> None:
+    def serve_calls(
+        self, protocol: str, handler: CallHandler, *, guests: bool = False, largest: int = MAX_CALL
+    ) -> None:
         """Serve calls."""
-        self.handle(protocol, lambda stream: answer_call(stream, handler), guests=guests)
+
+        async def answer(stream: Stream) -> None:
+            await answer_call(stream, handler, largest=largest, timings=self.timings)
+
+        self.handle(protocol, answer, guests=guests)
 
     def on_lost(self, handler: LostHandler) -> None:
         """Hear of peers that go away."""
@@ -283,6 +293,12 @@ class MemoryEndpoint:
     def identity_of(self, peer: str) -> PeerIdentity | None:
         """What this node's directory has of a peer."""
         return next((one for one in self._directory.trusted() if one.did == peer), None)
+
+    def budget_of(self, peer: str) -> Budget:
+        """What the unfinished calls of a peer may hold here."""
+        identity = self.identity_of(peer)
+        guest = identity is None or identity.guest
+        return self._budgets.setdefault((peer, guest), Budget(guest=guest))
 
     def heard_by(self, peer: str) -> bool:
         """Whether bytes of this node reach a peer now."""

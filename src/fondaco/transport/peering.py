@@ -1,9 +1,15 @@
-"""What every transport offers: streams to peers by did, calls, and word of lost peers. TLS and memory both do."""
+"""What every transport offers: streams to peers by did, calls, and word of lost peers. TLS and memory both do.
+
+A call in the making costs its caller nothing and this node memory, so each has a deadline to arrive and one for its
+answer to be taken, and all of a link share a budget of bytes. What is over is refused, never queued.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Protocol
 
 from fondaco.core.faults import MAX_ERROR, pack_error, unpack_error
@@ -12,18 +18,55 @@ from fondaco.errors import CodecError, DeadlineExceeded, FondacoError, RemoteErr
 MAX_PROTOCOL = 64
 MAX_HEADER = 16 << 10
 MAX_CALL = 16 << 20
+MAX_GUEST_CALL = 64 << 10  # a transaction, or a question for blocks
+CALL_BUDGET = 4 * MAX_CALL
+GUEST_BUDGET = MAX_CALL + 4 * MAX_GUEST_CALL  # one answer of the largest, and a payload on each stream
 _TEXT = 400
 _OK, _FAILED = b"\x00", b"\x01"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """Deadlines in seconds. A peer that says nothing for `silence` is lost."""
+    """Deadlines in seconds. A peer that says nothing for `silence` is lost.
+
+    A call arrives whole within `reading`, and its answer is taken within `sending`, however alive its peer is.
+    """
 
     connect: float = 5.0
     handshake: float = 5.0
     heartbeat: float = 1.0
     silence: float = 5.0
+    reading: float = 30.0
+    sending: float = 30.0
+
+
+class Budget:
+    """The bytes that unfinished calls of one link may hold here: payloads until handled, answers until sent."""
+
+    def __init__(self, *, guest: bool) -> None:
+        self.largest = MAX_GUEST_CALL if guest else MAX_CALL
+        self._free = GUEST_BUDGET if guest else CALL_BUDGET
+
+    @contextlib.contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """Something that takes so many bytes more; all are given back at the end.
+
+        Raises:
+            TransportError: from what it yields, when the calls of this link hold too much already.
+        """
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            if size > self._free:
+                raise TransportError("your unfinished calls hold too much here", remedy="wait for some to end")
+            self._free -= size
+            taken += size
+
+        try:
+            yield take
+        finally:
+            self._free += taken
 
 
 class Stream(Protocol):
@@ -40,6 +83,10 @@ class Stream(Protocol):
     @property
     def header(self) -> bytes:
         """What the opener said first."""
+
+    @property
+    def budget(self) -> Budget:
+        """What the unfinished calls of this peer may hold on this node."""
 
     async def send(self, data: bytes) -> None:
         """Send bytes; waits while the peer reads too slowly."""
@@ -65,8 +112,13 @@ class Peering(Protocol):
     def handle(self, protocol: str, handler: StreamHandler, *, guests: bool = False) -> None:
         """Serve streams of a protocol; guests only where said."""
 
-    def serve_calls(self, protocol: str, handler: CallHandler, *, guests: bool = False) -> None:
-        """Serve calls: bytes in, bytes out, or a FondacoError that reaches the caller."""
+    def serve_calls(
+        self, protocol: str, handler: CallHandler, *, guests: bool = False, largest: int = MAX_CALL
+    ) -> None:
+        """Serve calls: bytes in, bytes out, or a FondacoError that reaches the caller.
+
+        A payload has at most `largest` bytes, a guest's at most 64 KiB too.
+        """
 
     def on_lost(self, handler: LostHandler) -> None:
         """Call `handler(did, cause)` when a peer goes away."""
@@ -125,20 +177,20 @@ def unpack_fault(data: bytes, *, peer: str) -> RemoteError:
     return found
 
 
-async def read_all(stream: Stream, limit: int) -> bytes:
-    """Everything until the end of a stream.
+async def read_all(stream: Stream, limit: int, take: Callable[[int], None] | None = None) -> bytes:
+    """Everything until the end of a stream; `take` is told of each part before it is kept.
 
     Raises:
-        TransportError: more than `limit` bytes.
+        TransportError: more than `limit` bytes, or what `take` raised.
     """
-    parts: list[bytes] = []
-    size = 0
+    found = bytearray()  # a list of the parts would cost many times their bytes where a peer sends them one by one
     while data := await stream.receive():
-        size += len(data)
-        if size > limit:
+        if len(found) + len(data) > limit:
             raise _too_large(limit)
-        parts.append(data)
-    return b"".join(parts)
+        if take is not None:
+            take(len(data))
+        found += data
+    return bytes(found)
 
 
 def _too_large(limit: int) -> TransportError:
@@ -168,17 +220,40 @@ async def make_call(stream: Stream, payload: bytes) -> bytes:
     raise unpack_fault(answer[1:], peer=stream.peer)
 
 
-async def answer_call(stream: Stream, handler: CallHandler) -> None:
-    """The server side of a call. An error that comes before the whole payload was read breaks the stream off."""
-    payload = await read_all(stream, MAX_CALL)
+async def answer_call(stream: Stream, handler: CallHandler, *, largest: int, timings: Timings) -> None:
+    """The server side of a call. An error that comes before the whole payload was read breaks the stream off.
+
+    Raises:
+        DeadlineExceeded: the call did not arrive, or its answer was not taken, in time.
+        TransportError: a payload over `largest` or over what a guest may send, or the link's budget is used up.
+    """
+    budget = stream.budget
+    with budget.share() as take:
+        async with _within(timings.reading, stream, "the call did not arrive in time", "send it faster, or less"):
+            payload = await read_all(stream, min(largest, budget.largest), take)
+        try:
+            answer = _OK + await handler(stream.peer, payload)
+            if len(answer) > MAX_CALL + 1:
+                raise _too_large(MAX_CALL)
+        except FondacoError as fault:
+            answer = _FAILED + pack_fault(fault)
+        del payload
+    with budget.share() as take:
+        take(len(answer) - 1)
+        async with _within(timings.sending, stream, "the answer was not taken in time", "read it faster, or ask less"):
+            await stream.send(answer)
+            await stream.finish()
+
+
+@contextlib.asynccontextmanager
+async def _within(seconds: float, stream: Stream, cause: str, remedy: str) -> AsyncIterator[None]:
     try:
-        answer = await handler(stream.peer, payload)
-        if len(answer) > MAX_CALL:
-            raise _too_large(MAX_CALL)
-        await stream.send(_OK + answer)
-    except FondacoError as fault:
-        await stream.send(_FAILED + pack_fault(fault))
-    await stream.finish()
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as late:
+        raise DeadlineExceeded(
+            cause, remedy=remedy, peer=stream.peer, protocol=stream.protocol, seconds=int(seconds)
+        ) from late
 
 
 def too_late(peer: str, protocol: str, seconds: float) -> DeadlineExceeded:

@@ -15,6 +15,7 @@ from fondaco.errors import DeadlineExceeded, FondacoError, TransportError
 
 if TYPE_CHECKING:
     from fondaco.transport.link import Link
+    from fondaco.transport.peering import Budget
 
 
 class LinkStream:
@@ -40,6 +41,11 @@ class LinkStream:
     def link(self) -> Link:
         """The link that carries this stream."""
         return self._link
+
+    @property
+    def budget(self) -> Budget:
+        """What the unfinished calls of this stream's link may hold here."""
+        return self._link.budget
 
     async def send(self, data: bytes) -> None:
         """Send bytes; waits while the peer reads too slowly.

@@ -1,7 +1,8 @@
 """Databases as sources: any table or single SELECT of SQLite, DuckDB and PostgreSQL, read-only.
 
 The connection cannot write: SQLite is opened `mode=ro`, DuckDB `read_only` without access to other files,
-PostgreSQL in a read-only transaction with a server-side cursor. A password never appears in an error.
+PostgreSQL in a read-only transaction with a server-side cursor. No password and no value appears in an error. A
+PostgreSQL server has 10 s to answer a connection and 600 s for each batch of rows.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ import pyarrow as pa
 from fondaco.core.models import Schema
 from fondaco.errors import ImportRefused
 from fondaco.vault.normalise import cast_batch
+from fondaco.vault.refusals import duckdb_refused, own_words, postgres_refused, sqlite_refused
 from fondaco.vault.sources import BATCH_ROWS, SAMPLE_ROWS, _match, batches_of_rows, infer_rows, schema_of
 
 _SELECT = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?")
 _CONNECT_SECONDS = 10
+ROW_SECONDS = 600
 
 
 def make_query(file: str, table: str | None, query: str | None) -> str:
@@ -50,9 +53,8 @@ def make_query(file: str, table: str | None, query: str | None) -> str:
     return bare
 
 
-def _refuse(what: str, fault: Exception, file: str) -> ImportRefused:
-    said = str(fault).splitlines()[0][:200] if str(fault) else type(fault).__name__
-    return ImportRefused(f"{what}: {said}", remedy="check the file, the table and the query", file=file)
+def _words(query: str, declared: Schema | None) -> frozenset[str]:
+    return own_words(query, [] if declared is None else [column.name for column in declared.columns])
 
 
 def _pick(names: Sequence[str], schema: Schema, rows: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
@@ -83,7 +85,7 @@ class SqliteSource:
                 names = [part[0] for part in cursor.description]
                 yield names, iter(cursor.fetchone, None)
         except sqlite3.Error as fault:
-            raise _refuse("SQLite refused", fault, self.file) from fault
+            raise sqlite_refused(fault, _words(self.query, self.declared), self.file) from None
 
     def schema(self) -> Schema:
         """Declared, or inferred from the first rows."""
@@ -120,7 +122,7 @@ class DuckdbSource:
             with duckdb.connect(str(self.path), read_only=True, config={"enable_external_access": "false"}) as db:
                 yield db
         except duckdb.Error as fault:
-            raise _refuse("DuckDB refused", fault, self.file) from fault
+            raise duckdb_refused(fault, _words(self.query, self.declared), self.file) from None
 
     def schema(self) -> Schema:
         """Declared, or the query's own."""
@@ -210,6 +212,7 @@ class PostgresSource:
     @contextlib.contextmanager
     def _rows(self) -> Iterator[tuple[list[str], Iterator[Sequence[Any]]]]:
         to = _Address.parse(self.address)
+        seconds = _CONNECT_SECONDS
         try:
             with contextlib.closing(
                 pg8000.native.Connection(
@@ -222,28 +225,34 @@ class PostgresSource:
                     ssl_context=to.tls,
                 )
             ) as db:
+                # A query may think for long before its first rows; pg8000 has one timeout for that and for connecting.
+                seconds = ROW_SECONDS + _CONNECT_SECONDS
+                db._usock.settimeout(seconds)  # noqa: SLF001 - no public way
                 db.run("START TRANSACTION READ ONLY")
+                db.run(f"SET LOCAL statement_timeout = {ROW_SECONDS * 1000}")
                 db.run(f"DECLARE source CURSOR FOR {self.query}")
-                first = db.run(f"FETCH {BATCH_ROWS} FROM source")
+                first = self._more(db)
                 names = [str(column["name"]) for column in db.columns or []]
-                yield names, self._fetch(db, first)
+                yield names, self._all(db, first)
         except (pg8000.exceptions.Error, OSError) as fault:
-            raise self._failed(fault) from fault
+            words = _words(self.query, self.declared)
+            raise postgres_refused(fault, words, self.file, seconds) from None
 
-    def _failed(self, fault: Exception) -> ImportRefused:
-        detail = fault.args[0] if fault.args else ""
-        said = detail.get("M", "") if isinstance(detail, dict) else str(detail)
-        return ImportRefused(
-            f"PostgreSQL refused: {said[:200]}",
-            remedy="check the address, the table and the query",
-            file=self.file,
-        )
-
-    def _fetch(self, db: pg8000.native.Connection, first: Sequence[Sequence[Any]] | None) -> Iterator[Sequence[Any]]:
-        rows = first
+    def _all(self, db: pg8000.native.Connection, rows: Sequence[Sequence[Any]]) -> Iterator[Sequence[Any]]:
         while rows:
             yield from rows
-            rows = db.run(f"FETCH {BATCH_ROWS} FROM source")
+            rows = self._more(db)
+
+    def _more(self, db: pg8000.native.Connection) -> Sequence[Sequence[Any]]:
+        try:
+            return db.run(f"FETCH {BATCH_ROWS} FROM source") or []
+        except (ValueError, ArithmeticError):
+            # pg8000 could not turn a value into Python's; what it says of that has the value.
+            raise ImportRefused(
+                "a value has no counterpart here, as an interval of very many days",
+                remedy="leave it out, or turn it into text in the query",
+                file=self.file,
+            ) from None
 
     def schema(self) -> Schema:
         """Declared, or inferred from the first rows."""

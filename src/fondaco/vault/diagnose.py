@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import datetime
 import decimal
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,7 +102,7 @@ def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             ) from fault
 
 
-def diagnose_csv(path: Path, delimiter: str, schema: Schema, nulls: tuple[str, ...], said: str) -> ImportRefused:
+def diagnose_csv(path: Path, delimiter: str, schema: Schema, nulls: tuple[str, ...]) -> ImportRefused:
     """Why a CSV file cannot be read as declared: the first row and column that do not fit."""
     names: list[str] = []
     for number, row in _rows(path, delimiter):
@@ -127,5 +126,4 @@ def diagnose_csv(path: Path, delimiter: str, schema: Schema, nulls: tuple[str, .
                     row=number,
                     column=column.name,
                 )
-    first = io.StringIO(said).readline().strip()
-    return ImportRefused(f"the file cannot be read: {first[:200]}", remedy="export the data again", file=str(path))
+    return ImportRefused("the file cannot be read as CSV", remedy="export the data again", file=str(path))

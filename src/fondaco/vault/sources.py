@@ -106,8 +106,8 @@ class CsvSource:
         try:
             with pacsv.open_csv(self.path, read_options=read, parse_options=parse, convert_options=convert) as reader:
                 yield from reader
-        except pa.ArrowInvalid as fault:
-            raise diagnose.diagnose_csv(self.path, self.delimiter, schema, self.nulls, str(fault)) from fault
+        except pa.ArrowInvalid:
+            raise diagnose.diagnose_csv(self.path, self.delimiter, schema, self.nulls) from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,16 +188,19 @@ class JsonLinesSource:
     def _objects(self) -> Iterator[tuple[int, dict[str, Any]]]:
         row = 0
         with self.path.open(encoding="utf-8") as file:
-            for line in file:
-                if not line.strip():
+            # A line is at most so many characters, told before more of it is read.
+            while line := file.readline(MAX_LINE + 1):
+                if not line.strip() and len(line) <= MAX_LINE:
                     continue
                 row += 1
+                if len(line) > MAX_LINE:
+                    raise self._refuse("the line is longer than the 16 MiB that one may have", row)
                 try:
                     found = json.loads(line, object_pairs_hook=_no_doubles)
                 except ValueError as fault:
                     raise self._refuse(f"the line is not JSON ({fault})", row) from fault
-                if len(line) > MAX_LINE or not isinstance(found, dict):
-                    raise self._refuse("the line is not one JSON object of at most 16 MiB", row)
+                if not isinstance(found, dict):
+                    raise self._refuse("the line is not one JSON object", row)
                 yield row, found
 
     def _refuse(self, cause: str, row: int | None, column: str | None = None) -> ImportRefused:
@@ -306,7 +309,7 @@ def _batch(rows: list[Sequence[Any]], schema: Schema, file: str, first: int) -> 
         values = [row[index] for row in rows]
         try:
             arrays.append(_array(values, column))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, ValueError) as fault:
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, ValueError):
             bad = next(i for i, value in enumerate(values) if not _one_fits(value, column))
             raise ImportRefused(
                 f"a {type(values[bad]).__name__} in a column of type {column.type}",
@@ -314,7 +317,7 @@ def _batch(rows: list[Sequence[Any]], schema: Schema, file: str, first: int) -> 
                 file=file,
                 row=first + bad,
                 column=column.name,
-            ) from fault
+            ) from None
     return pa.RecordBatch.from_arrays(arrays, names=[c.name for c in schema.columns])
 
 

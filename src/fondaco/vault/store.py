@@ -1,20 +1,22 @@
-"""The store: what was imported, under which names, and the commitments to it. It gives no rows.
+"""The store: what was imported, under which names, and the commitments to it. It gives no rows, keys or boxes.
 
 An import is built in a folder of its own and becomes visible by one rename and one SQLite transaction; what a
-crash leaves is removed at the next start. On the disk a dataset is known by a keyed hash of its CID, so a thief
-cannot even test a guess of its content.
+crash leaves is removed at the next start. A dataset's folder that the catalogue does not list, as when an older
+catalogue was restored, is never removed but moved aside, and back when a catalogue lists it again. On the disk a
+dataset is known by a keyed hash of its CID, so a thief cannot even test a guess of its content.
 """
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import logging
 import os
 import shutil
 import sqlite3
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,6 +37,8 @@ CHUNK_ROWS = 65_536
 FORMAT = 1
 MAX_MANIFEST = 64 << 20
 _MANIFEST = "manifest"
+_NEW, _GONE, _UNLISTED = "new-", "gone-", "unlisted"
+_log = logging.getLogger(__name__)
 _TABLES = """
 CREATE TABLE IF NOT EXISTS dataset (id TEXT PRIMARY KEY, folder TEXT NOT NULL, keys BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS name (path TEXT, version INTEGER, id TEXT NOT NULL, PRIMARY KEY (path, version))
@@ -123,12 +127,23 @@ class Vault:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Remove what unfinished imports left."""
+        """Remove what unfinished imports and removals left, and keep apart what the catalogue does not list."""
         with self._lock:
-            kept = [folder for (folder,) in self._db.execute("SELECT folder FROM dataset")]
-        for path in self._folder.iterdir():
-            if path.is_dir() and path.name not in kept:
+            listed = {folder for (folder,) in self._db.execute("SELECT folder FROM dataset")}
+        aside = self._folder / _UNLISTED
+        for path in sorted(self._folder.iterdir()):
+            if not path.is_dir() or path.name == _UNLISTED or path.name in listed:
+                continue
+            if path.name.startswith((_NEW, _GONE)):
                 shutil.rmtree(path)
+                continue
+            aside.mkdir(mode=0o700, exist_ok=True)
+            path.rename(aside / path.name)
+            _log.warning("a dataset that the vault's catalogue does not list was moved to %s", aside / path.name)
+        for name in sorted(listed):
+            if (aside / name).is_dir() and not (self._folder / name).exists():
+                (aside / name).rename(self._folder / name)
+                _log.info("a dataset that the vault's catalogue lists again was moved back from %s", aside)
 
     def close(self) -> None:
         """Close the catalogue."""
@@ -145,12 +160,12 @@ class Vault:
         try:
             return self._import(source, progress)
         except (csv.Error, RecursionError, UnicodeError, pa.ArrowException) as fault:
-            # What a library says of damaged input may hold a value; its kind alone is told.
+            # What a library says of damaged input may hold a value; its kind alone is told, and nothing chained.
             raise ImportRefused(
                 f"the source is damaged or not of its format ({type(fault).__name__})",
                 remedy="open it with the program that wrote it, and write it anew",
                 file=source.file,
-            ) from fault
+            ) from None
 
     def _import(self, source: Source, progress: Progress | None) -> Cid:
         schema = source.schema()
@@ -158,7 +173,7 @@ class Vault:
             check_schema(schema)
         except NamingError as fault:
             raise ImportRefused(fault.cause, remedy=fault.remedy, file=source.file) from fault
-        building = self._folder / f"new-{uuid.uuid4().hex}"
+        building = self._folder / f"{_NEW}{uuid.uuid4().hex}"
         building.mkdir(mode=0o700)
         try:
             writer = _Writer(building, schema, source.file)
@@ -250,8 +265,8 @@ class Vault:
             raise VaultError("there is no such dataset here", remedy="import it first")
         return from_bytes(Keys, crypto.unlock(self._wrap, ["keys", known], row[0]))
 
-    def entry(self, cid: Cid) -> Entry:
-        """Where a dataset's boxes are and what opens them; for the reader and for describing.
+    def _entry(self, cid: Cid) -> Entry:
+        """Where a dataset's boxes are and what opens them; for the reader alone, and for describing.
 
         Raises:
             VaultError: there is no such dataset, or it is damaged.
@@ -267,7 +282,7 @@ class Vault:
 
     def describe(self, cid: Cid) -> Described:
         """What may be said of a dataset without its rows."""
-        entry = self.entry(cid)
+        entry = self._entry(cid)
         names = tuple(str(name) for name, named in self.names() if named == cid)
         keys = self._keys(self._id(cid))
         return Described(
@@ -285,14 +300,16 @@ class Vault:
 
     def remove(self, cid: Cid) -> None:
         """Forget a dataset and its names; its key goes first, so the boxes are noise at once."""
-        entry = self.entry(cid)
+        entry = self._entry(cid)
         known = self._id(cid)
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("DELETE FROM name WHERE id = ?", (known,))
             self._db.execute("DELETE FROM dataset WHERE id = ?", (known,))
             self._db.execute("COMMIT")
-        shutil.rmtree(entry.folder)
+        gone = entry.folder.with_name(_GONE + entry.folder.name)  # so that a crash before the end of it is seen
+        entry.folder.rename(gone)
+        shutil.rmtree(gone)
 
 
 class _Writer:
@@ -465,9 +482,3 @@ def _sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def boxes(entry: Entry) -> Iterator[tuple[int, int, Cid, bytes]]:
-    """(index, rows, CID, box) of each chunk, in order."""
-    for index, (raw, rows) in enumerate(zip(entry.manifest.chunks, entry.manifest.rows, strict=True)):
-        yield index, rows, Cid.from_raw(raw), read_file(entry.folder / f"{index:08d}")
