@@ -2,6 +2,7 @@
 
 pub mod block;
 pub mod hashing;
+pub mod pir;
 pub mod protocol;
 
 pub use hashing::{blake3_many, keyed_ids, sha256_many, Items, Refused, ID_BYTES};
