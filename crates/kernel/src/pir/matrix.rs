@@ -29,56 +29,77 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 pub const MAX_ROWS: usize = 1 << 18;
 /// The most packs of 1024 columns.
 pub const MAX_PACKS: usize = 1 << 10;
+/// The most tables.
+pub const MAX_TABLES: usize = 3;
 /// Bits that an answer's coefficient and the random part's have after the modulus switch.
 const ANSWER_BITS: u32 = 16;
 const RANDOM_BITS: u32 = 24;
 /// One selected row is the message 1, scaled to Q1 / 256.
 const SCALE: u32 = Q1 / 256;
 
-/// How large the matrix is: `blocks * 2048` rows of `packs * 1024` bytes.
+/// How large the matrices are: `tables` of them, each `blocks * 2048` rows of `packs * 1024` bytes.
+///
+/// A query asks for one row of each table, under one secret: the tables' public randomness differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// Rows in units of 2048.
+    /// How many tables.
+    pub tables: usize,
+    /// Rows of a table in units of 2048.
     pub blocks: usize,
-    /// Columns in units of 1024.
+    /// Columns of a table in units of 1024.
     pub packs: usize,
 }
 
 impl Shape {
-    /// Rows.
+    /// Rows of one table.
     #[must_use]
     pub const fn rows(&self) -> usize {
         self.blocks * DEGREE
     }
 
-    /// Columns, in bytes.
+    /// Columns of one table, in bytes.
     #[must_use]
     pub const fn columns(&self) -> usize {
         self.packs * PACK
     }
 
+    /// Bytes of all tables.
+    #[must_use]
+    pub const fn data_bytes(&self) -> usize {
+        self.tables * self.rows() * self.columns()
+    }
+
     /// Bytes of one query on the wire.
     #[must_use]
     pub const fn query_bytes(&self) -> usize {
-        7 * DEGREE + 4 * self.rows()
+        7 * DEGREE + 4 * self.rows() * self.tables
     }
 
     /// Bytes of one answer on the wire.
     #[must_use]
     pub const fn answer_bytes(&self) -> usize {
-        2 * self.columns()
+        2 * self.columns() * self.tables
     }
 
     /// Bytes of the random part of all answers.
     #[must_use]
     pub const fn random_bytes(&self) -> usize {
-        3 * DEGREE * self.packs
+        3 * DEGREE * self.packs * self.tables
+    }
+
+    /// Prepared numbers of all packs.
+    #[must_use]
+    pub const fn prepared(&self) -> usize {
+        self.tables * self.packs * PREPARED
     }
 
     /// Whether correctness is proven for it.
     #[must_use]
     pub const fn is_sound(&self) -> bool {
-        self.blocks > 0 && self.rows() <= MAX_ROWS && self.packs > 0 && self.packs <= MAX_PACKS
+        let some = self.tables > 0 && self.blocks > 0 && self.packs > 0;
+        some && self.tables <= MAX_TABLES
+            && self.blocks <= MAX_ROWS / DEGREE
+            && self.packs <= MAX_PACKS
     }
 }
 
@@ -99,27 +120,29 @@ pub struct Prepared {
     pub random: Vec<u8>,
 }
 
-/// Where the byte at (row, column) lies: blocks of 2048 rows, in each the columns one after the other.
+/// Where the byte at (table, row, column) lies: blocks of 2048 rows, in each the columns one after the other.
 #[must_use]
-pub const fn place(shape: Shape, row: usize, column: usize) -> usize {
-    ((row / DEGREE) * shape.columns() + column) * DEGREE + row % DEGREE
+pub const fn place(shape: Shape, table: usize, row: usize, column: usize) -> usize {
+    ((table * shape.blocks + row / DEGREE) * shape.columns() + column) * DEGREE + row % DEGREE
 }
 
-/// Prepare the matrix `data` (bytes 0 to 255 stored as `byte ^ 0x80`) for queries under a public seed.
+/// Prepare the tables `data` (bytes 0 to 255 stored as `byte ^ 0x80`) for queries under a public seed.
 #[must_use]
 pub fn prepare(shape: Shape, seed: &[u8; 32], data: &[u8]) -> Prepared {
-    let public = public_blocks(seed, shape.blocks);
+    let public = public_blocks(seed, shape.tables * shape.blocks);
     let key = PublicKey::of(seed);
-    let mut digits = vec![0u32; shape.packs * PREPARED];
+    let mut digits = vec![0u32; shape.prepared()];
     let mut random = vec![0u8; shape.random_bytes()];
     digits
         .par_chunks_exact_mut(PREPARED)
         .zip(random.par_chunks_exact_mut(3 * DEGREE))
         .enumerate()
         .for_each(|(number, (digits, random))| {
-            let columns: Vec<Box<Poly>> = (number * PACK..(number + 1) * PACK)
+            let (table, pack) = (number / shape.packs, number % shape.packs);
+            let public = &public[table * shape.blocks..][..shape.blocks];
+            let columns: Vec<Box<Poly>> = (pack * PACK..(pack + 1) * PACK)
                 .into_par_iter()
-                .map(|column| random_part(shape, &public, data, column))
+                .map(|column| random_part(shape, public, data, (table, column)))
                 .collect();
             let made = pack::prepare(&columns, &key);
             digits.copy_from_slice(&made.digits);
@@ -131,13 +154,18 @@ pub fn prepare(shape: Shape, seed: &[u8; 32], data: &[u8]) -> Prepared {
 }
 
 /// The random part of one column's sum: evaluations modulo the first prime.
-fn random_part(shape: Shape, public: &[Poly], data: &[u8], column: usize) -> Box<Poly> {
+fn random_part(
+    shape: Shape,
+    public: &[Poly],
+    data: &[u8],
+    (table, column): (usize, usize),
+) -> Box<Poly> {
     let prime = ring::first();
     let carry = pack::carry(prime.q);
     let mut sums = [0u64; DEGREE];
     let mut poly = ring::zero();
     for (block, public) in public.iter().enumerate() {
-        let from = place(shape, block * DEGREE, column);
+        let from = place(shape, table, block * DEGREE, column);
         let bytes = &data[from..from + DEGREE];
         // The row that is i-th in its block multiplies X^-i, which is -X^(d - i).
         poly[0] = prime.signed(i32::from(bytes[0] as i8));
@@ -159,8 +187,10 @@ fn random_part(shape: Shape, public: &[Poly], data: &[u8], column: usize) -> Box
 }
 
 /// From modulo Q to modulo 2^bits.
-fn switch(x: u64, bits: u32) -> u32 {
-    let scaled = ((u128::from(x) << bits) + u128::from(Q / 2)) / u128::from(Q);
+#[inline(always)]
+const fn switch(x: u64, bits: u32) -> u32 {
+    let reciprocal = (1u128 << (64 + bits)) / Q as u128;
+    let scaled = (x as u128 * reciprocal + (1 << 63)) >> 64;
     scaled as u32 & ((1u64 << bits) - 1) as u32
 }
 
@@ -169,7 +199,7 @@ fn switch(x: u64, bits: u32) -> u32 {
 pub struct Query {
     /// The asker's half of the key-switching key.
     pub key: SwitchKey,
-    /// The encrypted one-hot vector, residues modulo the first prime.
+    /// The encrypted one-hot vectors of all tables, residues modulo the first prime.
     pub selection: Vec<u32>,
 }
 
@@ -224,11 +254,23 @@ impl Query {
 /// Answer many queries in one pass over the matrix: `shape.answer_bytes()` for each.
 #[must_use]
 pub fn answer(shape: Shape, data: &[u8], digits: &[u32], queries: &[Query]) -> Vec<Vec<u8>> {
-    let selections: Vec<&[u32]> = queries
-        .iter()
-        .map(|query| query.selection.as_slice())
-        .collect();
-    let sums = scan(data, shape.columns(), &selections);
+    let mut sums = vec![Vec::with_capacity(shape.tables * shape.columns()); queries.len()];
+    for (table, data) in data
+        .chunks_exact(shape.rows() * shape.columns())
+        .enumerate()
+    {
+        let part = table * shape.rows()..(table + 1) * shape.rows();
+        let selections: Vec<&[u32]> = queries
+            .iter()
+            .map(|query| &query.selection[part.clone()])
+            .collect();
+        for (sums, found) in sums
+            .iter_mut()
+            .zip(scan(data, shape.columns(), &selections))
+        {
+            sums.extend(found);
+        }
+    }
     let keys: Vec<&SwitchKey> = queries.iter().map(|query| &query.key).collect();
     pack::pack(digits, &keys, &sums)
         .par_iter()
@@ -277,7 +319,8 @@ impl Public {
                 (low, high)
             })
             .collect();
-        let (blocks, key) = (public_blocks(seed, shape.blocks), PublicKey::of(seed));
+        let blocks = public_blocks(seed, shape.tables * shape.blocks);
+        let key = PublicKey::of(seed);
         Some(Self {
             shape,
             blocks,
@@ -286,22 +329,24 @@ impl Public {
         })
     }
 
-    /// Ask for one row.
+    /// Ask for one row of each table.
     ///
     /// # Panics
     /// If there is no such row.
     #[must_use]
-    pub fn query(&self, row: usize) -> (Secret, Query) {
-        assert!(row < self.shape.rows());
+    pub fn query(&self, rows: &[usize]) -> (Secret, Query) {
+        assert_eq!(rows.len(), self.shape.tables);
+        assert!(rows.iter().all(|&row| row < self.shape.rows()));
         let mut stream = Stream::secret();
         let mut secret = Secret(vec![0i32; DEGREE]);
         stream.gaussian(&mut secret.0);
         let (mut first, mut second) = transformed(&secret);
         let key = self.switch_key(&first, &second, &mut stream);
-        let mut selection = Vec::with_capacity(self.shape.rows());
+        let mut selection = Vec::with_capacity(self.shape.tables * self.shape.rows());
         let mut error = [0i32; DEGREE];
         let prime = ring::first();
-        for (block, public) in self.blocks.iter().enumerate() {
+        for (number, public) in self.blocks.iter().enumerate() {
+            let (row, block) = (rows[number / self.shape.blocks], number % self.shape.blocks);
             let mut poly = ring::zero();
             for ((value, &a), &s) in poly.iter_mut().zip(public).zip(first.iter()) {
                 *value = prime.times(a, s);
@@ -312,7 +357,7 @@ impl Public {
                 // The wanted row is found by arithmetic, so that which one it is does not show in time.
                 let difference = (block * DEGREE + at) as u64 ^ row as u64;
                 let wanted = (difference.wrapping_sub(1) >> 63) as u32;
-                let noisy = prime.plus(prime.q - product, prime.signed(error)) % prime.q;
+                let noisy = prime.plus(prime.q - product, prime.signed(error));
                 selection.push(prime.plus(noisy, wanted * SCALE));
             }
             error.zeroize();
@@ -353,14 +398,14 @@ impl Public {
         SwitchKey { first, second }
     }
 
-    /// The row in an answer; None if the answer has another length.
+    /// The rows in an answer, one of each table in turn; None if the answer has another length.
     #[must_use]
     pub fn decode(&self, secret: &Secret, answer: &[u8]) -> Option<Vec<u8>> {
         if answer.len() != self.shape.answer_bytes() {
             return None;
         }
         let (mut first, mut second) = transformed(secret);
-        let mut row = Vec::with_capacity(self.shape.columns());
+        let mut row = Vec::with_capacity(self.shape.tables * self.shape.columns());
         for (answer, (low, high)) in answer.chunks_exact(2 * PACK).zip(&self.random) {
             let masks = mask(low, high, &first, &second);
             for (two, mask) in answer.chunks_exact(2).zip(masks) {
@@ -419,35 +464,49 @@ mod tests {
     use super::*;
 
     fn matrix(shape: Shape) -> Vec<u8> {
-        let mut data = vec![0u8; shape.rows() * shape.columns()];
+        let mut data = vec![0u8; shape.data_bytes()];
         Stream::public(&[1; 32], "test", 0).fill(&mut data);
         data
     }
 
     #[test]
-    fn any_row_is_answered_and_many_at_once() {
+    fn any_rows_are_answered_and_many_at_once() {
         let shape = Shape {
+            tables: 2,
             blocks: 3,
-            packs: 2,
+            packs: 1,
         };
         let (data, seed) = (matrix(shape), [9; 32]);
         let prepared = prepare(shape, &seed, &data);
         let public = Public::new(shape, &seed, &prepared.random).expect("of the right length");
-        let rows = [0, 1, 2047, 2048, 4097, 6143, 0];
+        let rows = [
+            [0, 6143],
+            [1, 0],
+            [2047, 2048],
+            [2048, 2047],
+            [4097, 4097],
+            [6143, 1],
+            [0, 0],
+        ];
         let (secrets, queries): (Vec<_>, Vec<_>) =
-            rows.iter().map(|&row| public.query(row)).unzip();
+            rows.iter().map(|rows| public.query(rows)).unzip();
         let queries: Vec<Query> = queries
             .iter()
             .map(|query| Query::from_bytes(shape, &query.to_bytes()).expect("its own bytes"))
             .collect();
         let answers = answer(shape, &data, &prepared.digits, &queries);
-        for ((row, secret), answer) in rows.into_iter().zip(&secrets).zip(&answers) {
-            let expected: Vec<u8> = (0..shape.columns())
-                .map(|column| data[place(shape, row, column)] ^ 0x80)
+        for ((rows, secret), answer) in rows.into_iter().zip(&secrets).zip(&answers) {
+            let expected: Vec<u8> = rows
+                .into_iter()
+                .enumerate()
+                .flat_map(|(table, row)| {
+                    (0..shape.columns()).map(move |column| (table, row, column))
+                })
+                .map(|(table, row, column)| data[place(shape, table, row, column)] ^ 0x80)
                 .collect();
             assert!(
                 public.decode(secret, answer).expect("of the right length") == expected,
-                "row {row}"
+                "{rows:?}"
             );
         }
     }
@@ -455,13 +514,14 @@ mod tests {
     #[test]
     fn noise_stays_far_from_the_limit() {
         let shape = Shape {
+            tables: 1,
             blocks: 2,
             packs: 1,
         };
         let (data, seed) = (matrix(shape), [3; 32]);
         let prepared = prepare(shape, &seed, &data);
         let public = Public::new(shape, &seed, &prepared.random).expect("of the right length");
-        let (secret, query) = public.query(77);
+        let (secret, query) = public.query(&[77]);
         let answer = &answer(shape, &data, &prepared.digits, &[query])[0];
         let (first, second) = transformed(&secret);
         let masks = mask(&public.random[0].0, &public.random[0].1, &first, &second);
@@ -471,7 +531,7 @@ mod tests {
             .enumerate()
             .map(|(column, (two, mask))| {
                 let value = i64::from(u16::from_le_bytes([two[0], two[1]])) << 8;
-                let byte = data[place(shape, 77, column)] as i8;
+                let byte = data[place(shape, 0, 77, column)] as i8;
                 let noise = (value + mask - (i64::from(byte) << 16)) & 0xff_ffff;
                 noise.min((1 << 24) - noise)
             })

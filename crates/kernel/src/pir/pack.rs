@@ -81,23 +81,25 @@ pub(super) const fn fold(x: u64, carry: u64) -> u64 {
     (x >> 32) * carry + (x & 0xffff_ffff)
 }
 
-/// One tile of one prime: out[l] += digit[k][l] * key[k + l] over all switches k. The sums are left unreduced.
+/// One tile of one prime: out[n][l] = digit[k][l] * key[n][k + l] summed over all switches k, unreduced.
+///
+/// Values of the keys are below 2^32.
 #[inline(always)]
-pub(super) fn lanes_body(tile: &[u32], key: &[u32], q: u32, out: &mut [u64; LANES]) {
+pub(super) fn lanes_body(tile: &[u32], keys: &[&[u64]], q: u32, out: &mut [[u64; LANES]]) {
     let carry = carry(q);
-    let mut sums = [0u64; LANES];
-    for (part, rows) in tile.chunks(FOLD * LANES).enumerate() {
-        for (k, digits) in rows.chunks_exact(LANES).enumerate() {
-            let key = &key[part * FOLD + k..][..LANES];
-            for ((sum, &digit), &value) in sums.iter_mut().zip(digits).zip(key) {
-                *sum += u64::from(digit) * u64::from(value);
+    for (key, sums) in keys.iter().zip(out) {
+        *sums = [0; LANES];
+        for (k, digits) in tile.chunks_exact(LANES).enumerate() {
+            for ((sum, &digit), &value) in sums.iter_mut().zip(digits).zip(&key[k..k + LANES]) {
+                *sum += u64::from(digit) * value;
+            }
+            if k % FOLD == FOLD - 1 {
+                for sum in sums.iter_mut() {
+                    *sum = fold(*sum, carry);
+                }
             }
         }
-        for sum in &mut sums {
-            *sum = fold(*sum, carry);
-        }
     }
-    *out = sums;
 }
 
 /// The digit of the approximate gadget: x / 2^28, rounded, of the representative nearest to zero.
@@ -206,11 +208,15 @@ pub struct SwitchKey {
 }
 
 impl SwitchKey {
-    /// Each half twice over, so that a rotation is a slice.
-    fn doubled(&self) -> [Vec<u32>; 2] {
+    /// Each half twice over, so that a rotation is a slice; widened, so that a product takes it as it lies.
+    fn doubled(&self) -> [Vec<u64>; 2] {
         [&self.first, &self.second].map(|poly| {
             let halves = [&poly[..HALF], &poly[..HALF], &poly[HALF..], &poly[HALF..]];
-            halves.concat()
+            halves
+                .into_iter()
+                .flatten()
+                .map(|&value| u64::from(value))
+                .collect()
         })
     }
 }
@@ -242,7 +248,7 @@ pub fn pack(prepared: &[u32], keys: &[&SwitchKey], sums: &[Vec<u32>]) -> Vec<Vec
         .collect()
 }
 
-fn one_pack(digits: &[u32], keys: &[[Vec<u32>; 2]], sums: &[&[u32]]) -> Vec<Vec<u64>> {
+fn one_pack(digits: &[u32], keys: &[[Vec<u64>; 2]], sums: &[&[u32]]) -> Vec<Vec<u64>> {
     let primes = [ring::first(), ring::second()];
     let mut switched: Vec<[Box<Poly>; 2]> =
         keys.iter().map(|_| [ring::zero(), ring::zero()]).collect();
@@ -255,11 +261,15 @@ fn one_pack(digits: &[u32], keys: &[[Vec<u32>; 2]], sums: &[&[u32]]) -> Vec<Vec<
             let from = at * LANES;
             // Behind the first half of a doubled key lies its copy: the second half begins at twice its place.
             let start = from + if from < HALF { 0 } else { HALF };
-            for (key, switched) in keys.iter().zip(&mut switched) {
-                let mut lanes = [0u64; LANES];
-                super::simd::lanes(tile, &key[which][start..], prime.q, &mut lanes);
-                for (to, sum) in switched[which][from..from + LANES].iter_mut().zip(lanes) {
-                    *to = (sum % u64::from(prime.q)) as u32;
+            for (keys, switched) in keys.chunks(4).zip(switched.chunks_mut(4)) {
+                let mut lanes = [[0u64; LANES]; 4];
+                let lanes = &mut lanes[..keys.len()];
+                let rotated: Vec<&[u64]> = keys.iter().map(|key| &key[which][start..]).collect();
+                super::simd::lanes(tile, &rotated, prime.q, lanes);
+                for (switched, lanes) in switched.iter_mut().zip(lanes) {
+                    for (to, sum) in switched[which][from..from + LANES].iter_mut().zip(lanes) {
+                        *to = (*sum % u64::from(prime.q)) as u32;
+                    }
                 }
             }
         }
@@ -280,4 +290,36 @@ fn one_pack(digits: &[u32], keys: &[[Vec<u32>; 2]], sums: &[&[u32]]) -> Vec<Vec<
                 .collect()
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dispatched_lanes_are_the_portable_ones_at_the_largest_values() {
+        for q in [ring::Q1, ring::Q2] {
+            let tile = vec![q - 1; SWITCHES * LANES];
+            let key: Vec<u64> = (0..2 * HALF as u64)
+                .map(|i| u64::from(q) - 1 - i % 3)
+                .collect();
+            for count in 1..=6 {
+                let keys: Vec<&[u64]> = (0..count).map(|n| &key[n..]).collect();
+                let (mut fast, mut plain) =
+                    (vec![[1u64; LANES]; count], vec![[2u64; LANES]; count]);
+                super::super::simd::lanes(&tile, &keys, q, &mut fast);
+                lanes_body(&tile, &keys, q, &mut plain);
+                for (fast, plain) in fast.iter().flatten().zip(plain.iter().flatten()) {
+                    assert_eq!(fast % u64::from(q), plain % u64::from(q));
+                }
+                let expected: u128 = (0..SWITCHES)
+                    .map(|k| u128::from(q - 1) * u128::from(key[k]))
+                    .sum();
+                assert_eq!(
+                    u128::from(plain[0][0] % u64::from(q)),
+                    expected % u128::from(q)
+                );
+            }
+        }
+    }
 }

@@ -135,11 +135,11 @@ impl Prime {
         sum.min(sum.wrapping_sub(self.q))
     }
 
-    /// The residue of a small signed number, |x| below 2^31.
+    /// The residue of a small signed number, at most 2^27 in absolute value.
     #[inline(always)]
     #[must_use]
     pub fn signed(&self, x: i32) -> u32 {
-        x.rem_euclid(self.q as i32) as u32
+        self.reduce((i64::from(x) + 4 * i64::from(self.q)) as u64)
     }
 
     /// From coefficients to evaluations in Galois order. In and out below q.

@@ -63,21 +63,38 @@ impl Stream {
 
     /// Small signed numbers: discrete Gaussians of standard deviation `SIGMA`.
     pub fn gaussian(&mut self, out: &mut [i32]) {
-        let mut buffer = [0u8; 1024];
-        for part in out.chunks_mut(128) {
+        let mut buffer = [0u8; 8 * DRAWS];
+        let (mut words, mut sizes) = ([0u64; DRAWS], [0u64; DRAWS]);
+        for part in out.chunks_mut(DRAWS) {
             self.fill(&mut buffer);
-            for (value, word) in part.iter_mut().zip(buffer.chunks_exact(8)) {
-                let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
-                let (sign, uniform) = ((word & 1) as i32, word >> 1);
-                let size: i32 = CUMULATIVE
-                    .iter()
-                    .map(|&limit| (uniform.wrapping_sub(limit) >> 63) as i32 ^ 1)
-                    .sum();
-                *value = (size ^ -sign) + sign;
+            for (word, bytes) in words.iter_mut().zip(buffer.chunks_exact(8)) {
+                *word = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+            }
+            super::simd::sizes(&words, &mut sizes);
+            for ((value, &word), &size) in part.iter_mut().zip(&words).zip(&sizes) {
+                let sign = (word & 1) as i32;
+                *value = (size as i32 ^ -sign) + sign;
             }
         }
         buffer.zeroize();
+        words.zeroize();
+        sizes.zeroize();
     }
+}
+
+/// How many numbers are drawn together.
+pub const DRAWS: usize = 128;
+
+/// The absolute values that the upper 63 bits of uniform words stand for.
+#[inline(always)]
+pub(super) fn sizes_body(uniform: &[u64; DRAWS], out: &mut [u64; DRAWS]) {
+    let mut sizes = [0u64; DRAWS];
+    for &limit in &CUMULATIVE {
+        for (size, &word) in sizes.iter_mut().zip(uniform) {
+            *size += ((word >> 1).wrapping_sub(limit) >> 63) ^ 1;
+        }
+    }
+    *out = sizes;
 }
 
 /// Entry k is 2^63 times the probability that a draw is at most k in absolute value, rounded; computed with 80 digits.

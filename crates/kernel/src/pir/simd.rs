@@ -5,7 +5,8 @@
 //! ones are the reference: tests compare all that this machine can run.
 #![allow(unsafe_code)]
 
-use super::{pack, ring, scan};
+use super::{pack, ring, sample, scan};
+use pack::LANES;
 use ring::{Poly, DEGREE};
 
 macro_rules! versions {
@@ -87,8 +88,9 @@ pub fn tile(columns: &[u8], digits: &[scan::Digits], out: &mut [i64]) {
 /// A lane sums at most 2 * 2048 / 16 products of a byte and a digit, below 2^8 * 2^7 * 2^14 = 2^29.
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use super::pack::{carry, FOLD};
     use super::scan::Digits;
-    use super::DEGREE;
+    use super::{DEGREE, LANES};
     use std::arch::x86_64::*;
 
     type Four<'a> = [&'a [u8; DEGREE]; 4];
@@ -197,11 +199,113 @@ mod x86 {
         }
         out
     }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+    pub unsafe fn lanes_wide(tile: &[u32], keys: &[&[u64]], q: u32, out: &mut [[u64; LANES]]) {
+        for (keys, out) in keys.chunks(4).zip(out.chunks_mut(4)) {
+            // SAFETY: `lanes` checked the lengths of tile and keys.
+            unsafe {
+                match keys {
+                    [a, b, c, d] => wide_lanes(tile, [a, b, c, d], q, out),
+                    [a, b, c] => wide_lanes(tile, [a, b, c], q, out),
+                    [a, b] => wide_lanes(tile, [a, b], q, out),
+                    [a] => wide_lanes(tile, [a], q, out),
+                    _ => unreachable!("chunks of one to four"),
+                }
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+    unsafe fn wide_lanes<const N: usize>(
+        tile: &[u32],
+        keys: [&[u64]; N],
+        q: u32,
+        out: &mut [[u64; LANES]],
+    ) {
+        let (carry, low) = (
+            _mm512_set1_epi64(carry(q) as i64),
+            _mm512_set1_epi64(0xffff_ffff),
+        );
+        let mut sums = [[_mm512_setzero_si512(); LANES / 8]; N];
+        for (k, row) in tile.chunks_exact(LANES).enumerate() {
+            for part in 0..LANES / 8 {
+                // SAFETY: eight numbers of a row of 32; eight of a key of at least SWITCHES + LANES - 1.
+                let digits = unsafe { _mm256_loadu_si256(row.as_ptr().add(8 * part).cast()) };
+                let digits = _mm512_cvtepu32_epi64(digits);
+                for (sums, key) in sums.iter_mut().zip(&keys) {
+                    let key = unsafe { _mm512_loadu_si512(key.as_ptr().add(k + 8 * part).cast()) };
+                    sums[part] = _mm512_add_epi64(sums[part], _mm512_mul_epu32(digits, key));
+                }
+            }
+            if k % FOLD == FOLD - 1 {
+                for sum in sums.iter_mut().flatten() {
+                    let high = _mm512_mul_epu32(_mm512_srli_epi64::<32>(*sum), carry);
+                    *sum = _mm512_add_epi64(high, _mm512_and_si512(*sum, low));
+                }
+            }
+        }
+        for (out, sums) in out.iter_mut().zip(&sums) {
+            for (part, &sum) in sums.iter().enumerate() {
+                // SAFETY: eight numbers of 32.
+                unsafe { _mm512_storeu_si512(out.as_mut_ptr().add(8 * part).cast(), sum) };
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx2,bmi2")]
+    pub unsafe fn lanes_middle(tile: &[u32], keys: &[&[u64]], q: u32, out: &mut [[u64; LANES]]) {
+        let (carry, low) = (
+            _mm256_set1_epi64x(carry(q) as i64),
+            _mm256_set1_epi64x(0xffff_ffff),
+        );
+        for (key, out) in keys.iter().zip(out) {
+            let mut sums = [_mm256_setzero_si256(); LANES / 4];
+            for (k, row) in tile.chunks_exact(LANES).enumerate() {
+                for (part, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: four numbers of a row of 32; four of a key of at least SWITCHES + LANES - 1.
+                    let digits = unsafe { _mm_loadu_si128(row.as_ptr().add(4 * part).cast()) };
+                    let key = unsafe { _mm256_loadu_si256(key.as_ptr().add(k + 4 * part).cast()) };
+                    *sum = _mm256_add_epi64(
+                        *sum,
+                        _mm256_mul_epu32(_mm256_cvtepu32_epi64(digits), key),
+                    );
+                }
+                if k % FOLD == FOLD - 1 {
+                    for sum in &mut sums {
+                        let high = _mm256_mul_epu32(_mm256_srli_epi64::<32>(*sum), carry);
+                        *sum = _mm256_add_epi64(high, _mm256_and_si256(*sum, low));
+                    }
+                }
+            }
+            for (part, &sum) in sums.iter().enumerate() {
+                // SAFETY: four numbers of 32.
+                unsafe { _mm256_storeu_si256(out.as_mut_ptr().add(4 * part).cast(), sum) };
+            }
+        }
+    }
+}
+
+/// See `pack::lanes_body`.
+pub fn lanes(tile: &[u32], keys: &[&[u64]], q: u32, out: &mut [[u64; LANES]]) {
+    assert!(tile.len() == pack::SWITCHES * LANES && keys.len() == out.len());
+    assert!(keys
+        .iter()
+        .all(|key| key.len() >= pack::SWITCHES + LANES - 1));
+    #[cfg(target_arch = "x86_64")]
+    match level() {
+        // SAFETY: the processor has every feature that the function is compiled for; the lengths were just checked.
+        2 => return unsafe { x86::lanes_wide(tile, keys, q, out) },
+        // SAFETY: likewise.
+        1 => return unsafe { x86::lanes_middle(tile, keys, q, out) },
+        _ => {}
+    }
+    pack::lanes_body(tile, keys, q, out);
 }
 
 versions! {
-    /// See `pack::lanes_body`.
-    lanes = pack::lanes_body, (tile: &[u32], key: &[u32], q: u32, out: &mut [u64; pack::LANES])
+    /// See `sample::sizes_body`.
+    sizes = sample::sizes_body, (uniform: &[u64; sample::DRAWS], out: &mut [u64; sample::DRAWS])
 }
 versions! {
     /// See `pack::gather_body`: acc += a * b over evaluations.
