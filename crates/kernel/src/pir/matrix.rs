@@ -1,9 +1,9 @@
-//! The database as a matrix that answers queries: single-server retrieval of one row without showing which.
+//! The database as a matrix that answers queries: single-server retrieval that does not show what is retrieved.
 //!
 //! The framework of YPIR (Menon and Wu, eprint 2024/270, the SimplePIR variant) with the ring packing of InsPIRe
-//! (eprint 2025/1352, section 6: "replace their ring packing algorithms with InspiRING"). A query is an encryption of
-//! the one-hot vector of the wanted row; the server multiplies, packs 1024 sums into one ciphertext, switches the
-//! modulus, and answers. It needs nothing of the asker beforehand (no hint), and the asker nothing of it but the
+//! (eprint 2025/1352, section 6). A query encrypts, for each table, the indicator vector of three rows, whose sum is
+//! what keyword retrieval asks for (ChalametPIR, eprint 2024/092; see `fuse`); the server multiplies, packs 1024 sums
+//! into one ciphertext, switches the modulus, and answers. It needs nothing of the asker beforehand (no hint), and the asker nothing of it but the
 //! random part of the answers, which is the same for all.
 //!
 //! Parameters, fixed here and reachable by no setting (2025/1352, table 1, which are those of YPIR's ring): d = 2048,
@@ -16,7 +16,7 @@
 //! with probability below 2^-58, a row of 2^16 bytes below 2^-42.
 //!
 //! Adversary: semi-honest server for correctness, any server for privacy of the query as long as it learns nothing of
-//! what the asker decodes. The asker learns a whole row: what may be read in it is the business of `slots`.
+//! what the asker decodes. The asker learns whole sums: what may be read in them is the business of `record`.
 
 use super::pack::{self, PublicKey, SwitchKey, PACK, PREPARED};
 use super::ring::{self, Poly, DEGREE, HALF, Q, Q1};
@@ -27,27 +27,31 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// The most rows that correctness holds for.
 pub const MAX_ROWS: usize = 1 << 18;
-/// The most packs of 1024 columns.
-pub const MAX_PACKS: usize = 1 << 10;
+/// The most columns, in units of 1024, over all tables.
+pub const MAX_PACKS: usize = 1 << 12;
 /// The most tables.
-pub const MAX_TABLES: usize = 3;
+pub const MAX_TABLES: usize = 1 << 12;
+/// How many rows of each table one query sums.
+pub const ONES: usize = 3;
+/// The row of a wish for nothing.
+pub const NOWHERE: [u32; ONES] = [u32::MAX; ONES];
 /// Bits that an answer's coefficient and the random part's have after the modulus switch.
 const ANSWER_BITS: u32 = 16;
 const RANDOM_BITS: u32 = 24;
-/// One selected row is the message 1, scaled to Q1 / 256.
+/// A selected row is the message 1, scaled to Q1 / 256.
 const SCALE: u32 = Q1 / 256;
 
-/// How large the matrices are: `tables` of them, each `blocks * 2048` rows of `packs * 1024` bytes.
+/// How large the matrix is: `tables` of them, each `blocks * 2048` rows of `width` bytes.
 ///
-/// A query asks for one row of each table, under one secret: the tables' public randomness differs.
+/// A query asks for the sum of three rows of each table, under one secret: the tables' public randomness differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     /// How many tables.
     pub tables: usize,
     /// Rows of a table in units of 2048.
     pub blocks: usize,
-    /// Columns of a table in units of 1024.
-    pub packs: usize,
+    /// Columns of a table: a multiple of 4.
+    pub width: usize,
 }
 
 impl Shape {
@@ -57,16 +61,28 @@ impl Shape {
         self.blocks * DEGREE
     }
 
-    /// Columns of one table, in bytes.
+    /// Bytes of one table.
+    #[must_use]
+    pub const fn table_bytes(&self) -> usize {
+        self.rows() * self.width
+    }
+
+    /// Columns of all tables.
     #[must_use]
     pub const fn columns(&self) -> usize {
-        self.packs * PACK
+        self.tables * self.width
+    }
+
+    /// Packs that all columns fill, the last perhaps in part.
+    #[must_use]
+    pub const fn packs(&self) -> usize {
+        self.columns().div_ceil(PACK)
     }
 
     /// Bytes of all tables.
     #[must_use]
     pub const fn data_bytes(&self) -> usize {
-        self.tables * self.rows() * self.columns()
+        self.tables * self.table_bytes()
     }
 
     /// Bytes of one query on the wire.
@@ -78,28 +94,32 @@ impl Shape {
     /// Bytes of one answer on the wire.
     #[must_use]
     pub const fn answer_bytes(&self) -> usize {
-        2 * self.columns() * self.tables
+        2 * self.columns()
     }
 
     /// Bytes of the random part of all answers.
     #[must_use]
     pub const fn random_bytes(&self) -> usize {
-        3 * DEGREE * self.packs * self.tables
+        3 * DEGREE * self.packs()
     }
 
     /// Prepared numbers of all packs.
     #[must_use]
     pub const fn prepared(&self) -> usize {
-        self.tables * self.packs * PREPARED
+        self.packs() * PREPARED
     }
 
-    /// Whether correctness is proven for it.
+    /// Whether it is one that correctness is proven for and that a machine could hold.
     #[must_use]
     pub const fn is_sound(&self) -> bool {
-        let some = self.tables > 0 && self.blocks > 0 && self.packs > 0;
-        some && self.tables <= MAX_TABLES
+        self.tables > 0
+            && self.tables <= MAX_TABLES
+            && self.blocks > 0
             && self.blocks <= MAX_ROWS / DEGREE
-            && self.packs <= MAX_PACKS
+            && self.width > 0
+            && self.width % 4 == 0
+            && self.width <= MAX_PACKS * PACK
+            && self.packs() <= MAX_PACKS
     }
 }
 
@@ -123,7 +143,7 @@ pub struct Prepared {
 /// Where the byte at (table, row, column) lies: blocks of 2048 rows, in each the columns one after the other.
 #[must_use]
 pub const fn place(shape: Shape, table: usize, row: usize, column: usize) -> usize {
-    ((table * shape.blocks + row / DEGREE) * shape.columns() + column) * DEGREE + row % DEGREE
+    ((table * shape.blocks + row / DEGREE) * shape.width + column) * DEGREE + row % DEGREE
 }
 
 /// Prepare the tables `data` (bytes 0 to 255 stored as `byte ^ 0x80`) for queries under a public seed.
@@ -138,11 +158,13 @@ pub fn prepare(shape: Shape, seed: &[u8; 32], data: &[u8]) -> Prepared {
         .zip(random.par_chunks_exact_mut(3 * DEGREE))
         .enumerate()
         .for_each(|(number, (digits, random))| {
-            let (table, pack) = (number / shape.packs, number % shape.packs);
-            let public = &public[table * shape.blocks..][..shape.blocks];
-            let columns: Vec<Box<Poly>> = (pack * PACK..(pack + 1) * PACK)
+            let columns: Vec<Box<Poly>> = (number * PACK..shape.columns().min((number + 1) * PACK))
                 .into_par_iter()
-                .map(|column| random_part(shape, public, data, (table, column)))
+                .map(|column| {
+                    let (table, column) = (column / shape.width, column % shape.width);
+                    let public = &public[table * shape.blocks..][..shape.blocks];
+                    random_part(shape, public, data, (table, column))
+                })
                 .collect();
             let made = pack::prepare(&columns, &key);
             digits.copy_from_slice(&made.digits);
@@ -199,7 +221,7 @@ const fn switch(x: u64, bits: u32) -> u32 {
 pub struct Query {
     /// The asker's half of the key-switching key.
     pub key: SwitchKey,
-    /// The encrypted one-hot vectors of all tables, residues modulo the first prime.
+    /// The encrypted indicator vectors of all tables, residues modulo the first prime.
     pub selection: Vec<u32>,
 }
 
@@ -254,22 +276,19 @@ impl Query {
 /// Answer many queries in one pass over the matrix: `shape.answer_bytes()` for each.
 #[must_use]
 pub fn answer(shape: Shape, data: &[u8], digits: &[u32], queries: &[Query]) -> Vec<Vec<u8>> {
-    let mut sums = vec![Vec::with_capacity(shape.tables * shape.columns()); queries.len()];
-    for (table, data) in data
-        .chunks_exact(shape.rows() * shape.columns())
-        .enumerate()
-    {
+    let mut sums = vec![Vec::with_capacity(shape.packs() * PACK); queries.len()];
+    for (table, data) in data.chunks_exact(shape.table_bytes()).enumerate() {
         let part = table * shape.rows()..(table + 1) * shape.rows();
         let selections: Vec<&[u32]> = queries
             .iter()
             .map(|query| &query.selection[part.clone()])
             .collect();
-        for (sums, found) in sums
-            .iter_mut()
-            .zip(scan(data, shape.columns(), &selections))
-        {
+        for (sums, found) in sums.iter_mut().zip(scan(data, shape.width, &selections)) {
             sums.extend(found);
         }
+    }
+    for sums in &mut sums {
+        sums.resize(shape.packs() * PACK, 0);
     }
     let keys: Vec<&SwitchKey> = queries.iter().map(|query| &query.key).collect();
     pack::pack(digits, &keys, &sums)
@@ -277,6 +296,7 @@ pub fn answer(shape: Shape, data: &[u8], digits: &[u32], queries: &[Query]) -> V
         .map(|packed| {
             packed
                 .iter()
+                .take(shape.columns())
                 .flat_map(|&value| (switch(value, ANSWER_BITS) as u16).to_le_bytes())
                 .collect()
         })
@@ -329,14 +349,13 @@ impl Public {
         })
     }
 
-    /// Ask for one row of each table.
+    /// Ask each table for the sum of three rows, which differ, or for nothing (`NOWHERE`).
     ///
     /// # Panics
-    /// If there is no such row.
+    /// If there is not one wish for each table.
     #[must_use]
-    pub fn query(&self, rows: &[usize]) -> (Secret, Query) {
-        assert_eq!(rows.len(), self.shape.tables);
-        assert!(rows.iter().all(|&row| row < self.shape.rows()));
+    pub fn query(&self, wishes: &[[u32; ONES]]) -> (Secret, Query) {
+        assert_eq!(wishes.len(), self.shape.tables);
         let mut stream = Stream::secret();
         let mut secret = Secret(vec![0i32; DEGREE]);
         stream.gaussian(&mut secret.0);
@@ -346,7 +365,8 @@ impl Public {
         let mut error = [0i32; DEGREE];
         let prime = ring::first();
         for (number, public) in self.blocks.iter().enumerate() {
-            let (row, block) = (rows[number / self.shape.blocks], number % self.shape.blocks);
+            let wish = wishes[number / self.shape.blocks];
+            let first_row = (number % self.shape.blocks * DEGREE) as u32;
             let mut poly = ring::zero();
             for ((value, &a), &s) in poly.iter_mut().zip(public).zip(first.iter()) {
                 *value = prime.times(a, s);
@@ -354,11 +374,14 @@ impl Public {
             prime.invert(&mut poly);
             stream.gaussian(&mut error);
             for (at, (&product, &error)) in poly.iter().zip(&error).enumerate() {
-                // The wanted row is found by arithmetic, so that which one it is does not show in time.
-                let difference = (block * DEGREE + at) as u64 ^ row as u64;
-                let wanted = (difference.wrapping_sub(1) >> 63) as u32;
+                // The wanted rows are found by arithmetic, so that which they are does not show in time.
+                let here = u64::from(first_row + at as u32);
+                let wanted: u64 = wish
+                    .iter()
+                    .map(|&row| (here ^ u64::from(row)).wrapping_sub(1) >> 63)
+                    .sum();
                 let noisy = prime.plus(prime.q - product, prime.signed(error));
-                selection.push(prime.plus(noisy, wanted * SCALE));
+                selection.push(prime.plus(noisy, wanted as u32 * SCALE));
             }
             error.zeroize();
         }
@@ -398,15 +421,15 @@ impl Public {
         SwitchKey { first, second }
     }
 
-    /// The rows in an answer, one of each table in turn; None if the answer has another length.
+    /// The sums in an answer, `width` bytes of each table in turn; None if the answer has another length.
     #[must_use]
     pub fn decode(&self, secret: &Secret, answer: &[u8]) -> Option<Vec<u8>> {
         if answer.len() != self.shape.answer_bytes() {
             return None;
         }
         let (mut first, mut second) = transformed(secret);
-        let mut row = Vec::with_capacity(self.shape.tables * self.shape.columns());
-        for (answer, (low, high)) in answer.chunks_exact(2 * PACK).zip(&self.random) {
+        let mut row = Vec::with_capacity(self.shape.columns());
+        for (answer, (low, high)) in answer.chunks(2 * PACK).zip(&self.random) {
             let masks = mask(low, high, &first, &second);
             for (two, mask) in answer.chunks_exact(2).zip(masks) {
                 let value =
@@ -470,44 +493,42 @@ mod tests {
     }
 
     #[test]
-    fn any_rows_are_answered_and_many_at_once() {
+    fn sums_of_any_rows_are_answered_and_many_at_once() {
         let shape = Shape {
-            tables: 2,
-            blocks: 3,
-            packs: 1,
+            tables: 3,
+            blocks: 2,
+            width: 700,
         };
         let (data, seed) = (matrix(shape), [9; 32]);
         let prepared = prepare(shape, &seed, &data);
         let public = Public::new(shape, &seed, &prepared.random).expect("of the right length");
-        let rows = [
-            [0, 6143],
-            [1, 0],
-            [2047, 2048],
-            [2048, 2047],
-            [4097, 4097],
-            [6143, 1],
-            [0, 0],
+        let wishes = [
+            [[0, 1, 2], [4095, 2047, 2048], NOWHERE],
+            [NOWHERE, NOWHERE, NOWHERE],
+            [NOWHERE, [5, 6, 4000], [7, 9, 8]],
         ];
         let (secrets, queries): (Vec<_>, Vec<_>) =
-            rows.iter().map(|rows| public.query(rows)).unzip();
+            wishes.iter().map(|wish| public.query(wish)).unzip();
         let queries: Vec<Query> = queries
             .iter()
             .map(|query| Query::from_bytes(shape, &query.to_bytes()).expect("its own bytes"))
             .collect();
         let answers = answer(shape, &data, &prepared.digits, &queries);
-        for ((rows, secret), answer) in rows.into_iter().zip(&secrets).zip(&answers) {
-            let expected: Vec<u8> = rows
-                .into_iter()
+        for ((wishes, secret), answer) in wishes.iter().zip(&secrets).zip(&answers) {
+            let sums = public.decode(secret, answer).expect("of the right length");
+            assert_eq!(sums.len(), shape.columns());
+            for (table, wish) in wishes
+                .iter()
                 .enumerate()
-                .flat_map(|(table, row)| {
-                    (0..shape.columns()).map(move |column| (table, row, column))
-                })
-                .map(|(table, row, column)| data[place(shape, table, row, column)] ^ 0x80)
-                .collect();
-            assert!(
-                public.decode(secret, answer).expect("of the right length") == expected,
-                "{rows:?}"
-            );
+                .filter(|(_, wish)| **wish != NOWHERE)
+            {
+                for column in 0..shape.width {
+                    let bytes =
+                        wish.map(|row| data[place(shape, table, row as usize, column)] ^ 0x80);
+                    let sum = bytes.into_iter().fold(0u8, u8::wrapping_add);
+                    assert_eq!(sums[table * shape.width + column], sum, "{wish:?} {column}");
+                }
+            }
         }
     }
 
@@ -516,12 +537,13 @@ mod tests {
         let shape = Shape {
             tables: 1,
             blocks: 2,
-            packs: 1,
+            width: 1024,
         };
         let (data, seed) = (matrix(shape), [3; 32]);
         let prepared = prepare(shape, &seed, &data);
         let public = Public::new(shape, &seed, &prepared.random).expect("of the right length");
-        let (secret, query) = public.query(&[77]);
+        let rows = [77, 2047, 2048];
+        let (secret, query) = public.query(&[rows]);
         let answer = &answer(shape, &data, &prepared.digits, &[query])[0];
         let (first, second) = transformed(&secret);
         let masks = mask(&public.random[0].0, &public.random[0].1, &first, &second);
@@ -531,8 +553,9 @@ mod tests {
             .enumerate()
             .map(|(column, (two, mask))| {
                 let value = i64::from(u16::from_le_bytes([two[0], two[1]])) << 8;
-                let byte = data[place(shape, 0, 77, column)] as i8;
-                let noise = (value + mask - (i64::from(byte) << 16)) & 0xff_ffff;
+                let bytes =
+                    rows.map(|row| i64::from(data[place(shape, 0, row as usize, column)] as i8));
+                let noise = (value + mask - (bytes.iter().sum::<i64>() << 16)) & 0xff_ffff;
                 noise.min((1 << 24) - noise)
             })
             .max()

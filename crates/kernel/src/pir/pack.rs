@@ -108,13 +108,13 @@ fn digit(x: u64) -> i32 {
     ((centred(x) + (1 << (GADGET_BITS - 1))) >> GADGET_BITS) as i32
 }
 
-/// Prepare one pack of the random parts of 1024 first-layer ciphertexts: evaluations modulo the first prime.
+/// Prepare one pack of the random parts of up to 1024 first-layer ciphertexts: evaluations modulo the first prime.
 ///
 /// # Panics
-/// If there are not 1024 of them.
+/// If there are more.
 #[must_use]
 pub fn prepare(columns: &[Box<Poly>], key: &PublicKey) -> Pack {
-    assert_eq!(columns.len(), PACK);
+    assert!(columns.len() <= PACK);
     let mut parts = aggregate(columns);
     let mut digits = vec![0u32; PREPARED];
     let (first, second) = (ring::first(), ring::second());
@@ -163,7 +163,7 @@ fn aggregate(columns: &[Box<Poly>]) -> Vec<Box<Poly>> {
     let mut across = ring::zero();
     for half in 0..2 {
         for m in 0..HALF {
-            across[PACK..].fill(0);
+            across[columns.len()..].fill(0);
             for (value, column) in across.iter_mut().zip(columns) {
                 *value = prime.times(column[half * HALF + m], factor);
             }

@@ -8,7 +8,7 @@
 use super::ring::{DEGREE, Q1};
 use rayon::prelude::*;
 
-/// Columns that one work item takes.
+/// Columns that one work item takes at most.
 const STRIP: usize = 64;
 /// Queries whose digits stay in a core's cache while a strip is read.
 const GROUP: usize = 32;
@@ -66,7 +66,7 @@ pub(super) fn tile_body(columns: &[u8], digits: &[Digits], out: &mut [i64]) {
 
 /// One pass: for each query (a vector of `rows` residues) the `columns` sums modulo `Q1`.
 ///
-/// `data` holds `rows * columns` signed bytes in blocks; `rows` is a multiple of 2048, `columns` of 64.
+/// `data` holds `rows * columns` signed bytes in blocks; `rows` is a multiple of 2048, `columns` of 4.
 ///
 /// # Panics
 /// If a length does not fit: all come from a checked shape.
@@ -74,7 +74,7 @@ pub(super) fn tile_body(columns: &[u8], digits: &[Digits], out: &mut [i64]) {
 pub fn scan(data: &[u8], columns: usize, queries: &[&[u32]]) -> Vec<Vec<u32>> {
     let blocks = data.len() / (columns * DEGREE);
     assert_eq!(data.len(), blocks * columns * DEGREE);
-    assert_eq!(columns % STRIP, 0);
+    assert_eq!(columns % 4, 0);
     let mut results = Vec::with_capacity(queries.len());
     for group in queries.chunks(GROUP) {
         assert!(group.iter().all(|query| query.len() == blocks * DEGREE));
@@ -94,20 +94,24 @@ fn scan_group(data: &[u8], columns: usize, blocks: usize, group: &[&[u32]]) -> V
                 .collect()
         })
         .collect();
-    let strips: Vec<Vec<i64>> = (0..columns / STRIP)
+    let strips: Vec<Vec<i64>> = (0..columns.div_ceil(STRIP))
         .into_par_iter()
         .map(|strip| {
-            let mut sums = vec![0i64; group.len() * STRIP];
+            let width = STRIP.min(columns - strip * STRIP);
+            let mut sums = vec![0i64; group.len() * width];
             for (block, digits) in digits.iter().enumerate() {
                 let from = (block * columns + strip * STRIP) * DEGREE;
-                super::simd::tile(&data[from..from + STRIP * DEGREE], digits, &mut sums);
+                super::simd::tile(&data[from..from + width * DEGREE], digits, &mut sums);
             }
             sums
         })
         .collect();
     let mut results = vec![Vec::with_capacity(columns); group.len()];
     for sums in &strips {
-        for (result, sums) in results.iter_mut().zip(sums.chunks_exact(STRIP)) {
+        for (result, sums) in results
+            .iter_mut()
+            .zip(sums.chunks_exact(sums.len() / group.len()))
+        {
             result.extend(sums.iter().map(|sum| sum.rem_euclid(i64::from(Q1)) as u32));
         }
     }
@@ -120,7 +124,7 @@ mod tests {
 
     #[test]
     fn every_path_agrees_with_plain_arithmetic_at_the_extremes() {
-        let (rows, columns) = (2 * DEGREE, 64);
+        let (rows, columns) = (2 * DEGREE, 68);
         for (bytes, residues) in [
             (0x80u8, Q1 / 2 + 1),
             (0x80, Q1 / 2),
