@@ -1,0 +1,595 @@
+//! A provider's prepared index of one dataset: records sealed, laid out, and prepared for queries; updated, kept, read.
+//!
+//! The index as a whole is the provider's secret: it holds the secrets of its pseudorandom functions, and keyed
+//! hashes of lookup keys and payloads from which an update knows what is unchanged. What an asker gets of it is the
+//! [`Description`]: how many records there are, how wide a payload may be, and public randomness.
+//!
+//! An update keeps what it can: only records that are new or changed are evaluated and sealed. They are so under a
+//! secret of their own (a *generation*), so that who asked for a key before cannot open what became of it since
+//! without asking again. After [`MAX_GENERATIONS`] an update begins anew.
+
+use super::fuse::Form;
+use super::layout::{Layout, MAX_BATCH};
+use super::matrix;
+use super::record::{self, Evaluator, Output, ELEMENT, SECRET};
+use crate::protocol::Fault;
+use rand_core::{OsRng, RngCore};
+use rayon::prelude::*;
+use std::collections::HashMap;
+use zeroize::{Zeroize, Zeroizing};
+
+/// Generations of an index at most; an asker evaluates each of its keys under all of them.
+pub const MAX_GENERATIONS: usize = 8;
+/// Payloads wider than this are cut in parts, each a record of its own under the same key.
+pub const PART: usize = 8 * 1024;
+/// The widest payload.
+pub const MAX_PAYLOAD: usize = 1 << 20;
+const MAGIC: &[u8; 16] = b"fondaco/pir/1\0\0\0";
+const ENTRY: usize = 16 + 16 + 32 + 1;
+
+/// One record, as the provider brings it: lookup key and payload.
+pub type Record<'a> = (&'a [u8], &'a [u8]);
+
+/// A matrix with its layout and all that is prepared of it.
+pub struct Table {
+    /// Where records lie.
+    pub layout: Layout,
+    /// The bytes.
+    pub data: Vec<u8>,
+    /// The prepared digits of its packs.
+    pub digits: Vec<u32>,
+    /// The random part of its answers, for askers.
+    pub random: Vec<u8>,
+}
+
+/// What an update knows of a record.
+#[derive(Clone)]
+struct Entry {
+    key: [u8; 16],
+    payload: [u8; 16],
+    location: [u8; 32],
+    generation: u8,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.location.zeroize();
+    }
+}
+
+/// What an asker is told of an index before it asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Seed of the public randomness, new with every version of the index.
+    pub seed: [u8; 32],
+    /// Records.
+    pub records: u64,
+    /// The widest payload, in bytes.
+    pub payload: u32,
+    /// The public keys of the generations.
+    pub publics: Vec<[u8; ELEMENT]>,
+    /// The layout for single keys.
+    pub single: Layout,
+    /// How many keys one batch query is for, and the layout for it.
+    pub batch: Option<(u32, Layout)>,
+}
+
+impl Description {
+    /// Parts of a payload.
+    #[must_use]
+    pub const fn parts(&self) -> usize {
+        parts_of(self.payload as usize)
+    }
+
+    /// As bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.extend_from_slice(&self.seed);
+        out.extend_from_slice(&self.records.to_le_bytes());
+        out.extend_from_slice(&self.payload.to_le_bytes());
+        out.push(self.publics.len() as u8);
+        out.extend(self.publics.iter().flatten());
+        put_layout(&mut out, &self.single);
+        let keys = self.batch.as_ref().map_or(0, |(keys, _)| *keys);
+        out.extend_from_slice(&keys.to_le_bytes());
+        if let Some((_, layout)) = &self.batch {
+            put_layout(&mut out, layout);
+        }
+        out
+    }
+
+    /// From bytes, strictly: nothing left over, every layout one that can be asked.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut cursor = Cursor(bytes);
+        let made = Self::read(&mut cursor)?;
+        cursor.0.is_empty().then_some(made)
+    }
+
+    fn read(cursor: &mut Cursor<'_>) -> Option<Self> {
+        if cursor.take(MAGIC.len())? != MAGIC {
+            return None;
+        }
+        let seed = cursor.array()?;
+        let records = u64::from_le_bytes(cursor.array()?);
+        let payload = cursor.word()?;
+        let generations = cursor.array::<1>()?[0] as usize;
+        if payload as usize > MAX_PAYLOAD || generations == 0 || generations > MAX_GENERATIONS {
+            return None;
+        }
+        let publics = (0..generations)
+            .map(|_| cursor.array())
+            .collect::<Option<_>>()?;
+        let single = cursor.layout()?;
+        let keys = cursor.word()?;
+        let batch = if keys == 0 {
+            None
+        } else {
+            Some((keys, cursor.layout()?))
+        };
+        let slot = record::sealed_bytes(part_bytes(payload as usize));
+        let fits = |layout: &Layout| layout.slot as usize == slot;
+        let batched = batch.as_ref().is_none_or(|(keys, layout)| {
+            *keys as usize <= MAX_BATCH
+                && layout.tables as usize == batch_tables(*keys as usize)
+                && fits(layout)
+        });
+        (single.tables == 1 && fits(&single) && batched).then_some(Self {
+            seed,
+            records,
+            payload,
+            publics,
+            single,
+            batch,
+        })
+    }
+}
+
+/// Tables of a batch matrix for so many keys.
+const fn batch_tables(keys: usize) -> usize {
+    let tables = (keys * 3).div_ceil(2);
+    if tables < 3 {
+        3
+    } else {
+        tables
+    }
+}
+
+const fn parts_of(payload: usize) -> usize {
+    let parts = payload.div_ceil(PART);
+    if parts == 0 {
+        1
+    } else {
+        parts
+    }
+}
+
+/// Bytes of one part of payloads of up to `payload` bytes.
+#[must_use]
+pub const fn part_bytes(payload: usize) -> usize {
+    payload.div_ceil(parts_of(payload))
+}
+
+fn put_layout(out: &mut Vec<u8>, layout: &Layout) {
+    for word in [layout.tables, layout.groups, layout.slot, layout.form.rows] {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    out.push(layout.form.segment_bits);
+    out.extend_from_slice(&layout.salts);
+}
+
+/// Bytes that are read from the front.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn word(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn layout(&mut self) -> Option<Layout> {
+        let (tables, groups, slot, rows) = (self.word()?, self.word()?, self.word()?, self.word()?);
+        let segment_bits = self.array::<1>()?[0];
+        let salts = self
+            .take((u64::from(tables) * u64::from(groups)).try_into().ok()?)?
+            .to_vec();
+        let form = Form { rows, segment_bits };
+        let layout = Layout {
+            tables,
+            groups,
+            slot,
+            form,
+            salts,
+        };
+        layout.is_sound().then_some(layout)
+    }
+}
+
+/// What opens and places part number `part` of a record, from what the function says of its key.
+#[must_use]
+pub fn part_of(output: &Output, part: usize) -> Output {
+    if part == 0 {
+        return output.clone();
+    }
+    let number = (part as u32).to_le_bytes();
+    Output {
+        location: *blake3::keyed_hash(&output.location, &number).as_bytes(),
+        seal: *blake3::keyed_hash(&output.seal, &number).as_bytes(),
+    }
+}
+
+/// A provider's index.
+pub struct Index {
+    description: Description,
+    seeds: Vec<Zeroizing<[u8; SECRET]>>,
+    evaluators: Vec<Evaluator>,
+    directory_key: Zeroizing<[u8; 32]>,
+    entries: Vec<Entry>,
+    single: Table,
+    batch: Option<Table>,
+}
+
+impl Index {
+    /// Build the index of records whose keys all differ, for batches of `batch` keys (0: for single keys alone).
+    ///
+    /// # Errors
+    /// `Fault::Input`: a key stands twice, is empty or too long; a payload too wide; a batch too large; too much data.
+    pub fn build(records: &[Record<'_>], batch: usize) -> Result<Self, Fault> {
+        Self::made(records, batch, None)
+    }
+
+    /// The index of other records, keeping what is unchanged. Batches stay as they were.
+    ///
+    /// # Errors
+    /// As for `build`.
+    pub fn update(&self, records: &[Record<'_>]) -> Result<Self, Fault> {
+        let batch = self
+            .description
+            .batch
+            .as_ref()
+            .map_or(0, |(keys, _)| *keys as usize);
+        let payload = widest(records);
+        let keeps =
+            self.seeds.len() < MAX_GENERATIONS && payload == self.description.payload as usize;
+        Self::made(records, batch, keeps.then_some(self))
+    }
+
+    fn made(records: &[Record<'_>], batch: usize, before: Option<&Self>) -> Result<Self, Fault> {
+        let payload = checked(records, batch)?;
+        let directory_key = before.map_or_else(fresh, |before| before.directory_key.clone());
+        let (mut seeds, mut evaluators) = (Vec::new(), Vec::new());
+        if let Some(before) = before {
+            seeds.clone_from(&before.seeds);
+            for seed in &seeds {
+                evaluators.push(Evaluator::from_seed(seed).ok_or(NO_KEY)?);
+            }
+        }
+        let (evaluator, seed) = Evaluator::generate();
+        seeds.push(seed);
+        evaluators.push(evaluator);
+        let known = before.map(Self::known).unwrap_or_default();
+        let slot = record::sealed_bytes(part_bytes(payload));
+        let made: Vec<(Entry, Vec<u8>)> = records
+            .par_iter()
+            .map(|&(key, text)| {
+                let ids = (hashed(&directory_key, key), hashed(&directory_key, text));
+                let old = known.get(&ids.0).copied();
+                match (before, old) {
+                    (Some(before), Some(entry)) if entry.payload == ids.1 => {
+                        Some((entry.clone(), before.sealed(entry)))
+                    }
+                    _ => sealed_anew(&evaluators, key, text, ids, old, payload),
+                }
+            })
+            .collect::<Option<_>>()
+            .ok_or(NO_KEY)?;
+        let parts = parts_of(payload);
+        let mut locations = Vec::with_capacity(made.len() * parts);
+        let mut sealed = Vec::with_capacity(made.len() * parts * slot);
+        let mut entries = Vec::with_capacity(made.len());
+        for (entry, bytes) in made {
+            locations.extend((0..parts).map(|part| part_location(&entry.location, part)));
+            sealed.extend_from_slice(&bytes);
+            entries.push(entry);
+        }
+        let mut seed = [0u8; 32];
+        OsRng.fill_bytes(&mut seed);
+        let single = Layout::single(slot, &locations, &sealed).ok_or(TOO_LARGE)?;
+        let single = prepared(&seed, "single", single);
+        let batched = match batch {
+            0 => None,
+            keys => Some(Layout::batch(keys, slot, &locations, &sealed).ok_or(TOO_LARGE)?),
+        };
+        let batched = batched.map(|layout| prepared(&seed, "batch", layout));
+        let description = Description {
+            seed,
+            records: records.len() as u64,
+            payload: payload as u32,
+            publics: evaluators.iter().map(Evaluator::public).collect(),
+            single: single.layout.clone(),
+            batch: batched
+                .as_ref()
+                .map(|table| (batch as u32, table.layout.clone())),
+        };
+        Ok(Self {
+            description,
+            seeds,
+            evaluators,
+            directory_key,
+            entries,
+            single,
+            batch: batched,
+        })
+    }
+
+    fn known(&self) -> HashMap<[u8; 16], &Entry> {
+        self.entries
+            .iter()
+            .map(|entry| (entry.key, entry))
+            .collect()
+    }
+
+    fn sealed(&self, entry: &Entry) -> Vec<u8> {
+        let Table { layout, data, .. } = &self.single;
+        (0..self.description.parts())
+            .flat_map(|part| layout.read(data, &part_location(&entry.location, part)))
+            .collect()
+    }
+
+    /// What askers are told.
+    #[must_use]
+    pub const fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// The secrets of all generations, oldest first.
+    #[must_use]
+    pub fn evaluators(&self) -> &[Evaluator] {
+        &self.evaluators
+    }
+
+    /// The matrix for single keys.
+    #[must_use]
+    pub const fn single(&self) -> &Table {
+        &self.single
+    }
+
+    /// The matrix for many keys at once.
+    #[must_use]
+    pub const fn batch(&self) -> Option<&Table> {
+        self.batch.as_ref()
+    }
+
+    /// How many records were sealed under the newest secret: all after `build`, the changed ones after `update`.
+    #[must_use]
+    pub fn fresh_records(&self) -> usize {
+        let newest = self.seeds.len() - 1;
+        self.entries
+            .iter()
+            .filter(|entry| usize::from(entry.generation) == newest)
+            .count()
+    }
+
+    /// The parts that the index is kept as, in order: a secret head, then for each matrix data, digits and random part.
+    #[must_use]
+    pub fn to_parts(&self) -> Vec<Zeroizing<Vec<u8>>> {
+        let mut head = self.description.to_bytes();
+        for seed in &self.seeds {
+            head.extend_from_slice(&**seed);
+        }
+        head.extend_from_slice(&*self.directory_key);
+        head.reserve_exact(self.entries.len() * ENTRY);
+        for entry in &self.entries {
+            head.extend_from_slice(&entry.key);
+            head.extend_from_slice(&entry.payload);
+            head.extend_from_slice(&entry.location);
+            head.push(entry.generation);
+        }
+        let mut parts = vec![Zeroizing::new(head)];
+        for table in std::iter::once(&self.single).chain(self.batch.as_ref()) {
+            let digits = table
+                .digits
+                .iter()
+                .flat_map(|digit| digit.to_le_bytes())
+                .collect();
+            parts.extend([table.data.clone(), digits, table.random.clone()].map(Zeroizing::new));
+        }
+        parts
+    }
+
+    /// The index from its parts. None if they are not those of one index, each of the right length.
+    #[must_use]
+    pub fn from_parts(parts: &[&[u8]]) -> Option<Self> {
+        let (head, tables) = parts.split_first()?;
+        let mut cursor = Cursor(head);
+        let description = Description::read(&mut cursor)?;
+        let seeds: Vec<Zeroizing<[u8; SECRET]>> = description
+            .publics
+            .iter()
+            .map(|_| cursor.array().map(Zeroizing::new))
+            .collect::<Option<_>>()?;
+        let evaluators: Vec<Evaluator> = seeds
+            .iter()
+            .map(|seed| Evaluator::from_seed(seed))
+            .collect::<Option<_>>()?;
+        if evaluators
+            .iter()
+            .map(Evaluator::public)
+            .ne(description.publics.iter().copied())
+        {
+            return None;
+        }
+        let directory_key = Zeroizing::new(cursor.array()?);
+        if cursor.0.len() as u64 != description.records.checked_mul(ENTRY as u64)? {
+            return None;
+        }
+        let mut entries = Vec::with_capacity(cursor.0.len() / ENTRY);
+        while !cursor.0.is_empty() {
+            entries.push(Entry {
+                key: cursor.array()?,
+                payload: cursor.array()?,
+                location: cursor.array()?,
+                generation: cursor.array::<1>()?[0],
+            });
+        }
+        let mut tables = tables
+            .chunks_exact(3)
+            .map(|three| [three[0], three[1], three[2]]);
+        let single = Table::from_parts(&description.single, tables.next()?)?;
+        let batch = match &description.batch {
+            None => None,
+            Some((_, layout)) => Some(Table::from_parts(layout, tables.next()?)?),
+        };
+        let expected = if batch.is_some() { 7 } else { 4 };
+        (parts.len() == expected).then_some(Self {
+            description,
+            seeds,
+            evaluators,
+            directory_key,
+            entries,
+            single,
+            batch,
+        })
+    }
+}
+
+impl Table {
+    fn from_parts(layout: &Layout, [data, digits, random]: [&[u8]; 3]) -> Option<Self> {
+        let shape = layout.shape();
+        if data.len() != shape.data_bytes()
+            || digits.len() != 4 * shape.prepared()
+            || random.len() != shape.random_bytes()
+        {
+            return None;
+        }
+        let digits: Vec<u32> = digits
+            .chunks_exact(4)
+            .map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]))
+            .collect();
+        Some(Self {
+            layout: layout.clone(),
+            data: data.to_vec(),
+            digits,
+            random: random.to_vec(),
+        })
+    }
+}
+
+const NO_KEY: Fault = Fault::Input {
+    what: "a lookup key that cannot be evaluated",
+};
+const TOO_LARGE: Fault = Fault::Input {
+    what: "more data than one index holds",
+};
+
+fn widest(records: &[Record<'_>]) -> usize {
+    records
+        .iter()
+        .map(|(_, payload)| payload.len())
+        .max()
+        .unwrap_or(0)
+}
+
+fn checked(records: &[Record<'_>], batch: usize) -> Result<usize, Fault> {
+    let refuse = |what| Err(Fault::Input { what });
+    let payload = widest(records);
+    if payload > MAX_PAYLOAD {
+        return refuse("a payload of more than 1 MiB");
+    }
+    if batch > MAX_BATCH {
+        return refuse("a batch of more than 1024 keys");
+    }
+    let mut keys: Vec<&[u8]> = records.iter().map(|(key, _)| *key).collect();
+    keys.par_sort_unstable();
+    if keys.first().is_some_and(|key| key.is_empty()) {
+        return refuse("an empty key");
+    }
+    if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+        return refuse("a key that stands twice");
+    }
+    Ok(payload)
+}
+
+fn fresh() -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0u8; 32]);
+    OsRng.fill_bytes(&mut *key);
+    key
+}
+
+fn hashed(key: &[u8; 32], bytes: &[u8]) -> [u8; 16] {
+    let hash = blake3::keyed_hash(key, bytes);
+    hash.as_bytes()[..16]
+        .try_into()
+        .expect("a hash has 32 bytes")
+}
+
+fn part_location(location: &[u8; 32], part: usize) -> [u8; 32] {
+    let output = Output {
+        location: *location,
+        seal: [0; 32],
+    };
+    part_of(&output, part).location
+}
+
+/// Seal a new or changed record under the newest secret; where it lies is always the oldest's to say.
+fn sealed_anew(
+    evaluators: &[Evaluator],
+    key: &[u8],
+    payload: &[u8],
+    (key_id, payload_id): ([u8; 16], [u8; 16]),
+    old: Option<&Entry>,
+    widest: usize,
+) -> Option<(Entry, Vec<u8>)> {
+    let newest = evaluators.last()?.evaluate(key)?;
+    let location = match old {
+        Some(entry) => entry.location,
+        None if evaluators.len() == 1 => newest.location,
+        None => evaluators[0].evaluate(key)?.location,
+    };
+    let (parts, width) = (parts_of(widest), part_bytes(widest));
+    let mut sealed = vec![0u8; parts * record::sealed_bytes(width)];
+    for (number, out) in sealed
+        .chunks_exact_mut(record::sealed_bytes(width))
+        .enumerate()
+    {
+        let cut = |at: usize| payload.len().min(at * width);
+        record::seal(
+            &part_of(&newest, number).seal,
+            &payload[cut(number)..cut(number + 1)],
+            out,
+        );
+    }
+    let entry = Entry {
+        key: key_id,
+        payload: payload_id,
+        location,
+        generation: (evaluators.len() - 1) as u8,
+    };
+    Some((entry, sealed))
+}
+
+/// The seed of one matrix's public randomness.
+#[must_use]
+pub fn matrix_seed(seed: &[u8; 32], name: &str) -> [u8; 32] {
+    *blake3::keyed_hash(seed, name.as_bytes()).as_bytes()
+}
+
+fn prepared(seed: &[u8; 32], name: &str, (layout, data): (Layout, Vec<u8>)) -> Table {
+    let made = matrix::prepare(layout.shape(), &matrix_seed(seed, name), &data);
+    Table {
+        layout,
+        data,
+        digits: made.digits,
+        random: made.random,
+    }
+}
