@@ -4,6 +4,7 @@ use fondaco_kernel::pir::index::{Description, Index, Record};
 use fondaco_kernel::pir::lookup::{Asker, Provider};
 use fondaco_kernel::protocol::{Fault, Party, Turn};
 use proptest::prelude::*;
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 fn table(count: u32, width: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -37,91 +38,80 @@ fn shared() -> Arc<Index> {
 /// Messages in the order in which they were sent, each with who sent it.
 type Transcript = Vec<(&'static str, Vec<u8>)>;
 
-fn step(
-    party: &mut dyn Party,
-    name: &'static str,
-    inbox: &mut Option<Vec<u8>>,
-    outbox: &mut Option<Vec<u8>>,
-    log: &mut Transcript,
-) -> Result<bool, Fault> {
-    let mut turn = party.next(None)?;
-    loop {
-        match turn {
-            Turn::Send(message) => {
-                log.push((name, message.clone()));
-                assert!(outbox.replace(message).is_none() || name == "provider");
-                return Ok(false);
-            }
-            Turn::Receive => match inbox.take() {
-                Some(message) => turn = party.next(Some(&message))?,
-                None => return Ok(false),
-            },
-            Turn::Finished => return Ok(true),
-        }
-    }
-}
-
 /// Drive both to the end.
 fn run(
     index: &Arc<Index>,
     wanted: &[&[u8]],
     keys: usize,
 ) -> Result<(Vec<Option<Vec<u8>>>, Transcript), Fault> {
-    let mut asker = Asker::new(wanted, keys)?;
-    let mut provider = Provider::new(Arc::clone(index), keys)?;
-    let mut log = Transcript::new();
-    let (mut to_asker, mut to_provider): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (Vec::new(), Vec::new());
-    let (mut waits_asker, mut waits_provider) = (false, false);
-    loop {
-        let moved = advance(
-            &mut provider,
-            "provider",
-            &mut waits_provider,
-            &mut to_provider,
-            &mut to_asker,
-            &mut log,
-        )? | advance(
-            &mut asker,
-            "asker",
-            &mut waits_asker,
-            &mut to_asker,
-            &mut to_provider,
-            &mut log,
-        )?;
-        if !moved {
-            return Ok((asker.payloads()?, log));
+    tampered(index, wanted, keys, &|_, _| {})
+}
+
+/// One party of a run, with what lies in its inbox.
+struct Seat<'a> {
+    party: &'a mut dyn Party,
+    name: &'static str,
+    waits: bool,
+    inbox: VecDeque<Vec<u8>>,
+}
+
+impl Seat<'_> {
+    /// Go on as far as the inbox lets; what is sent goes to `send`. Whether anything moved.
+    fn advance(&mut self, send: &mut dyn FnMut(&'static str, Vec<u8>)) -> Result<bool, Fault> {
+        let mut moved = false;
+        loop {
+            let message = if self.waits {
+                self.inbox.pop_front()
+            } else {
+                None
+            };
+            if self.waits && message.is_none() {
+                return Ok(moved);
+            }
+            self.waits = false;
+            match self.party.next(message.as_deref())? {
+                Turn::Send(message) => send(self.name, message),
+                Turn::Receive => self.waits = true,
+                Turn::Finished => return Ok(moved),
+            }
+            moved = true;
         }
     }
 }
 
-fn advance(
-    party: &mut dyn Party,
-    name: &'static str,
-    waits: &mut bool,
-    inbox: &mut Vec<Vec<u8>>,
-    outbox: &mut Vec<Vec<u8>>,
-    log: &mut Transcript,
-) -> Result<bool, Fault> {
-    let mut moved = false;
+/// Drive both to the end, with message number n changed on its way by `tamper(n, message)`.
+fn tampered(
+    index: &Arc<Index>,
+    wanted: &[&[u8]],
+    keys: usize,
+    tamper: &dyn Fn(usize, &mut Vec<u8>),
+) -> Result<(Vec<Option<Vec<u8>>>, Transcript), Fault> {
+    let mut asker = Asker::new(wanted, keys)?;
+    let mut provider = Provider::new(Arc::clone(index), keys)?;
+    let mut log = Transcript::new();
+    let seat = |party, name| Seat {
+        party,
+        name,
+        waits: false,
+        inbox: VecDeque::new(),
+    };
+    let (mut one, mut other) = (
+        seat(&mut provider as &mut dyn Party, "provider"),
+        seat(&mut asker, "asker"),
+    );
     loop {
-        let turn = if *waits {
-            if inbox.is_empty() {
-                return Ok(moved);
-            }
-            let message = inbox.remove(0);
-            *waits = false;
-            party.next(Some(&message))?
-        } else {
-            party.next(None)?
+        let mut sent = Vec::new();
+        let mut send = |name, mut message: Vec<u8>| {
+            tamper(log.len(), &mut message);
+            log.push((name, message.clone()));
+            sent.push(message);
         };
-        match turn {
-            Turn::Send(message) => {
-                moved = true;
-                log.push((name, message.clone()));
-                outbox.push(message);
-            }
-            Turn::Receive => *waits = true,
-            Turn::Finished => return Ok(moved),
+        let moved = one.advance(&mut send)?;
+        other.inbox.extend(sent.drain(..));
+        std::mem::swap(&mut one, &mut other);
+        if !moved && one.inbox.is_empty() && other.inbox.is_empty() && log.len() > 1 {
+            drop((one, other));
+            return Ok((asker.payloads()?, log));
         }
     }
 }
@@ -345,12 +335,8 @@ fn a_provider_that_answers_with_another_secret_is_caught() {
             other => panic!("{other:?}"),
         })
         .collect();
-    for message in &messages {
-        assert_eq!(asker.next(None), Ok(Turn::Receive));
-        if message == &messages[0] {
-            assert_eq!(asker.next(Some(message)), Ok(Turn::Receive));
-        }
-    }
+    assert_eq!(asker.next(None), Ok(Turn::Receive));
+    assert_eq!(asker.next(Some(&messages[0])), Ok(Turn::Receive));
     let Ok(Turn::Send(blinded)) = asker.next(Some(&messages[1])) else {
         panic!("keys")
     };
@@ -364,4 +350,93 @@ fn a_provider_that_answers_with_another_secret_is_caught() {
             check: "evaluation proof"
         })
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn no_bytes_are_a_description_but_its_own(bytes in prop::collection::vec(any::<u8>(), 0..300), at in any::<prop::sample::Index>(), flip in 1u8..) {
+        prop_assert!(Description::from_bytes(&bytes).is_none());
+        let index = shared();
+        let good = index.description().to_bytes();
+        let read = Description::from_bytes(&good);
+        prop_assert_eq!(read.as_ref(), Some(index.description()));
+        let mut changed = good.clone();
+        changed[at.index(good.len())] ^= flip;
+        if let Some(other) = Description::from_bytes(&changed) {
+            prop_assert_eq!(other.to_bytes(), changed);
+        }
+        prop_assert!(Description::from_bytes(&good[..at.index(good.len())]).is_none());
+    }
+
+    #[test]
+    fn no_head_breaks_the_reader_of_an_index(at in any::<prop::sample::Index>(), flip in 1u8..) {
+        let index = shared();
+        let mut parts = index.to_parts();
+        let place = at.index(parts[0].len());
+        parts[0][place] ^= flip;
+        let slices: Vec<&[u8]> = parts.iter().map(|part| part.as_slice()).collect();
+        let _ = Index::from_parts(&slices);
+    }
+}
+
+#[test]
+fn drivers_out_of_turn_are_told() {
+    let mut provider = Provider::new(shared(), 1).expect("a provider");
+    assert_eq!(provider.next(Some(b"x")), Err(Fault::OutOfTurn));
+    let mut asker = Asker::new(&[b"key 1"], 1).expect("an asker");
+    assert!(matches!(asker.payloads(), Err(Fault::OutOfTurn)));
+    assert_eq!(asker.next(None), Ok(Turn::Receive));
+    assert_eq!(asker.next(None), Err(Fault::OutOfTurn));
+}
+
+/// An index of 20 records, made once: its messages are small.
+fn small() -> Arc<Index> {
+    static INDEX: OnceLock<Arc<Index>> = OnceLock::new();
+    Arc::clone(INDEX.get_or_init(|| built(&table(20, 8), 0)))
+}
+
+/// description, random part, keys, evaluations, queries, answers
+const MESSAGES: usize = 6;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(120))]
+
+    #[test]
+    fn a_message_that_is_cut_or_too_long_ends_in_one_cause(number in 0..MESSAGES, longer in any::<bool>(), at in any::<prop::sample::Index>()) {
+        let result = tampered(&small(), &[b"key 1", b"none"], 2, &|n, message| {
+            if n == number && longer {
+                message.push(0);
+            } else if n == number {
+                message.truncate(at.index(message.len()));
+            }
+        });
+        prop_assert!(matches!(result, Err(Fault::Malformed { .. })), "{:?}", result.map(|_| ()));
+    }
+
+    #[test]
+    fn a_changed_message_gives_no_wrong_record(number in 0..MESSAGES, at in any::<prop::sample::Index>(), flip in 1u8..) {
+        let result = tampered(&small(), &[b"key 1", b"none"], 2, &|n, message| {
+            if n == number {
+                let place = at.index(message.len());
+                message[place] ^= flip;
+            }
+        });
+        if let Ok((found, _)) = result {
+            prop_assert!(found[0].is_none() || found[0] == Some(vec![1]));
+            prop_assert!(found[1].is_none());
+        }
+    }
+
+    #[test]
+    fn any_bytes_in_place_of_a_message_end_in_one_cause(number in 0..MESSAGES, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let result = tampered(&small(), &[b"key 1"], 1, &|n, message| {
+            if n == number {
+                message.clone_from(&bytes);
+            }
+        });
+        let refused = matches!(result, Err(Fault::Malformed { .. } | Fault::Cheated { .. }));
+        prop_assert!(refused);
+    }
 }
