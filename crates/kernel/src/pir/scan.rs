@@ -83,6 +83,22 @@ pub fn scan(data: &[u8], columns: usize, queries: &[&[u32]]) -> Vec<Vec<u32>> {
     results
 }
 
+/// Merely read the database, by all threads: what the memory gives, beside which a pass is measured.
+#[must_use]
+pub fn read(data: &[u8]) -> u64 {
+    data.par_chunks(1 << 20)
+        .map(|part| {
+            let mut sums = [0u64; 8];
+            for line in part.chunks_exact(64) {
+                for (sum, word) in sums.iter_mut().zip(line.chunks_exact(8)) {
+                    *sum ^= u64::from_le_bytes(word.try_into().expect("eight bytes"));
+                }
+            }
+            sums.iter().fold(0, |all, sum| all ^ sum)
+        })
+        .reduce(|| 0, |a, b| a ^ b)
+}
+
 fn scan_group(data: &[u8], columns: usize, blocks: usize, group: &[&[u32]]) -> Vec<Vec<u32>> {
     let digits: Vec<Vec<Digits>> = (0..blocks)
         .into_par_iter()
