@@ -32,8 +32,8 @@ use zeroize::Zeroizing;
 pub const MAX_KEYS: usize = 4096;
 /// Single queries of one round.
 pub const AT_ONCE: usize = 16;
-/// Records from which on a batch query is cheaper than single ones.
-const BATCH_FROM: usize = 8;
+/// A batch query is made once a round would be at least this part of it full; below, single queries cost less.
+const BATCH_PART: usize = 4;
 
 const fn malformed<T>(message: &'static str) -> Result<T, Fault> {
     Err(Fault::Malformed { message })
@@ -57,7 +57,7 @@ impl Rounds {
             .map_or(0, |(keys, _)| *keys as usize);
         Self {
             records,
-            batch: if records >= BATCH_FROM { batch } else { 0 },
+            batch: if records * BATCH_PART >= batch { batch } else { 0 },
         }
     }
 
