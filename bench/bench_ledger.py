@@ -48,7 +48,8 @@ def organisation(name: str) -> OrganisationSpec:
 
 def genesis() -> Genesis:
     state = registry.GenesisState(
-        organisations=(organisation("payer"), organisation("payee")), allotments={"payer": 10**9}, coordinator_fee=0
+        organisations=(organisation("payer"), organisation("payee")),
+        allotments={"payer": 10**9},
     )
     validators = (Validator(key=key("validator").public.raw, power=1),)
     return Genesis(chain=CHAIN, time=1_700_000_000 * 10**9, validators=validators, state=to_value(state))

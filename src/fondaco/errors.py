@@ -40,6 +40,8 @@ class FondacoError(Exception):
         """Several lines for a person: code and cause, the details, the remedy."""
         lines = [f"{self.code}: {self.cause}"]
         for name, value in self.details.items():
+            if value is None:
+                continue
             shown = value.hex() if isinstance(value, bytes) else value
             lines.append(f"  {name}: {shown}")
         lines.append(f"  remedy: {self.remedy}")
@@ -240,6 +242,13 @@ class FlowError(FondacoError):
 
     code = "flow.error"
     exit_code = 4
+
+
+class TaskFailed(FlowError):
+    """A task that was waited for ended without a result."""
+
+    code = "flow.task_failed"
+    exit_code = 7
 
 
 class NodeError(FondacoError):

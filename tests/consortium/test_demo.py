@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
+from wire_capture import capturing, check_tls
 
 
 @pytest.mark.timeout(240)
 def test_the_demo_tells_its_whole_story(tmp_path) -> None:
     folder = tmp_path / "demo"
-    done = subprocess.run(
-        [sys.executable, "-m", "fondaco.cli.main", "demo", "--dir", str(folder)],
-        capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
+    capture = tmp_path / "loopback.pcap"
+    with capturing(capture):
+        done = subprocess.run(
+            [sys.executable, "-m", "fondaco.cli.main", "demo", "--dir", str(folder)],
+            capture_output=True, text=True, timeout=200, check=False,
+        )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "26 comparisons, 0 wrong" in done.stdout
     assert "DIFFERENT" not in done.stdout
@@ -31,3 +35,11 @@ def test_the_demo_tells_its_whole_story(tmp_path) -> None:
     )
     assert pinned.returncode == 5
     assert "trust-root" in pinned.stderr
+    ports = {int(port) for port in re.findall(r"port (\d+)", done.stdout)}
+    assert len(ports) == 4, done.stdout
+    # Tail numbers, a path and a contract's message: what a node says to another, were it in the clear.
+    needles = (b"N10156", b"N102UW", b"/airline/ops", b"points.transfer", b"psi.intersection")
+    begun, counted, size = check_tls(capture, ports, needles)
+    assert begun >= 12, "each node dials the others, and each stream is seen from its handshake on"
+    assert counted > 1000
+    assert size > 5_000_000, "the engines' traffic is in the capture"

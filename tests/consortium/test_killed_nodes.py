@@ -87,9 +87,14 @@ def test_a_killed_node_is_named_and_the_task_is_run_again(world, victim, moment,
     assert time.monotonic() - killed < NAMED_SECONDS
     revive(cast, victim)
     finish(cast, task)
+    settled_once(cast, sources, task, before)
+
+
+def settled_once(cast, sources, task: str, before: dict) -> None:
+    """The task is settled, paid once whatever the number of attempts, and its figures are those of the clear."""
     wait_until(lambda: cast[WEATHER].ask("task", task=task)["status"] == "settled", "the task settles")
     after = conserved(cast)
-    # Paid once, whatever the number of attempts: 40 points, of which 5 % go to the coordinator.
+    # 40 points, of which 5 % go to the coordinator.
     assert after[AIRLINE] - before[AIRLINE] == PRICE_FLIGHTS - 2
     assert after[REGULATOR] - before[REGULATOR] == 2
     assert after[WEATHER] == before[WEATHER]
@@ -99,6 +104,19 @@ def test_a_killed_node_is_named_and_the_task_is_run_again(world, victim, moment,
         assert rows[group]["count"] == count
         assert rows[group]["mean"] == pytest.approx(mean, rel=1e-9)
         assert rows[group]["variance"] == pytest.approx(variance, rel=1e-9)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("victim", PARTIES)
+def test_a_node_killed_once_it_has_reported_the_last_step_costs_nobody_anything(world, victim) -> None:
+    """From here on the others may finish without it, or fail and name it: both end in one payment."""
+    cast, sources = world
+    before = conserved(cast)
+    task = run_until(cast, victim, "statistics", "reported")
+    cast[victim].kill()
+    revive(cast, victim)
+    finish(cast, task)
+    settled_once(cast, sources, task, before)
 
 
 @pytest.mark.timeout(300)

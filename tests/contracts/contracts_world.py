@@ -11,8 +11,14 @@ from fondaco.core.models import Column, Schema
 from fondaco.errors import ContractError
 from fondaco.ledger.contracts import registry
 from fondaco.ledger.contracts.catalog.messages import Publish, Rule, Terms
+from fondaco.ledger.contracts.disputes import handlers as disputes
+from fondaco.ledger.contracts.disputes.messages import Rules
+from fondaco.ledger.contracts.governance import messages as g
+from fondaco.ledger.contracts.governance.parameters import DEFAULTS
 from fondaco.ledger.contracts.identity.messages import NodeSpec, OrganisationSpec, UserSpec
-from fondaco.ledger.contracts.kit import Context, Event
+from fondaco.ledger.contracts.kit import VALIDATORS, Context, Event, ValidatorUpdate, derive
+from fondaco.ledger.contracts.settlement import payments
+from fondaco.ledger.contracts.settlement.messages import Formula
 from fondaco.ledger.state import Overlay
 
 ROLES = ("steward", "analyst", "reviewer", "governor")
@@ -36,6 +42,9 @@ class DictStore:
     def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter(sorted((k, v) for k, v in self.data.items() if k.startswith(prefix)))
 
+    def span(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter(sorted((k, v) for k, v in self.data.items() if start <= k < stop))
+
 
 class Org:
     """An organisation with its keys."""
@@ -46,6 +55,7 @@ class Org:
         self.kind = kind
         self.admin = SecretKey.from_seed(seed("admin")).public.raw
         self.node = SecretKey.from_seed(seed("node")).public.raw
+        self.validator = SecretKey.from_seed(seed("validator")).public.raw
         self.users = {role: SecretKey.from_seed(seed(role)).public.raw for role in ROLES}
 
     def spec(self, **changes) -> OrganisationSpec:
@@ -66,17 +76,30 @@ class Org:
 class World:
     """A store, a clock and the founding organisations."""
 
-    def __init__(self, *names: str, allotment: int = 1000, fee: int = 500) -> None:
+    def __init__(
+        self,
+        *names: str,
+        allotment: int = 1000,
+        formula: Formula = payments.DEFAULT,
+        rules: Rules = disputes.DEFAULT,
+        voting: g.Parameters = DEFAULTS,
+    ) -> None:
         self.store = DictStore()
         self.time = 1_800_000_000
         self.height = 1
         self.count = 0
         self.events: list[Event] = []
+        self.updates: list[ValidatorUpdate] = []
         self.orgs = {name: Org(name) for name in names}
+        for org in self.orgs.values():
+            self.store.set(VALIDATORS + org.validator, (10).to_bytes(8, "big"))
         genesis = registry.GenesisState(
             organisations=tuple(org.spec() for org in self.orgs.values()),
             allotments=dict.fromkeys(names, allotment),
-            coordinator_fee=fee,
+            settlement=formula,
+            disputes=rules,
+            rules=voting,
+            seats=tuple(g.Seat(organisation=org.name, key=org.validator, power=10) for org in self.orgs.values()),
         )
         registry.init_genesis(self._context(self.store, (), []), to_value(genesis))
 
@@ -84,7 +107,14 @@ class World:
         self.count += 1
         tx = hashlib.sha256(self.count.to_bytes(8, "big")).digest()
         return Context(
-            store=store, chain="test", height=self.height, time=self.time, signers=signers, tx=tx, events=events
+            store=store,
+            chain="test",
+            height=self.height,
+            time=self.time,
+            signers=signers,
+            tx=tx,
+            events=events,
+            entropy=hashlib.sha256(b"entropy" + tx).digest(),
         )
 
     def send(self, msg: object, *signers: bytes) -> bytes:
@@ -94,8 +124,37 @@ class World:
         registry.execute(ctx, kind_of(type(msg)), to_value(msg))
         branch.merge_into(self.store)
         self.events += events
-        self.height += 1
+        self.end_block()
         return ctx.tx
+
+    def end_block(self) -> None:
+        """End this block, with what is due, and begin the next."""
+        branch, events = Overlay(self.store), []
+        ctx = self._context(branch, (), events)
+        registry.end_block(ctx)
+        branch.merge_into(self.store)
+        self.events += events
+        for update in ctx.updates:
+            if update.power:
+                self.store.set(VALIDATORS + update.key, update.power.to_bytes(8, "big"))
+            else:
+                self.store.delete(VALIDATORS + update.key)
+        self.updates += ctx.updates
+        self.height += 1
+
+    def pass_vote(self, body: object, by: str, *others: str) -> bytes:
+        """Propose a body and vote yes until it is decided; the proposal's id."""
+        msg = g.Propose(by=by, title="a proposal", kind=kind_of(type(body)), body=to_value(body))
+        proposal = derive("proposal", self.send(msg, self.orgs[by].users["governor"]))
+        for name in (by, *others):
+            self.vote(proposal, name)
+        return proposal
+
+    def vote(self, proposal: bytes, name: str, choice: str = "yes") -> None:
+        """Vote in the right sequence."""
+        sequence = self.query("governance/votes", organisation=name) + 1
+        msg = g.Vote(by=name, proposal=proposal, choice=choice, sequence=sequence)
+        self.send(msg, self.orgs[name].users["governor"])
 
     def refused(self, msg: object, *signers: bytes) -> ContractError:
         """Must be refused, and must change nothing."""

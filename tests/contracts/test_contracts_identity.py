@@ -7,7 +7,6 @@ from contracts_world import Org, World, publication, terms
 
 from fondaco.ledger.contracts.catalog import messages as c
 from fondaco.ledger.contracts.identity import messages as m
-from fondaco.ledger.contracts.points import messages as p
 
 GUEST = b"\x07" * 32
 
@@ -116,22 +115,6 @@ def test_a_node_moves_itself_alone(world) -> None:
     for bad in ("host", "host:0", "host:70000", ":1", "host:x"):
         world.refused(m.Move(address=bad), alpha.node)
     world.send(m.Move(address="host:2"), alpha.node)
-
-
-def test_points_are_minted_by_more_than_two_thirds(world) -> None:
-    alpha, beta = world.orgs["alpha"], world.orgs["beta"]
-    world.refused(p.ProposeMint(by="alpha", amounts={"nobody": 5}, expires=world.time + 60), alpha.users["governor"])
-    tx = world.send(p.ProposeMint(by="alpha", amounts={"beta": 5}, expires=world.time + 60), alpha.users["governor"])
-    from fondaco.ledger.contracts.kit import derive
-
-    vote = lambda by, sequence: p.VoteMint(by=by, proposal=derive("mint", tx), approve=True, sequence=sequence)  # noqa: E731
-    world.refused(vote("alpha", 2), alpha.users["governor"])
-    world.refused(vote("alpha", 1), beta.users["governor"])
-    world.send(vote("alpha", 1), alpha.users["governor"])
-    assert world.query("points/balances")["beta"] == 1000
-    world.refused(vote("alpha", 2), alpha.users["governor"])
-    world.send(vote("beta", 1), beta.users["governor"])
-    assert world.query("points/balances")["beta"] == 1005
 
 
 def test_versions_follow_and_never_change(world) -> None:

@@ -6,6 +6,8 @@ are never negative; a task runs only on active grants of its proposer; statuses 
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import hypothesis.strategies as st
 from contracts_world import World, publication, rule, terms
 from hypothesis import settings
@@ -20,7 +22,7 @@ from fondaco.ledger.contracts.tasks.handlers import outcomes, result_hash
 from fondaco.ledger.contracts.tasks.handlers import task as task_record
 
 ORGS = ("alpha", "beta", "coord")
-ALLOTMENT, FEE = 500, 500
+ALLOTMENT, FEE = 500, Fraction(500, 10_000)
 PATHS = {"alpha": "/alpha/d/one", "beta": "/beta/d/one"}
 MOVES = {
     "proposed": {"running", "failed", "abandoned", "expired"},
@@ -37,7 +39,7 @@ class Market(RuleBasedStateMachine):
 
     @initialize(auto=st.booleans(), price=st.integers(0, 60))
     def begin(self, auto: bool, price: int) -> None:
-        self.world = World(*ORGS, allotment=ALLOTMENT, fee=FEE)
+        self.world = World(*ORGS, allotment=ALLOTMENT)
         self.price = price
         rules = (rule(uses=3, organisations=("beta",)),) if auto else ()
         for owner, path in PATHS.items():
@@ -86,7 +88,7 @@ class Market(RuleBasedStateMachine):
         expires = self.world.time + days * 86400
         msg = g.RequestUse(
             items=(g.Item(path=PATHS[provider], version=1, columns=("k",)),),
-            operations=("psi.intersection",), purpose=purpose, parties=("alpha", "beta"), receivers=("alpha", "beta"),
+            operations=("psi.intersection",), purpose=purpose, parties=("alpha", "beta", "coord"), receivers=("alpha", "beta"),
             uses=uses, expires=expires, max_price=most,
         )  # fmt: skip
         allowed = (
@@ -275,8 +277,10 @@ class Market(RuleBasedStateMachine):
         known = self.task[task]
         if self.attempt(known["status"] == "finished", t.Settle(task=task), self.world.orgs["beta"].node) is not None:
             grant = self.grant[known["grant"]]
-            part = self.price * FEE // 10_000
+            exact = self.price * FEE
+            part = int(exact) + (exact % 1 > Fraction(1, 2))  # the larger remainder, and the provider's on a tie
             self.escrow[known["grant"]] -= self.price
+            self.escrow[derive("settlement", task)] = 0
             self.balance[grant["provider"]] += self.price - part
             self.balance["coord"] += part
             known["status"] = "settled"

@@ -75,7 +75,6 @@ class GateWorld:
         state = registry.GenesisState(
             organisations=tuple(p.spec() for p in self.parties.values()),
             allotments=dict.fromkeys(self.parties, 10_000),
-            coordinator_fee=0,
         )
         genesis = Genesis(
             chain="gate",
@@ -156,7 +155,7 @@ class GateWorld:
             "items": (grants.Item(path=PATHS["holder"], version=1, columns=("k", "v")),),
             "operations": OPERATIONS,
             "purpose": PURPOSE,
-            "parties": ("holder", "asker"),
+            "parties": ("holder", "asker", "coord"),
             "receivers": ("asker", "holder"),
             "uses": 50,
             "expires": int(time.time()) + 3600,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from fondaco.errors import EngineError, PartyFailed, PeerLost, RemoteError
+from fondaco.engines.base import EngineStopped, WorkerDied
+from fondaco.errors import EngineError, PartyFailed, PeerLost, RemoteError, TransportError
 from fondaco.flow.coordinator import named_failure
 from fondaco.flow.party import Party
 
@@ -26,6 +29,34 @@ def party() -> Party:
 
 def remote(code: str, **details) -> RemoteError:
     return RemoteError("it broke", remedy="look", remote_code=code, **details)
+
+
+REFUSED = PartyFailed("a value is outside its range", party="airline", step="one", remedy="correct the data")
+DIED = WorkerDied("the worker died", party="airline", step="one", remedy="look at the log")
+STOPPED = EngineStopped("the secure engine stopped", remedy="look")
+CLOSED = TransportError("the local engine closed its link", remedy="look")
+LOST = PeerLost("reset", remedy="wait", peer="did:authority")
+
+
+@pytest.mark.parametrize(
+    ("fault", "links", "named"),
+    [
+        (REFUSED, [CLOSED, LOST], "airline"),  # its links broke because it ended
+        (DIED, [CLOSED], "airline"),
+        (DIED, [CLOSED, LOST], "authority"),  # it ended because a link broke
+        (STOPPED, [None, LOST], "authority"),
+        (STOPPED, [CLOSED], ""),
+        (STOPPED, [], ""),
+    ],
+)
+def test_the_engines_own_word_comes_first_then_a_peer_that_went_away(party, fault, links, named) -> None:
+    active = SimpleNamespace(cause=None)
+    tunnels = [SimpleNamespace(failure=failure) for failure in links]
+    found = party._by_name(fault, SimpleNamespace(id="one"), active, tunnels)
+    assert isinstance(found, PartyFailed)
+    assert found.party == named
+    if named == "airline":
+        assert found.cause == fault.cause
 
 
 def test_a_link_that_broke_here_names_its_other_end(party) -> None:

@@ -14,6 +14,8 @@ from fondaco.errors import ContractError
 from fondaco.ledger.blocks import Validator
 from fondaco.ledger.contracts import registry as contracts
 from fondaco.ledger.contracts.catalog.messages import Publish, Rule, Terms
+from fondaco.ledger.contracts.governance.messages import Upgrade
+from fondaco.ledger.contracts.governance.parameters import FIRST
 from fondaco.ledger.contracts.grants.handlers import grant_id
 from fondaco.ledger.contracts.grants.messages import Item, RequestUse, Review, RevokeGrant
 from fondaco.ledger.contracts.identity.messages import NodeSpec, OrganisationSpec, UserSpec
@@ -93,6 +95,21 @@ class Counter:
             ctx.store.set(b"counter/" + name.encode(), int(str(amount)).to_bytes(16, "big"))
             ctx.emit("counter", "begun", name=name)
 
+    def end_block(self, ctx: Context) -> None:
+        """Nothing is ever due."""
+
+    def rules(self, store: ReadStore, height: int) -> Upgrade:
+        """The first rules, always."""
+        return FIRST
+
+    def quota(self, store: ReadStore, key: bytes) -> tuple[str, int]:
+        """One quota for all, that nobody reaches."""
+        return "", 1 << 30
+
+    def waiting(self, store: ReadStore) -> tuple[int | None, int | None]:
+        """Nothing waits."""
+        return None, None
+
     def query(self, store: ReadStore, path: str, data: dict[str, Value]) -> Value:
         """All counters."""
         return {where.decode(): int.from_bytes(value, "big") for where, value in store.items(b"counter/")}
@@ -149,7 +166,6 @@ def consortium_genesis() -> Genesis:
     state = contracts.GenesisState(
         organisations=tuple(organisation(name) for name in ("weather", "airline", "authority")),
         allotments={"airline": 1_000_000, "weather": 10, "authority": 10},
-        coordinator_fee=500,
     )
     return Genesis(
         chain=CHAIN,
@@ -226,7 +242,7 @@ class World:
             items=(Item(path=path, version=1, columns=("value",)),),
             operations=(self.operation,),
             purpose=self.purpose,
-            parties=("airline", "weather"),
+            parties=("airline", "weather", "authority"),
             receivers=("airline",),
             uses=uses,
             expires=START + 10**9,

@@ -48,7 +48,7 @@ def app() -> Iterator[Application]:
 
 def step(app: Application, *txs: bytes) -> list[int]:
     """A block; the codes."""
-    results, _hash = app.finalize_block(app.height + 1, NOW + app.height * 10**9, list(txs))
+    results = app.finalize_block(app.height + 1, NOW + app.height * 10**9, list(txs)).results
     app.commit(None)
     return [result.code for result in results]
 
@@ -86,7 +86,8 @@ def test_an_empty_block_does_not_change_the_app_hash(app: Application) -> None:
 
 def test_nothing_is_seen_before_commit_and_a_roll_back_leaves_nothing(app: Application) -> None:
     before, events = app.info(), app.log_size
-    results, new = app.finalize_block(1, NOW, [adding("n", 5)])
+    done = app.finalize_block(1, NOW, [adding("n", 5)])
+    results, new = done.results, done.app_hash
     assert results[0].code == 0
     assert new != before[1]
     assert counters(app) == {"counter/first": 1}
@@ -192,7 +193,7 @@ def test_whatever_a_block_holds_each_transaction_gets_a_result(rubbish: list[byt
     signed = to_bytes(Envelope(body=body, signatures=(signer.sign("tx", body),)))
     before = dict(storage.items(b"points/"))
     assert app.prepare_proposal([*rubbish, signed]) == [signed]
-    results, _hash = app.finalize_block(1, NOW + 1, [*rubbish, signed])
+    results = app.finalize_block(1, NOW + 1, [*rubbish, signed]).results
     app.commit(None)
     assert all(result.code == 1 for result in results[:-1])
     assert results[-1].code != 0

@@ -165,6 +165,10 @@ class Base:
         """In order of key."""
         return iter(sorted((k, v) for k, v in self.content.items() if k.startswith(prefix)))
 
+    def span(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """In order of key."""
+        return iter(sorted((k, v) for k, v in self.content.items() if start <= k < stop))
+
 
 @settings(deadline=None)
 @given(

@@ -22,10 +22,14 @@ def group() -> typer.Typer:
     )
 
 
-def ask(folder: Path, verb: str, arguments: dict[str, Any], *, as_json: bool, deadline: float = 600.0) -> None:
-    """Ask the node of a folder and print its answer; its progress goes to stderr."""
+def ask(
+    folder: Path, verb: str, arguments: dict[str, Any], *, as_json: bool, deadline: float = 600.0
+) -> dict[str, Any]:
+    """Ask the node of a folder and print its answer, which is returned too; its progress goes to stderr."""
 
     def progress(value: dict[str, Any]) -> None:
         output.note("  ".join(f"{name} {item}" for name, item in value.items()))
 
-    output.answer(control.ask(folder, verb, arguments, deadline=deadline, on_progress=progress), as_json=as_json)
+    found: dict[str, Any] = control.ask(folder, verb, arguments, deadline=deadline, on_progress=progress)
+    output.answer(found, as_json=as_json)
+    return found

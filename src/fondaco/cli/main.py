@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from fondaco.cli import data, grants, output, points, tasks
+from fondaco.cli import data, governance, grants, output, points, tasks
 from fondaco.cli.base import HERE, AsJson, Dir, ask, group
 from fondaco.cli.processes import free_port, launch, wait_ready
 from fondaco.errors import FondacoError, NodeError
@@ -21,7 +21,7 @@ from fondaco.node import control
 
 app = group()
 audit = group()
-for part in (data.app, grants.app, tasks.app, points.app):
+for part in (data.app, grants.app, tasks.app, points.app, governance.app):
     app.add_typer(part)
 app.add_typer(audit, name="audit", help="Export and verify audit bundles.")
 

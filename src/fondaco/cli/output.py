@@ -9,6 +9,8 @@ from typing import Any
 
 from fondaco.errors import FondacoError
 
+_WIDE = 160
+
 
 def show_json(value: Any) -> None:
     """One JSON document on stdout."""
@@ -27,9 +29,24 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+def _is_long(value: object) -> bool:
+    """Whether a list reads better with a line for each item."""
+    return isinstance(value, list) and len(_cell(value)) > _WIDE - 20
+
+
+def _cell(value: object) -> str:
+    """One value on one line: lists by commas, maps as name=value, nothing for none."""
+    if isinstance(value, list):
+        apart = "; " if any(isinstance(item, dict) for item in value) else ", "
+        return apart.join(map(_cell, value))
+    if isinstance(value, dict):
+        return " ".join(f"{name}={_cell(item)}" for name, item in value.items())
+    return "" if value is None else str(value)
+
+
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Aligned columns; numbers to the right."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[_cell(cell) for cell in row] for row in rows]
     if not cells:
         return "(none)"
     right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(headings))]
@@ -42,21 +59,28 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join([line(list(headings)), line(["-" * w for w in widths]), *(line(row) for row in cells)])
 
 
+def _records(rows: list[dict[str, Any]], indent: str) -> str:
+    """Records as a table, or one below the other where a line would be too wide to read."""
+    headings = list(rows[0])
+    body = table(headings, [[row.get(h, "") for h in headings] for row in rows]).splitlines()
+    if max(map(len, body)) > _WIDE:
+        return "\n\n".join(fields(row, indent=indent) for row in rows)
+    return "\n".join(indent + line for line in body)
+
+
 def fields(value: dict[str, Any], *, indent: str = "") -> str:
     """`name  value` lines for a flat answer; nested parts are indented."""
     lines: list[str] = []
     width = max((len(name) for name in value), default=0)
     for name, item in value.items():
-        if isinstance(item, dict):
+        if isinstance(item, dict) and item:
             lines += [f"{indent}{name}", fields(item, indent=indent + "  ")]
         elif isinstance(item, list) and item and all(isinstance(i, dict) for i in item):
-            lines.append(f"{indent}{name}")
-            headings = list(item[0])
-            body = table(headings, [[row.get(h, "") for h in headings] for row in item])
-            lines += [f"{indent}  {text}" for text in body.splitlines()]
+            lines += [f"{indent}{name}", _records(item, indent + "  ")]
         else:
-            shown = ", ".join(str(i) for i in item) if isinstance(item, list) else item
-            lines.append(f"{indent}{name.ljust(width)}  {shown}")
+            apart = f"\n{indent}{' ' * width}  "
+            shown = apart.join(map(_cell, item)) if _is_long(item) else _cell(item)
+            lines.append(f"{indent}{name.ljust(width)}  {shown}".rstrip())
     return "\n".join(lines)
 
 

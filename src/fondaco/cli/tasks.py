@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fondaco.cli.base import HERE, AsJson, Dir, ask, group
-from fondaco.errors import NodeError
+from fondaco.errors import NodeError, TaskFailed
 
 app = group()
 
@@ -29,6 +29,21 @@ def explain(
     ask(dir_, "explain", {"workflow": _workflow(workflow)}, as_json=as_json)
 
 
+def _ended(task: dict[str, Any]) -> None:
+    """Say so, by the exit code too, when a task that was waited for has ended without a result."""
+    if task["status"] not in ("failed", "abandoned", "expired"):
+        return
+    failure = task["failure"]
+    raise TaskFailed(
+        failure.get("cause") or f"the task is {task['status']}",
+        remedy="mend what the cause names; then the coordinator starts it again: fondaco run --again TASK",
+        task=task["task"],
+        step=failure.get("step"),
+        party=failure.get("party"),
+        reason=failure.get("reason"),
+    )
+
+
 @app.command()
 def run(
     workflow: Annotated[Path | None, typer.Argument(help="TOML file of the workflow.")] = None,
@@ -40,12 +55,12 @@ def run(
 ) -> None:
     """Run a workflow with those who granted it."""
     if again:
-        ask(dir_, "again", {"task": again}, as_json=as_json, deadline=3600.0)
+        _ended(ask(dir_, "again", {"task": again}, as_json=as_json, deadline=3600.0))
         return
     if workflow is None:
         raise NodeError("name a workflow or --again TASK", remedy="see `fondaco run --help`")
     arguments = {"workflow": _workflow(workflow), "seconds": seconds, "wait": wait}
-    ask(dir_, "run", arguments, as_json=as_json, deadline=3600.0)
+    _ended(ask(dir_, "run", arguments, as_json=as_json, deadline=3600.0))
 
 
 @app.command()

@@ -23,7 +23,7 @@ import pyarrow as pa
 from fondaco.core.faults import unpack_error
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.engines import frames
-from fondaco.engines.base import EngineStopped, Job, Outcome, Report
+from fondaco.engines.base import EngineStopped, Job, Outcome, Report, WorkerDied
 from fondaco.errors import DeadlineExceeded, EngineError, PartyFailed, RemoteError
 
 _log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ async def _supervise(job: Job, inputs: dict[str, pa.Table], sockets: Path, scrat
         code = await process.wait()
         said = (await errors).decode("utf-8", "replace")[-_STDERR:]
         _log.warning("worker of step %s ended with %s: %s", job.step, code, said)
-        raise PartyFailed(
+        raise WorkerDied(
             f"the engine's worker died ({_reason(code)})",
             party=job.parties[job.rank],
             step=job.step,

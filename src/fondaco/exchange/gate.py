@@ -201,7 +201,11 @@ class Gate:
                 all(c in grant.columns for c in item.columns),
                 "the grant does not cover all the columns",
             ),
-            ("parties", all(p in grant.parties for p in step.parties), "the grant is for other parties"),
+            (
+                "parties",
+                all(p in grant.parties for p in (*step.members, record.coordinator)),
+                "the grant is for other parties, helpers or coordinators",
+            ),
             (
                 "receivers",
                 all(r in grant.receivers for r in step.receivers),

@@ -9,7 +9,9 @@ from __future__ import annotations
 from fondaco.core.cid import DAG_CBOR, SHA2_256, Cid
 from fondaco.core.codec import Value, encode
 from fondaco.core.messages import from_bytes, message, to_bytes
+from fondaco.core.models import Column
 from fondaco.core.names import DatasetName
+from fondaco.engines.base import Job
 from fondaco.errors import CodecError, FlowError
 
 MAX_STEPS = 16
@@ -58,6 +60,41 @@ class Step:
     def members(self) -> tuple[str, ...]:
         """All that take part, in rank order, the helper last."""
         return self.parties if self.helper is None else (*self.parties, self.helper)
+
+    def job(
+        self,
+        declared: dict[str, tuple[Column, ...]],
+        *,
+        party: str,
+        task: str,
+        attempt: int,
+        seconds: int,
+    ) -> Job:
+        """One party's share of this step, as an engine is given it.
+
+        Args:
+            declared: the published declarations of the columns that each party brings; none for a helper.
+            party: whose share it is.
+            task: the task's id in hex.
+            attempt: which attempt of the task it is.
+            seconds: how long it may take.
+        """
+        members = self.members
+        return Job(
+            task=task,
+            step=self.id,
+            attempt=attempt,
+            engine=self.engine,
+            operation=self.operation,
+            parameters=self.parameters,
+            parties=members,
+            rank=members.index(party),
+            helper=None if self.helper is None else len(self.parties),
+            receivers=tuple(members.index(receiver) for receiver in self.receivers),
+            columns=declared.get(party, ()),
+            peer_columns=tuple(column for other, columns in declared.items() if other != party for column in columns),
+            timeout_seconds=seconds,
+        )
 
     def program(self) -> bytes:
         """The 32-byte hash of what is computed: engine, operation, parameters and their version."""

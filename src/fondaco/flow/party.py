@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from fondaco.core.messages import from_bytes, to_bytes
-from fondaco.engines.base import Job, Outcome
+from fondaco.engines.base import Job, Outcome, WorkerDied
 from fondaco.engines.process import run_job
 from fondaco.errors import (
     DeadlineExceeded,
@@ -258,8 +258,10 @@ class Party:
         """The same failure with the party named: the one whose link broke, else ourselves."""
         if active.cause is not None:
             return active.cause
+        if isinstance(fault, PartyFailed) and not isinstance(fault, WorkerDied):
+            return fault  # the engine here said itself why it cannot go on; that its links broke is what followed
         for tunnel in tunnels:
-            if tunnel.failure is not None:
+            if tunnel.failure is not None and not {"peer", "told_by"}.isdisjoint(tunnel.failure.details):
                 return self._blame(tunnel.failure, step.id)
         if isinstance(fault, PartyFailed):
             return fault
@@ -280,25 +282,10 @@ class Party:
         return tunnel
 
     def _job(self, active: _Active, opened: Opened | None, order: wire.Order) -> Job:
-        step = active.step
-        declared = {item.party: self._chain.columns(item.dataset, item.columns) for item in step.inputs}
-        return Job(
-            task=order.task,
-            step=step.id,
-            attempt=order.attempt,
-            engine=step.engine,
-            operation=step.operation,
-            parameters=step.parameters,
-            parties=step.members,
-            rank=active.rank,
-            helper=None if step.helper is None else len(step.parties),
-            receivers=tuple(step.members.index(r) for r in step.receivers),
-            columns=() if opened is None else opened.columns,
-            peer_columns=tuple(
-                column for party, columns in declared.items() if party != self.org for column in columns
-            ),
-            timeout_seconds=order.seconds,
-        )
+        declared = {item.party: self._chain.columns(item.dataset, item.columns) for item in active.step.inputs}
+        if opened is not None:
+            declared[self.org] = opened.columns
+        return active.step.job(declared, party=self.org, task=order.task, attempt=order.attempt, seconds=order.seconds)
 
     def forget(self, task: str) -> None:
         """Drop what was kept between the steps of a task that has ended."""

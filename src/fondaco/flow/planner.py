@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fondaco.core.codec import Value
+from fondaco.core.models import Column
 from fondaco.core.names import DatasetName
 from fondaco.engines.base import OPERATIONS, estimate, leakage
+from fondaco.engines.checks import check_job
 from fondaco.errors import FlowError
 from fondaco.flow.heads import operation_name
 from fondaco.flow.model import Input, Step, Workflow, check_workflow
@@ -75,6 +77,19 @@ def _plain(value: Any) -> Value:
     raise FlowError(f"a {type(value).__name__} cannot be a parameter", remedy="write whole numbers or text")
 
 
+def _check(step: Step, declared: dict[str, tuple[Column, ...]]) -> None:
+    """Refuse now what the engine would refuse once it runs.
+
+    Raises:
+        FlowError: a receiver that is no party. EngineError: what the engine says.
+    """
+    strangers = [receiver for receiver in step.receivers if receiver not in step.parties]
+    if strangers:
+        raise FlowError(f"{strangers[0]} receives but is no party with data", remedy=_REMEDY, step=step.id)
+    for party in step.parties:
+        check_job(step.job(declared, party=party, task="", attempt=0, seconds=0))
+
+
 @dataclasses.dataclass(frozen=True)
 class Missing:
     """A use that no grant covers."""
@@ -84,6 +99,7 @@ class Missing:
     dataset: str
     columns: tuple[str, ...]
     operation: str
+    parties: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +171,8 @@ class Planner:
             _texts(entry.get("parties"), "parties"),
             _texts(entry.get("receivers"), "receivers"),
         )
+        helper = entry.get("helper", coordinator if engine == "mpc" else None)
+        helpers = () if helper in (None, "none") else (str(helper),)
         inputs: list[Input] = []
         written = entry.get("inputs")
         for party in parties:
@@ -168,26 +186,30 @@ class Planner:
             pinned = item.get("grant")
             made = Input(party=party, dataset=name, columns=columns, grant=pinned)
             if party != self._org and pinned is None:
-                wanted = (engine, operation, purpose, columns, parties, receivers)
+                everyone = tuple(dict.fromkeys((*parties, *helpers, coordinator)))
+                wanted = (engine, operation, purpose, columns, everyone, receivers)
                 grant = self._covering(dataset, wanted)
                 if grant is None:
-                    missing.append(Missing(step_id, dataset.owner, name, columns, operation_name(engine, operation)))
+                    missing.append(
+                        Missing(step_id, dataset.owner, name, columns, operation_name(engine, operation), everyone)
+                    )
                 else:
                     used[grant.id] = grant
                     made = dataclasses.replace(made, grant=grant.id.hex())
             inputs.append(made)
-        helper = entry.get("helper", coordinator if engine == "mpc" else None)
-        return Step(
+        step = Step(
             id=step_id,
             engine=engine,
             operation=operation,
             parameters=_plain(entry.get("parameters", {})),
             parties=parties,
-            helper=None if helper in (None, "none") else str(helper),
+            helper=helpers[0] if helpers else None,
             inputs=tuple(inputs),
             match=entry.get("match"),
             receivers=receivers,
         )
+        _check(step, {i.party: tuple(map(datasets[i.dataset].schema.column, i.columns)) for i in inputs})
+        return step
 
     def _covering(
         self,
@@ -218,7 +240,7 @@ def explain(plan: Plan) -> dict[str, Any]:
     steps: list[dict[str, Any]] = []
     for step in plan.workflow.steps:
         rows = max((plan.datasets[item.dataset].rows or 0 for item in step.inputs), default=0)
-        cost = estimate(step.engine, step.operation, rows)
+        cost = estimate(step.engine, step.operation, rows, members=len(step.members))
         steps.append(
             {
                 "step": step.id,
@@ -238,7 +260,9 @@ def explain(plan: Plan) -> dict[str, Any]:
         "initiator": plan.workflow.initiator,
         "coordinator": plan.workflow.coordinator,
         "ready": not plan.missing,
-        "missing": [dataclasses.asdict(m) | {"columns": list(m.columns)} for m in plan.missing],
+        "missing": [
+            dataclasses.asdict(m) | {"columns": list(m.columns), "parties": list(m.parties)} for m in plan.missing
+        ],
         "price": sum(grant.price for grant in plan.grants)
         + sum(plan.datasets[name].terms.price for name in dict.fromkeys(m.dataset for m in plan.missing)),
         "steps": steps,

@@ -1,7 +1,7 @@
 """The deterministic application: ABCI's methods, in ABCI's order, over any storage.
 
 Invariants: nothing is written before `commit`; the same blocks give the same app hash on every machine; a refused
-transaction leaves no change and no event; an empty block does not change the app hash.
+transaction leaves no change and no event; an empty block at whose end nothing is due does not change the app hash.
 AppHash = SHA-256("fondaco/app" 0x00 | state root | log root | log size as 8 bytes).
 No clock, float or randomness: time comes with the block.
 """
@@ -12,6 +12,7 @@ import dataclasses
 import enum
 import hashlib
 import sqlite3
+import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -25,14 +26,14 @@ from fondaco.errors import (
     NamingError,
     SealError,
 )
-from fondaco.ledger.blocks import app_hash
-from fondaco.ledger.contracts.kit import Context, Event
+from fondaco.ledger.blocks import Validator, app_hash, block_source
+from fondaco.ledger.contracts.kit import VALIDATORS, Context, Event, ValidatorUpdate
 from fondaco.ledger.log import Log
 from fondaco.ledger.state import Overlay, ReadStore, Tree
 from fondaco.ledger.storage import Storage
 from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Transaction, open_transaction
 
-APP_VERSION = 1
+APP_VERSION = 1  # the newest rules that this software has; it keeps all older ones, for the heights they were made for
 MAX_TXS_BYTES = (2 << 20) - (64 << 10)  # a block of 2 MiB, less room for header and commit
 _REPLAY = b"replay/nonce/"
 _PRUNED = b"replay/pruned"
@@ -40,6 +41,34 @@ _VERIFIED = 20_000
 _VERIFIED_BYTES = 4096  # a larger transaction is verified each time, so that memory is bounded
 _NANOS = 1_000_000_000
 BAD_CODE, UNSOUND_CODE = 1, 4
+
+
+class Rules(Protocol):
+    """Which version of the rules holds from a height on, and the SHA-256 of the package that has it."""
+
+    @property
+    def height(self) -> int:
+        """The first height of these rules."""
+
+    @property
+    def version(self) -> int:
+        """Their version; contracts see it as `Context.version`."""
+
+    @property
+    def package(self) -> bytes:
+        """The SHA-256 of the package; empty for the first rules."""
+
+
+class UpgradeNeeded(LedgerError):
+    """The institutions voted for rules that this software does not have."""
+
+    code = "ledger.upgrade_needed"
+
+
+class QuotaExceeded(BadTransaction):
+    """An organisation's transactions are more than a block may hold of them."""
+
+    code = "ledger.quota"
 
 
 class Registry(Protocol):
@@ -50,6 +79,18 @@ class Registry(Protocol):
 
     def init_genesis(self, ctx: Context, document: Value) -> None:
         """Make the founding state."""
+
+    def end_block(self, ctx: Context) -> None:
+        """Do what is due at the end of a block; `ctx.updates` takes what changes of the validator set."""
+
+    def rules(self, store: ReadStore, height: int) -> Rules:
+        """The rules that hold at a height."""
+
+    def quota(self, store: ReadStore, key: bytes) -> tuple[str, int]:
+        """Whose transactions a signer's are, and how many of them a block may hold."""
+
+    def waiting(self, store: ReadStore) -> tuple[int | None, int | None]:
+        """The next height and time (unix seconds) at which `end_block` has work; None where nothing waits."""
 
     def query(self, store: ReadStore, path: str, data: dict[str, Value]) -> Value:
         """Answer a read."""
@@ -67,6 +108,32 @@ class TxResult:
     events: tuple[int, ...]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finalized:
+    """What became of a block.
+
+    The application puts `validator_updates` into the set of the block after the next, as CometBFT does: the next
+    header's `next_validators_hash` has them, and the one after it is signed by them. `next_version` is the version of
+    the rules of the next block, which its header carries.
+    """
+
+    results: tuple[TxResult, ...]
+    app_hash: bytes
+    validator_updates: tuple[ValidatorUpdate, ...]
+    next_version: int
+
+
+def _entropy(before: bytes, height: int, time: int) -> bytes:
+    """What draws by lot are made from: the app hash before a block, its height, its time in nanoseconds.
+
+    Who signs a transaction of an earlier block does not know it; who proposes the block itself, and can choose its
+    time, might try several (on CometBFT the time is the median of the validators' votes).
+    """
+    return hashlib.sha256(
+        b"fondaco/entropy\x00" + before + height.to_bytes(8, "big") + time.to_bytes(8, "big")
+    ).digest()
+
+
 class _Phase(enum.Enum):
     IDLE = "idle"
     FINALIZED = "finalized"
@@ -80,6 +147,8 @@ class Application:
         self._registry = registry
         self._phase = _Phase.IDLE
         self._verified: dict[bytes, Transaction] = {}
+        self._admitting = threading.Lock()
+        self._admitted: dict[str, int] = {}
         self._load()
 
     def _load(self) -> None:
@@ -91,6 +160,7 @@ class Application:
         self._changes = Overlay(self._storage)
         self._leaves: list[tuple[int, bytes]] = []
         self._at = self.height
+        self._version = 1
         self.app_hash = app_hash(self._tree.root(), self._log.root(), size)
         if self._storage.meta("app_hash") not in (None, self.app_hash):
             raise LedgerError(
@@ -106,11 +176,17 @@ class Application:
         return self.height, self.app_hash
 
     def init_chain(
-        self, chain: str, time: int, document: Value, also: Callable[[sqlite3.Connection], None] | None = None
+        self,
+        chain: str,
+        time: int,
+        document: Value,
+        also: Callable[[sqlite3.Connection], None] | None = None,
+        *,
+        validators: tuple[Validator, ...] = (),
     ) -> bytes:
         """Make the founding state (unix nanoseconds `time`); the first app hash. Persisted at once, as height 0.
 
-        `also` is written in the same transaction.
+        `also` is written in the same transaction; `validators` are the chain's first, which the contracts may read.
 
         Raises:
             LedgerError: there is a chain already.
@@ -120,6 +196,8 @@ class Application:
         self.chain = chain
         events: list[Event] = []
         ctx = self._context(self._changes, 0, time, (), hashlib.sha256(encode(document)).digest(), events)
+        for validator in validators:
+            self._changes.set(VALIDATORS + validator.key, validator.power.to_bytes(8, "big"))
         self._registry.init_genesis(ctx, document)
         self._append(self._leaves_of(0, 0, ctx.tx, events))
         self._seal()
@@ -127,56 +205,89 @@ class Application:
         return self.app_hash
 
     def check_tx(self, data: bytes) -> Transaction:
-        """Whether a transaction may be proposed for the next block. Any thread may ask.
+        """Whether a transaction may wait for the next block, which it then counts for. Any thread may ask.
 
         Raises:
             BadTransaction, KeyMaterialError: it may not.
+            QuotaExceeded: since the last block, its organisation sent as many as a block may hold of it.
         """
+        tx = self._sound(data)
+        with self._admitting:
+            self._count(tx, self._admitted)
+        return tx
+
+    def _sound(self, data: bytes) -> Transaction:
         tx = self._open(data)
         self._check_replay(tx, self._storage, self.height + 1)
         return tx
 
+    def _count(self, tx: Transaction, counts: dict[str, int]) -> None:
+        """Count a transaction for its organisation; QuotaExceeded if that is one too many."""
+        name, most = self._registry.quota(self._storage, tx.signers[0])
+        if counts.get(name, 0) >= most:
+            raise QuotaExceeded(
+                f"{name or 'unknown signers'} may have {most} transactions in a block",
+                remedy="submit it again after the next block, or propose a larger quota",
+                organisation=name,
+            )
+        counts[name] = counts.get(name, 0) + 1
+
     def prepare_proposal(self, txs: list[bytes], limit: int = MAX_TXS_BYTES) -> list[bytes]:
-        """The transactions, in order, that a block can hold; bad and doubled ones are left out."""
+        """The transactions, in order, that a block can hold; bad and doubled ones, and over quota, are left out."""
         kept: list[bytes] = []
-        size, seen = 0, dict[bytes, None]()
+        size, seen, counts = 0, dict[bytes, None](), dict[str, int]()
         for data in txs:
             if size + len(data) > limit:
                 break
             try:
-                tx = self.check_tx(data)
+                tx = self._sound(data)
+                if self._replay_key(tx) in seen:
+                    continue
+                self._count(tx, counts)
             except FondacoError:
                 continue
-            key = self._replay_key(tx)
-            if key not in seen:
-                seen[key] = None
-                kept.append(data)
-                size += len(data)
+            seen[self._replay_key(tx)] = None
+            kept.append(data)
+            size += len(data)
         return kept
+
+    def may_wait(self, data: bytes) -> bool:
+        """Whether a transaction that prepare_proposal left out is sound, and may be in a later block."""
+        try:
+            self._sound(data)
+        except FondacoError:
+            return False
+        return True
 
     def process_proposal(self, txs: list[bytes]) -> None:
         """Raise LedgerError unless a proposed block is one that prepare_proposal could have made."""
         if sum(map(len, txs)) > MAX_TXS_BYTES:
             raise BadTransaction("the block is too large", remedy="propose a smaller block")
+        counts = dict[str, int]()
+        for data in txs:
+            self._count(self._sound(data), counts)
         if self.prepare_proposal(txs) != txs:
             raise BadTransaction("the block holds a bad or doubled transaction", remedy="propose sound blocks")
 
-    def finalize_block(self, height: int, time: int, txs: list[bytes]) -> tuple[list[TxResult], bytes]:
-        """Execute a block (unix nanoseconds `time`); results and the new app hash. Nothing is written yet.
+    def finalize_block(self, height: int, time: int, txs: list[bytes]) -> Finalized:
+        """Execute a block (unix nanoseconds `time`) and what is due at its end. Nothing is written yet.
 
         Raises:
             LedgerError: out of order.
+            UpgradeNeeded: from this block on the rules are a version that this software does not have.
         """
         if self._phase is not _Phase.IDLE or height != self.height + 1 or not self.chain:
             raise LedgerError(
                 f"block {height} does not follow {self.height}", remedy="apply blocks in order, each once"
             )
-        results = [self._deliver(height, time, index, data) for index, data in enumerate(txs)]
+        self._check_version(height)
+        results = tuple(self._deliver(height, time, index, data) for index, data in enumerate(txs))
         if txs:
             self._forget_old(height)
+        updates = self._end(height, time, len(txs))
         self._at = height
         self._seal()
-        return results, self.app_hash
+        return Finalized(results, self.app_hash, updates, self._registry.rules(self._changes, height + 1).version)
 
     def commit(self, also: Callable[[sqlite3.Connection], None] | None) -> None:
         """Persist the finalised block in one transaction, with what the driver adds to it.
@@ -211,6 +322,8 @@ class Application:
         self._log = Log(self._storage, self._log.size)
         self._leaves = []
         self._phase = _Phase.IDLE
+        with self._admitting:
+            self._admitted.clear()
 
     def query(self, path: str, data: dict[str, Value]) -> Value:
         """Answer a read from committed state."""
@@ -220,6 +333,24 @@ class Application:
         """Drop a finalised block that is not to be committed; the state is as at the last commit."""
         self._phase = _Phase.IDLE
         self._load()
+
+    def version(self, height: int) -> int:
+        """The version of the rules at a height, at most one after the last block: what its header carries."""
+        return self._registry.rules(self._storage, height).version
+
+    def _check_version(self, height: int) -> None:
+        rules = self._registry.rules(self._storage, height)
+        if rules.version > APP_VERSION:
+            raise UpgradeNeeded(
+                f"from block {rules.height} on the rules are version {rules.version}; this software has {APP_VERSION}",
+                remedy=f"install the package with SHA-256 {rules.package.hex()} and start the node again",
+                height=height,
+            )
+        self._version = rules.version
+
+    def waiting(self) -> tuple[int | None, int | None]:
+        """The next height and time (unix seconds) at which a block has work of its own; None: nothing waits."""
+        return self._registry.waiting(self._storage)
 
     # -- parts ----------------------------------------------------------------------------------------------
 
@@ -259,7 +390,9 @@ class Application:
             time=time // _NANOS,
             signers=signers,
             tx=tx,
+            entropy=_entropy(self.app_hash, height, time),
             events=events,
+            version=self._version,
         )
 
     def _open(self, data: bytes) -> Transaction:
@@ -305,9 +438,24 @@ class Application:
         branch.merge_into(self._changes)
         return TxResult(0, "", "", "", "", self._append(leaves))
 
+    def _end(self, height: int, time: int, count: int) -> tuple[ValidatorUpdate, ...]:
+        """Do what is due at the end of a block of `count` transactions; its events come after theirs."""
+        events: list[Event] = []
+        ctx = self._context(self._changes, height, time, (), block_source(self.chain, height), events)
+        self._registry.end_block(ctx)
+        self._append(self._leaves_of(height, count, ctx.tx, events))
+        last = {update.key: update for update in ctx.updates}
+        updates = tuple(last[key] for key in sorted(last))
+        for update in updates:
+            if update.power:
+                self._changes.set(VALIDATORS + update.key, update.power.to_bytes(8, "big"))
+            else:
+                self._changes.delete(VALIDATORS + update.key)
+        return updates
+
     @staticmethod
     def _leaves_of(height: int, index: int, tx: bytes, events: list[Event]) -> list[bytes]:
-        """The log's entries for the events of one transaction."""
+        """The log's entries for the events of one transaction, or of a block's end."""
         return [
             encode(
                 {

@@ -7,8 +7,10 @@ canonical messages; only hashes and signed bytes are CometBFT's, so that one lig
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from fondaco.core.messages import message
+from fondaco.errors import LedgerError
 from fondaco.ledger.log import merkle_root
 from fondaco.ledger.wire import (
     delimited,
@@ -197,9 +199,40 @@ class Validator:
         return hashlib.sha256(self.key).digest()[:20]
 
 
+@message("ledger.validator-set/1")
+class ValidatorSet:
+    """The validators of a header, in order."""
+
+    validators: tuple[Validator, ...]
+
+
 def validators_hash(validators: tuple[Validator, ...]) -> bytes:
     """ValidatorSet.Hash: over SimpleValidator{pub_key, voting_power} in the set's order."""
     return merkle_root([field_message(1, field_bytes(1, v.key)) + field_varint(2, v.power) for v in validators])
+
+
+def ordered(validators: Iterable[Validator]) -> tuple[Validator, ...]:
+    """A validator set in CometBFT's order (ValidatorsByVotingPower): the most power first, then by address."""
+    return tuple(sorted(validators, key=lambda validator: (-validator.power, validator.address)))
+
+
+def updated(validators: tuple[Validator, ...], updates: Iterable[Validator]) -> tuple[Validator, ...]:
+    """A set after updates (power 0 removes), in order.
+
+    Raises:
+        LedgerError: nobody would be left.
+    """
+    powers = {validator.key: validator.power for validator in validators}
+    powers |= {update.key: update.power for update in updates}
+    left = ordered(Validator(key=key, power=power) for key, power in powers.items() if power)
+    if not left:
+        raise LedgerError("a block removes every validator", remedy="report this: the contracts should refuse it")
+    return left
+
+
+def block_source(chain: str, height: int) -> bytes:
+    """What stands in the log for a transaction's hash, in the events that come from the end of a block itself."""
+    return hashlib.sha256(b"fondaco/block\x00" + chain.encode() + b"\x00" + height.to_bytes(8, "big")).digest()
 
 
 def data_hash(txs: tuple[bytes, ...]) -> bytes:

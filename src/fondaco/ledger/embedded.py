@@ -21,7 +21,7 @@ from pathlib import Path
 from fondaco.core.keys import SecretKey
 from fondaco.errors import DeadlineExceeded, LedgerError
 from fondaco.ledger.application import MAX_TXS_BYTES, Registry, TxResult
-from fondaco.ledger.blocks import FLAG_COMMIT, Block, Commit, CommitSig, block_id, vote_bytes
+from fondaco.ledger.blocks import FLAG_COMMIT, Block, Commit, CommitSig, Validator, block_id, vote_bytes
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.reader import Ledger
 from fondaco.ledger.transactions import BadTransaction
@@ -30,6 +30,8 @@ MAX_WAITING = 50_000
 MAX_WAITING_BYTES = 64 << 20
 MAX_BLOCK_TXS = 4_000
 BLOCK_SECONDS = 0.02  # at most 50 blocks a second: one fsync serves all that came meanwhile
+IDLE_SECONDS = 1.0  # how often an empty block counts down to work that waits for a height
+LONGEST_WAIT = 3600.0
 STOP_SECONDS = 60.0
 _MILLISECOND = 1_000_000
 
@@ -38,6 +40,12 @@ class LedgerFull(LedgerError):
     """Too many transactions wait; try again."""
 
     code = "ledger.full"
+
+
+class NotAlone(LedgerError):
+    """The validator set is not the one key of this embedded ledger."""
+
+    code = "ledger.not_alone"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,11 +62,14 @@ class EmbeddedLedger(Ledger):
     """A ledger that makes its own blocks."""
 
     def __init__(self, folder: Path | None, genesis: Genesis, registry: Registry, validator: SecretKey) -> None:
-        if [known.key for known in genesis.validators] != [validator.public.raw]:
-            raise LedgerError("the key is not that of the chain's one validator", remedy="restore validator.key")
         super().__init__(folder, genesis, registry)
         self._validator = validator
-        self._address = genesis.validators[0].address
+        self._address = Validator(key=validator.public.raw, power=1).address
+        try:
+            self._check_alone()
+        except LedgerError:
+            self.close()
+            raise
         self._waiting: deque[tuple[bytes, Future[Committed]]] = deque()
         self._waiting_bytes = 0
         self._work = threading.Condition()
@@ -67,6 +78,15 @@ class EmbeddedLedger(Ledger):
         self._made = 0.0
         self._maker = threading.Thread(target=self._make_blocks, name="block-maker", daemon=True)
         self._maker.start()
+
+    def _check_alone(self) -> None:
+        """This key alone signs the next block, or nobody here can make it."""
+        if [known.key for known in self.validators_at(self.height + 1)] != [self._validator.public.raw]:
+            raise NotAlone(
+                "the key is not that of the chain's one validator",
+                remedy="restore validator.key; a set of several validators runs on CometBFT",
+                height=self.height + 1,
+            )
 
     def submit(self, tx: bytes) -> Future[Committed]:
         """Check a transaction and put it into a coming block; the future ends once that block is durable.
@@ -106,10 +126,10 @@ class EmbeddedLedger(Ledger):
         self.close()
 
     def _take(self) -> list[tuple[bytes, Future[Committed]]] | None:
-        """The next batch; empty when a proof block is due; None to stop."""
+        """The next batch; empty when a proof block or a block's own work is due; None to stop."""
         with self._work:
             # Woken by submit and stop; a proof block is due only after a block of this same thread.
-            self._work.wait_for(lambda: self._waiting or self._stopping or not self.provable())
+            self._work.wait_for(lambda: self._waiting or self._stopping or not self.provable(), self._until_due())
             due = self._made + BLOCK_SECONDS
             while not self._stopping and (left := due - time.monotonic()) > 0:
                 self._work.wait(left)
@@ -123,6 +143,15 @@ class EmbeddedLedger(Ledger):
                 size += len(item[0])
             self._waiting_bytes -= size
             return batch
+
+    def _until_due(self) -> float | None:
+        """Seconds until an empty block is to be made so that waiting work falls due; None: nothing waits."""
+        height, at = self._app.waiting()
+        idle = None if height is None else max(0.0, self._made + IDLE_SECONDS - time.monotonic())
+        if at is None:
+            return idle
+        timed = min(max(0.0, at - time.time()), LONGEST_WAIT)
+        return timed if idle is None else min(idle, timed)
 
     def _make_blocks(self) -> None:
         batch: list[tuple[bytes, Future[Committed]]] | None = []
@@ -147,6 +176,7 @@ class EmbeddedLedger(Ledger):
 
     def _make(self, batch: list[tuple[bytes, Future[Committed]]]) -> None:
         with self.lock:
+            self._check_alone()
             txs = tuple(self._app.prepare_proposal([tx for tx, _future in batch]))
             previous = self.genesis.time if self._tip is None else self._tip.header.time
             now = max(previous + _MILLISECOND, time.time_ns())
@@ -159,11 +189,17 @@ class EmbeddedLedger(Ledger):
             results = self._commit_block(Block(header=header, txs=txs, last_commit=last, commit=commit))
         self._made = time.monotonic()
         places = {tx: index for index, tx in enumerate(txs)}
+        left: list[tuple[bytes, Future[Committed]]] = []
         for tx, future in batch:
             index = places.pop(tx, None)
-            if index is None:
+            if index is None and self._app.may_wait(tx):
+                left.append((tx, future))  # over its organisation's quota: a later block has room
+            elif index is None:
                 refusal = BadTransaction("the transaction was doubled or has expired", remedy="sign a new one")
                 future.set_exception(refusal)
             else:
                 future.set_result(Committed(header.height, index, hashlib.sha256(tx).digest(), results[index]))
+        with self._work:
+            self._waiting.extendleft(reversed(left))
+            self._waiting_bytes += sum(len(tx) for tx, _future in left)
         self._announce(header.height)

@@ -46,7 +46,7 @@ class FollowerLedger(Ledger):
             height=header.height,
             time=header.time,
             header_hash=header.hash,
-            validators=self.genesis.validators,
+            validators=self.validators_at(header.height),
             next_validators_hash=header.next_validators_hash,
         )
 
@@ -69,7 +69,7 @@ class FollowerLedger(Ledger):
                 raise LedgerError(
                     f"block {height} does not follow {self._app.height}", remedy="fetch the blocks between"
                 )
-            trusted = verify_header(self._trusted, block.header, block.commit, self.genesis.validators)
+            trusted = verify_header(self._trusted, block.header, block.commit, self.validators_at(height))
             self._check_carried(block)
             try:
                 self._check_signed(block)
@@ -113,7 +113,7 @@ class FollowerLedger(Ledger):
                 remedy=_REMEDY,
                 height=header.height,
             )
-        if header.proposer not in [validator.address for validator in self.genesis.validators]:
+        if header.proposer not in [validator.address for validator in self.validators_at(header.height)]:
             raise Diverged("the proposer is no validator", remedy=_REMEDY, height=header.height)
         try:
             self._app.process_proposal(list(block.txs))

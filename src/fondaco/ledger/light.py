@@ -22,6 +22,7 @@ from fondaco.ledger.blocks import (
     Header,
     Validator,
     app_hash,
+    ordered,
     validators_hash,
     vote_bytes,
 )
@@ -30,6 +31,7 @@ from fondaco.ledger.log import EventProof, verify_event
 from fondaco.ledger.state import StateProof, verify_state
 
 MAX_VALIDATORS = 256
+MAX_LINKS = 1024
 MAX_SIZE = 1 << 62
 MAX_ROUND = 1 << 31
 
@@ -54,13 +56,14 @@ class Trusted:
 
 def trust_genesis(genesis: Genesis) -> Trusted:
     """The trust root: a genesis document that the verifier knows by its hash."""
+    known = ordered(genesis.validators)
     return Trusted(
         chain=genesis.chain,
         height=0,
         time=genesis.time,
         header_hash=b"",
-        validators=genesis.validators,
-        next_validators_hash=validators_hash(genesis.validators),
+        validators=known,
+        next_validators_hash=validators_hash(known),
     )
 
 
@@ -139,13 +142,33 @@ def verify_header(trusted: Trusted, header: Header, commit: Commit, validators: 
     )
 
 
-@message("ledger.anchor/1")
-class Anchor:
-    """A signed header and what its app hash is made of: the place where proofs are anchored."""
+def carries(trusted: tuple[Validator, ...], commit: Commit) -> bool:
+    """Whether a verified commit carries a jump: more than a third of the trusted power signed it."""
+    signed = {vote.address: None for vote in commit.signatures if vote.flag == FLAG_COMMIT}
+    power = sum(validator.power for validator in trusted if validator.address in signed)
+    return 3 * power > sum(validator.power for validator in trusted)
+
+
+@message("ledger.link/1")
+class Link:
+    """A signed header on the way from what is trusted to what is to be proven, with its validators."""
 
     header: Header
     commit: Commit
     validators: tuple[Validator, ...]
+
+
+@message("ledger.anchor/1")
+class Anchor:
+    """A signed header and what its app hash is made of: the place where proofs are anchored.
+
+    `links` lead to it from the genesis across changes of the validator set; none while the set has hardly changed.
+    """
+
+    header: Header
+    commit: Commit
+    validators: tuple[Validator, ...]
+    links: tuple[Link, ...]
     state_root: bytes
     log_root: bytes
     log_size: int
@@ -166,6 +189,11 @@ def verify_anchor(trusted: Trusted, anchor: Anchor) -> Trusted:
     Raises:
         ProofError: as verify_header, and `app-hash`.
     """
+    if len(anchor.links) > MAX_LINKS:
+        raise _refuse("header-chain", "more links than a proof may have")
+    for link in anchor.links:
+        if link.header.height > trusted.height:  # what a reader trusts already needs no link
+            trusted = verify_header(trusted, link.header, link.commit, link.validators)
     now = verify_header(trusted, anchor.header, anchor.commit, anchor.validators)
     roots = (anchor.state_root, anchor.log_root)
     if (

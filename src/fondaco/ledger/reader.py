@@ -17,7 +17,7 @@ from pathlib import Path
 from fondaco.core.codec import Value, decode, encode
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import DeadlineExceeded, LedgerError
-from fondaco.ledger.application import APP_VERSION, Application, Registry, TxResult
+from fondaco.ledger.application import Application, Finalized, Registry, TxResult
 from fondaco.ledger.blocks import (
     BLOCK_PROTOCOL,
     CONSENSUS_HASH,
@@ -28,12 +28,16 @@ from fondaco.ledger.blocks import (
     Block,
     Commit,
     Header,
+    Validator,
+    ValidatorSet,
     data_hash,
+    ordered,
     results_hash,
+    updated,
     validators_hash,
 )
 from fondaco.ledger.genesis import Genesis
-from fondaco.ledger.light import Anchor, Proof
+from fondaco.ledger.light import Anchor, Link, Proof, carries
 from fondaco.ledger.log import EventProof, Log, LogExtension
 from fondaco.ledger.state import Tree
 from fondaco.ledger.storage import Storage
@@ -51,6 +55,7 @@ class Status:
     says: str
 
 
+_SETS = "validators/"
 SAYS = "tamper-evident, not Byzantine fault tolerant: one validator makes the blocks"
 
 
@@ -87,6 +92,10 @@ class Ledger:
             self._app = Application(self._storage, registry)
             self._start()
             self._tip = self._load_tip()
+            self._sets = [(1, ordered(genesis.validators))]
+            self._sets += [
+                (int(height), from_bytes(ValidatorSet, data).validators) for height, data in self._storage.metas(_SETS)
+            ]
             undo.pop_all()
 
     def _start(self) -> None:
@@ -98,7 +107,9 @@ class Ledger:
             def pin(db: sqlite3.Connection) -> None:
                 db.execute("INSERT INTO meta VALUES ('genesis', ?)", (self.genesis.hash,))
 
-            self._app.init_chain(self.genesis.chain, self.genesis.time, self.genesis.state, pin)
+            self._app.init_chain(
+                self.genesis.chain, self.genesis.time, self.genesis.state, pin, validators=self.genesis.validators
+            )
 
     def _load_tip(self) -> Block | None:
         found = self._storage.block(self._app.height)
@@ -108,22 +119,64 @@ class Ledger:
         self._codes = tuple(result.code for result in read_results(found[1]))
         return from_bytes(Block, found[0], limit=MAX_WIRE_BYTES)
 
+    # -- who signs --------------------------------------------------------------------------------------------
+
+    def validators_at(self, height: int) -> tuple[Validator, ...]:
+        """The validators that sign a height, in their order; known up to two heights after the last block."""
+        return next(known for since, known in reversed(self._sets) if since <= max(height, 1))
+
+    def _next_sets(self, height: int, done: Finalized) -> tuple[int, tuple[Validator, ...]] | None:
+        """The set that a block's updates make, and the first height that it signs: the one after the next."""
+        if not done.validator_updates:
+            return None
+        updates = (Validator(key=update.key, power=update.power) for update in done.validator_updates)
+        return height + 2, updated(self.validators_at(height + 1), updates)
+
+    def set_changes(self, height: int) -> tuple[int, ...]:
+        """The heights up to `height` that a new validator set is the first to sign."""
+        return tuple(since for since, _known in self._sets[1:] if since <= height)
+
+    def links(self, height: int) -> tuple[Link, ...]:
+        """The headers by which one who trusts the genesis gets to a header, each trusted because of the one before.
+
+        None as long as more than a third of the genesis' power signed; then the headers where the set changed.
+
+        Raises:
+            LedgerError: a header that is needed is not here.
+        """
+        trusted, found = self._sets[0][1], list[Link]()
+        for since, known in (pair for pair in self._sets[1:] if pair[0] <= height):
+            if carries(trusted, self._link(height).commit):
+                break
+            for at in (since - 1, since):
+                if at > (found[-1].header.height if found else 0) and at < height:
+                    found.append(self._link(at))
+            trusted = known
+        return tuple(found)
+
+    def _link(self, height: int) -> Link:
+        found = self.block(height)
+        if found is None:
+            raise LedgerError(f"block {height} is not here", remedy="ask a node that has the whole chain")
+        block = from_bytes(Block, found, limit=MAX_WIRE_BYTES)
+        return Link(header=block.header, commit=block.commit, validators=self.validators_at(height))
+
     # -- what the next block must look like -------------------------------------------------------------------
 
     def _next_header(self, time: int, txs: tuple[bytes, ...], proposer: bytes) -> Header:
         tip = self._tip
-        validators = validators_hash(self.genesis.validators)
+        height = self._app.height + 1
         return Header(
             block_version=BLOCK_PROTOCOL,
-            app_version=APP_VERSION,
+            app_version=self._app.version(height),
             chain=self.genesis.chain,
-            height=self._app.height + 1,
+            height=height,
             time=time,
             last_block=NO_BLOCK if tip is None else tip.commit.block,
             last_commit_hash=self._last_commit().hash,
             data_hash=data_hash(txs),
-            validators_hash=validators,
-            next_validators_hash=validators,
+            validators_hash=validators_hash(self.validators_at(height)),
+            next_validators_hash=validators_hash(self.validators_at(height + 1)),
             consensus_hash=CONSENSUS_HASH,
             app_hash=self._app.app_hash,
             last_results_hash=results_hash(self._codes) if tip is not None else EMPTY_HASH,
@@ -134,22 +187,29 @@ class Ledger:
     def _last_commit(self) -> Commit:
         return NO_COMMIT if self._tip is None else self._tip.commit
 
-    def _commit_block(self, block: Block) -> list[TxResult]:
+    def _commit_block(self, block: Block) -> tuple[TxResult, ...]:
         """Execute and persist a block that was checked; on any failure the ledger is as it was."""
         with contextlib.ExitStack() as undo:
             undo.callback(self._app.roll_back)
             size = self._app.log_size
-            results, _app_hash = self._app.finalize_block(block.header.height, block.header.time, list(block.txs))
+            height = block.header.height
+            done = self._app.finalize_block(height, block.header.time, list(block.txs))
+            results, changed = done.results, self._next_sets(height, done)
             data, written = to_bytes(block), write_results(results)
             before = _Before(self._storage, self._app)
 
             def also(db: sqlite3.Connection) -> None:
-                db.execute("INSERT INTO block VALUES (?, ?, ?)", (block.header.height, data, written))
+                db.execute("INSERT INTO block VALUES (?, ?, ?)", (height, data, written))
+                if changed is not None:
+                    chosen = to_bytes(ValidatorSet(validators=changed[1]))
+                    db.execute("INSERT INTO meta VALUES (?, ?)", (f"{_SETS}{changed[0]:020}", chosen))
 
             self._app.commit(also)
             undo.pop_all()
         self._before = (before, size)
         self._tip = block
+        if changed is not None:
+            self._sets.append(changed)
         self._codes = tuple(result.code for result in results)
         self._grown.notify_all()
         return results
@@ -279,7 +339,8 @@ class Ledger:
             return Anchor(
                 header=header,
                 commit=commit,
-                validators=self.genesis.validators,
+                validators=self.validators_at(header.height),
+                links=self.links(header.height),
                 state_root=tree.root(),
                 log_root=log.root(),
                 log_size=log.size,
@@ -324,7 +385,7 @@ class Ledger:
         self._storage.close()
 
 
-def write_results(results: list[TxResult]) -> bytes:
+def write_results(results: Sequence[TxResult]) -> bytes:
     """Results as canonical bytes."""
     return encode([[r.code, r.codespace, r.error, r.cause, r.remedy, list(r.events)] for r in results])
 

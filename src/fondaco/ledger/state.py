@@ -33,6 +33,9 @@ class ReadStore(Protocol):
     def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """All pairs whose key starts with `prefix`, in order of key."""
 
+    def span(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """All pairs with `start` <= key < `stop`, in order of key."""
+
 
 class Store(ReadStore, Protocol):
     """Read and write access, as contracts have it."""
@@ -70,8 +73,16 @@ class Overlay:
     def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """All pairs under `prefix` with the changes applied, in order of key."""
         mine = sorted(key for key in self.changes if key.startswith(prefix))
+        return self._merged(mine, self._base.items(prefix))
+
+    def span(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """All pairs from `start` to before `stop` with the changes applied, in order of key."""
+        mine = sorted(key for key in self.changes if start <= key < stop)
+        return self._merged(mine, self._base.span(start, stop))
+
+    def _merged(self, mine: list[bytes], theirs: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
         at = 0
-        for key, value in self._base.items(prefix):
+        for key, value in theirs:
             while at < len(mine) and mine[at] < key:
                 changed = self.changes[mine[at]]
                 if changed is not None:

@@ -111,9 +111,13 @@ class Storage:
 
     def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Committed pairs under a prefix, in order of key."""
+        return self.span(prefix, _after(prefix))
+
+    def span(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Committed pairs from `start` to before `stop`, in order of key."""
         with self._reading:
             rows = self._reader.execute(
-                "SELECT key, value FROM kv WHERE key >= ? AND key < ? ORDER BY key", (prefix, _after(prefix))
+                "SELECT key, value FROM kv WHERE key >= ? AND key < ? ORDER BY key", (start, stop)
             ).fetchall()
         return iter(rows)
 
@@ -140,6 +144,14 @@ class Storage:
         with self._reading:
             row = self._reader.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if row is None else bytes(row[0])
+
+    def metas(self, prefix: str) -> list[tuple[str, bytes]]:
+        """The named values whose names start with `prefix`, in order of name; (rest of the name, value)."""
+        with self._reading:
+            rows = self._reader.execute(
+                "SELECT name, value FROM meta WHERE substr(name, 1, ?) = ? ORDER BY name", (len(prefix), prefix)
+            ).fetchall()
+        return [(str(name)[len(prefix) :], bytes(value)) for name, value in rows]
 
     def block(self, height: int) -> tuple[bytes, bytes] | None:
         """A block and its results, as canonical bytes."""

@@ -22,6 +22,8 @@ from fondaco.core.names import check_part
 from fondaco.errors import DeadlineExceeded, NodeError, PeerLost, PeerRefused
 from fondaco.ledger.blocks import Validator
 from fondaco.ledger.contracts import registry
+from fondaco.ledger.contracts.governance.messages import Seat
+from fondaco.ledger.contracts.governance.parameters import DEFAULTS
 from fondaco.ledger.contracts.identity.messages import Invite, Join, NodeSpec, OrganisationSpec, UserSpec
 from fondaco.ledger.follower import FollowerLedger
 from fondaco.ledger.genesis import Genesis
@@ -33,7 +35,6 @@ from fondaco.node.node import GENESIS
 from fondaco.transport.endpoint import Endpoint
 from fondaco.transport.identity import PeerIdentity, make_certificate
 
-DEFAULT_FEE = 500
 _log = logging.getLogger(__name__)
 _POWER = 10
 _JOIN_SECONDS = 20
@@ -95,7 +96,7 @@ def organisation_spec(folder: Folder) -> OrganisationSpec:
     )
 
 
-def found(folder: Folder, *, chain: str, fee: int = DEFAULT_FEE) -> Genesis:
+def found(folder: Folder, *, chain: str) -> Genesis:
     """Found a consortium: this node is its validator and first organisation.
 
     Raises:
@@ -104,7 +105,13 @@ def found(folder: Folder, *, chain: str, fee: int = DEFAULT_FEE) -> Genesis:
     check_part(chain)
     settings = folder.settings()
     validator = keystore.new_signing_key(folder.keys / "validator.key")
-    state = registry.GenesisState(organisations=(organisation_spec(folder),), allotments={}, coordinator_fee=fee)
+    state = registry.GenesisState(
+        organisations=(organisation_spec(folder),),
+        allotments={},
+        # An embedded ledger has one validator; the vote may replace it, and no vote can add one that cannot join.
+        rules=dataclasses.replace(DEFAULTS, most_validators=1),
+        seats=(Seat(organisation=settings.org, key=validator.public.raw, power=_POWER),),
+    )
     genesis = Genesis(
         chain=chain,
         time=time.time_ns(),

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from fondaco.core.codec import Value
 from fondaco.core.models import Column
+from fondaco.engines import checks
 from fondaco.engines.base import BadJob, Job, Outcome, OutOfRange, Report
 from fondaco.engines.link import connect
 from fondaco.engines.mpc import inputs
 from fondaco.engines.mpc.runtime import Ring, Session
 
-MAX_GROUPS = 64
-_DIVISION_LIMIT = 1 << 36
 _MEANING = ("count", "sum", "sum of squares")
 
 Array = NDArray[Any]
@@ -52,22 +51,6 @@ def _table(rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schema)
 
 
-def _groups(job: Job, column: Column) -> list[Value]:
-    if column.type == "bool":
-        return [True, False]
-    groups = inputs.parameters(job).get("groups")
-    if not isinstance(groups, list) or not 1 <= len(groups) <= MAX_GROUPS:
-        raise BadJob(f"name the 1 to {MAX_GROUPS} groups in parameters.groups", remedy="correct the step")
-    return groups
-
-
-def _minimum(job: Job) -> int:
-    minimum = inputs.parameters(job).get("minimum_count", 1)
-    if not isinstance(minimum, int) or minimum < 0:
-        raise BadJob("minimum_count is a number of rows", remedy="correct the step")
-    return max(minimum, 1)
-
-
 def statistics(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Table | None:
     """Count, sum, mean, variance of one party's column by groups of another's, over the matched keys.
 
@@ -95,7 +78,7 @@ def statistics(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Ta
     for index, name in enumerate("nsq"):
         session.share(value.rank, name, own[index] if own else None, vector)
     session.share(group.rank, "g", flags, np.zeros((len(groups), rows), dtype=np.int64))
-    minimum = _minimum(job)
+    minimum = checks.minimum_count(job)
 
     def program(n: Any, s: Any, q: Any, g: Any) -> Any:
         import jax.numpy as jnp
@@ -129,40 +112,34 @@ def _needed(match: pa.Table | None) -> pa.Table:
 
 def _shared_groups(job: Job, session: Session, owner: int, column: Column | None) -> list[Value]:
     """The groups; they are public, but a helper has no declarations and is told how many there are."""
-    groups = _groups(job, column) if column is not None else []
+    groups = checks.groups_of(job, column) if column is not None else []
     count = session.announce(owner, len(groups))
     if job.rank == job.helper:
         groups = list(range(count))
-    if len(groups) != count or not 1 <= count <= MAX_GROUPS:
+    if len(groups) != count or not 1 <= count <= checks.MAX_GROUPS:
         raise BadJob("the parties do not agree on the groups", remedy="correct the step")
     return groups
 
 
 def pooled(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Table | None:
     """Count, sum, mean, variance of a column that several parties hold parts of: three secure additions."""
-    parameters = inputs.parameters(job)
-    name = parameters.get("value")
-    if not isinstance(name, str):
-        raise BadJob("name the column in parameters.value", remedy="correct the step")
     owners = [rank for rank in range(len(job.parties)) if rank != job.helper]
     mine: Array | None = None
     column: Column | None = None
     if job.rank != job.helper:
-        column = inputs.declaration(job.columns, name)
-        if any(c.scale != column.scale for c in job.peer_columns if c.name == name):
-            raise BadJob("the parties declare different scales", remedy="publish with one scale", column=name)
+        column = checks.pooled_column(job)
         whole = inputs.scaled(tables["data"], column).drop_null().to_numpy().astype(object)
         squares = int((whole * whole).sum()) if len(whole) else 0
         if squares >= inputs.RING_LIMIT // len(owners):
             raise OutOfRange(
-                "the sum of squares could overflow the ring", remedy="declare a smaller scale", column=name
+                "the sum of squares could overflow the ring", remedy="declare a smaller scale", column=column.name
             )
         mine = np.array([len(whole), int(whole.sum()) if len(whole) else 0, squares], dtype=np.int64)
     like = np.zeros(3, dtype=np.int64)
     names = [f"p{rank}" for rank in owners]
     for rank, variable in zip(owners, names, strict=True):
         session.share(rank, variable, mine if rank == job.rank else None, like)
-    minimum = _minimum(job)
+    minimum = checks.minimum_count(job)
 
     def program(*parts: Any) -> Any:
         import jax.numpy as jnp
@@ -185,23 +162,6 @@ _EXACT = {
 }
 
 
-def _check_arithmetic(operation: str, a: Column, b: Column) -> None:
-    high_a, high_b = inputs.bound(a), inputs.bound(b)
-    if operation in ("add", "subtract"):
-        if a.scale != b.scale:
-            raise BadJob("the columns declare different scales", remedy="publish with one scale")
-        largest = high_a + high_b
-    else:
-        largest = high_a * high_b if operation == "multiply" else 0
-    if largest >= inputs.RING_LIMIT:
-        raise OutOfRange("the result could overflow the ring; nothing was shared", remedy="declare narrower ranges")
-    if operation == "divide":
-        if b.minimum is None or b.maximum is None or b.minimum <= 0 <= b.maximum:
-            raise OutOfRange("the divisor's declared range holds zero", remedy="declare a range without zero")
-        if max(high_a // 10**a.scale, high_b // 10**b.scale) >= _DIVISION_LIMIT:
-            raise OutOfRange("a range is too wide for division", remedy="declare narrower ranges")
-
-
 def arithmetic(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Table | None:
     """Add, subtract, multiply (exact) or divide (fixed point, relative error below 1e-3) two parties' columns.
 
@@ -217,8 +177,7 @@ def arithmetic(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Ta
     mine: Array | None = None
     scale = 0
     if job.rank != job.helper:
-        a, b = inputs.declared(job, left), inputs.declared(job, right)
-        _check_arithmetic(operation, a, b)
+        a, b = checks.arithmetic_columns(job)
         scale = a.scale + b.scale if operation == "multiply" else a.scale
         where = left if job.rank == left.rank else right
         match = tables.get("match")

@@ -76,10 +76,15 @@ def _grant_line(grant: GrantReceipt) -> str:
 
 def _task_line(task: Receipt) -> str:
     result = f"result {task.result.hex()[:16]}" if task.result else "no result"
-    return (
+    line = (
         f"task {task.task.hex()[:16]}: by {task.initiator}, coordinated by {task.coordinator}, "
         f"{len(task.grants)} grants, {len(task.running)} attempts, {result}; {task.status}"
     )
+    if task.settled is not None:
+        line += f"; {task.paid} of {task.owed} points paid by {task.basis}, {len(task.certificates)} uses certified"
+    if task.dispute:
+        line += f"; disputed: {task.outcome or 'open'}, {len(task.revoked)} certificates revoked"
+    return line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from fondaco.core.keys import SecretKey
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import LedgerError
 from fondaco.ledger.audit import receipts
+from fondaco.ledger.audit.evidence import SUBJECTS
 from fondaco.ledger.audit.format import (
     DOMAIN,
     FORMAT,
@@ -18,7 +19,8 @@ from fondaco.ledger.audit.format import (
     SignedHeader,
     TransactionProof,
 )
-from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, data_leaves, result_leaves
+from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, ValidatorSet, data_leaves, result_leaves
+from fondaco.ledger.contracts.settlement import keys as settlement_keys
 from fondaco.ledger.log import merkle_path
 from fondaco.ledger.transactions import Transaction, open_transaction
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from fondaco.ledger.reader import Ledger
 
 _PAGE = 1000
-_SUBJECTS = ("task", "grant", "request", "escrow")
 
 
 def export(ledger: Ledger, secret: SecretKey, *, task: bytes | None = None) -> bytes:
@@ -61,8 +62,10 @@ def export(ledger: Ledger, secret: SecretKey, *, task: bytes | None = None) -> b
         exporter = secret.public.raw
         wanted = receipts.state_keys(receipts.Evidence(chosen, opened, {}), exporter)
         proof = ledger.prove(wanted, [event.number for event in chosen])
-        needed = {*heights, *(height + 1 for height in heights), tip}
-        headers = tuple(_signed(ledger, height) for height in sorted(needed))
+        changed = {at for since in ledger.set_changes(tip) for at in (since - 1, since)}
+        needed = sorted({*heights, *(height + 1 for height in heights), *changed, tip})
+        headers = tuple(_signed(ledger, height) for height in needed)
+        sets = dict.fromkeys(ledger.validators_at(height) for height in needed)
     evidence = receipts.Evidence(chosen, opened, {state.key: state.value for state in proof.states})
     grants = receipts.grants(evidence)
     body = to_bytes(
@@ -71,6 +74,7 @@ def export(ledger: Ledger, secret: SecretKey, *, task: bytes | None = None) -> b
             genesis=ledger.genesis,
             complete=task is None,
             headers=headers,
+            validators=tuple(ValidatorSet(validators=known) for known in sets),
             state_root=anchor.state_root,
             log_root=anchor.log_root,
             log_size=anchor.log_size,
@@ -109,7 +113,8 @@ def _related(events: list[receipts.Entry], task: bytes) -> list[receipts.Entry]:
             first, second = event.raw(pair[0]), event.raw(pair[1])
             if first in wanted or (event.kind == "grants.granted" and second in wanted):
                 wanted |= {first, second}
-    return [event for event in events if any(event.attributes.get(name) in wanted for name in _SUBJECTS)]
+    wanted.add(settlement_keys.escrow(task))
+    return [event for event in events if any(event.attributes.get(name) in wanted for name in SUBJECTS)]
 
 
 def _block(ledger: Ledger, height: int) -> Block:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from fondaco.core.messages import from_bytes, message
 from fondaco.errors import CodecError, ProofError
-from fondaco.ledger.blocks import Commit, Header
+from fondaco.ledger.blocks import Commit, Header, ValidatorSet
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.log import EventProof
 from fondaco.ledger.state import StateProof
 
 DOMAIN = "audit-bundle"
-FORMAT = 1
+FORMAT = 2
 MAX_BUNDLE = 64 << 20
 
 
@@ -76,7 +76,12 @@ class GrantReceipt:
 
 @message("audit.receipt/1")
 class Receipt:
-    """The life of one task: proposal, grants, acceptance, attempts, reports, result (empty: none), settlement."""
+    """The life of one task: proposal, grants, acceptance, attempts, reports, result (empty: none), settlement.
+
+    `certificates`, `revoked`: where uses were certified and certificates revoked; `owed` = `paid` + `refunded` +
+    `held`, in points; `basis`: what divided the providers' share; `dispute`: all events of a dispute about the task,
+    `outcome`: how it ended (empty: there is none, or it is open).
+    """
 
     task: bytes
     initiator: str
@@ -94,19 +99,32 @@ class Receipt:
     finished: int | None
     result: bytes
     certificates: tuple[int, ...]
+    revoked: tuple[int, ...]
     settled: int | None
+    settlement: tuple[int, ...]
+    basis: str
+    owed: int
+    paid: int
+    refunded: int
+    held: int
+    dispute: tuple[int, ...]
+    outcome: str
     ended: int | None
     status: str
 
 
 @message("audit.content/1")
 class Content:
-    """All that is exported. `complete`: every block, transaction and event below the last header is in it."""
+    """All that is exported. `complete`: every block, transaction and event below the last header is in it.
+
+    `validators` are the sets that signed the headers, each once, found by their hash.
+    """
 
     format: int
     genesis: Genesis
     complete: bool
     headers: tuple[SignedHeader, ...]
+    validators: tuple[ValidatorSet, ...]
     state_root: bytes
     log_root: bytes
     log_size: int

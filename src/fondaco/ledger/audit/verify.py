@@ -23,7 +23,14 @@ from fondaco.ledger.audit.format import (
     open_bundle,
     refuse,
 )
-from fondaco.ledger.blocks import EMPTY_HASH, Header, data_leaves, result_leaves
+from fondaco.ledger.blocks import (
+    EMPTY_HASH,
+    Header,
+    block_source,
+    data_leaves,
+    result_leaves,
+    validators_hash,
+)
 from fondaco.ledger.contracts.identity import keys as identity_keys
 from fondaco.ledger.light import Anchor, Proof, trust_genesis, verify_header, verify_proof
 from fondaco.ledger.log import verify_inclusion
@@ -123,13 +130,18 @@ def _headers(content: Content) -> dict[int, Header]:
     if not content.headers:
         raise refuse("header-chain", "the bundle has no headers")
     trusted = trust_genesis(content.genesis)
+    sets = {validators_hash(known.validators): known.validators for known in content.validators}
+    used = dict.fromkeys(signed.header.validators_hash for signed in content.headers)
+    if len(content.validators) != len(sets) or sets.keys() != used.keys():
+        raise refuse("validators", "the validator sets are not those of the headers, each once")
     for signed in content.headers[:-1]:
-        trusted = verify_header(trusted, signed.header, signed.commit, content.genesis.validators)
+        trusted = verify_header(trusted, signed.header, signed.commit, sets[signed.header.validators_hash])
     last = content.headers[-1]
     anchor = Anchor(
         header=last.header,
         commit=last.commit,
-        validators=content.genesis.validators,
+        validators=sets[last.header.validators_hash],
+        links=(),
         state_root=content.state_root,
         log_root=content.log_root,
         log_size=content.log_size,
@@ -170,9 +182,13 @@ def _in_block(proven: TransactionProof, headers: dict[int, Header]) -> None:
 def _events(
     content: Content, headers: dict[int, Header], transactions: dict[bytes, Transaction]
 ) -> tuple[receipts.Entry, ...]:
-    """Verify that each event, proven to be in the log, comes from a transaction that is here and succeeded."""
+    """Verify that each event, proven to be in the log, comes from a transaction that is here and succeeded.
+
+    Or from the genesis, or from the end of a block: then it stands after all transactions of the block.
+    """
     genesis = hashlib.sha256(encode(content.genesis.state)).digest()
     done = {(tx.height, tx.index): tx for tx in content.transactions}
+    counts = {tx.height: tx.count for tx in content.transactions}
     found: list[receipts.Entry] = []
     for proof in content.events:
         if found and proof.index <= found[-1].number:
@@ -180,16 +196,32 @@ def _events(
         event = receipts.entry(proof.index, proof.leaf)
         if event.height == 0:
             sound = event.tx == genesis and event.index == 0
+        elif event.tx == block_source(content.genesis.chain, event.height):
+            sound = _at_the_end(event, headers, counts)
         else:
             made = done.get((event.height, event.index))
             same = made is not None and hashlib.sha256(made.tx).digest() == event.tx
             sound = made is not None and same and made.code == 0 and event.tx in transactions
         if not sound:
-            raise refuse("event-source", f"event {proof.index} comes from no transaction of the bundle that succeeded")
+            raise refuse(
+                "event-source",
+                f"event {proof.index} comes from no transaction of the bundle that succeeded, and from no block",
+            )
         found.append(event)
     if any(event.height >= max(headers) for event in found):
         raise refuse("event-source", "an event is later than the last header")
     return tuple(found)
+
+
+def _at_the_end(event: receipts.Entry, headers: dict[int, Header], counts: dict[int, int]) -> bool:
+    """Whether an event's place is after the transactions of its block, as far as the bundle tells their number."""
+    header = headers.get(event.height)
+    if header is None:
+        return False
+    if header.data_hash == EMPTY_HASH:
+        return event.index == 0
+    count = counts.get(event.height)
+    return event.index > 0 if count is None else event.index == count
 
 
 def _states(content: Content) -> dict[bytes, bytes | None]:

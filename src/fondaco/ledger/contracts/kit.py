@@ -15,6 +15,7 @@ from fondaco.ledger.state import ReadStore, Store
 T = TypeVar("T")
 Attribute = int | str | bytes
 MAX_AMOUNT = (1 << 62) - 1
+VALIDATORS = b"validators/"  # the voted set: key -> power of 8 bytes; it signs two heights after it stands here
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _WORD = re.compile(r"[a-z0-9][a-z0-9._:/-]{0,127}")
 
@@ -28,12 +29,24 @@ class Event:
     attributes: dict[str, Attribute]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ValidatorUpdate:
+    """A validator's raw Ed25519 key and its new power; 0 removes it."""
+
+    key: bytes
+    power: int
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """One transaction being executed.
+    """One transaction being executed, or a block being ended.
 
-    `time` is the block's, in unix seconds; `signers` are raw Ed25519 keys whose signatures were verified, the
-    author first; `tx` is the transaction's hash.
+    `time` is the block's, in unix seconds; `signers` are raw Ed25519 keys whose signatures were verified, the author
+    first; `tx` is the transaction's hash; `entropy` is 32 bytes of the block that were not known when the block
+    before it was made (previous app hash, height, the header's time in nanoseconds). At the end of a block there are
+    no signers, `tx` is what names the block, and `updates` are what the block changes of the validator set, two
+    heights on; a transaction's are dropped.
+    `version` is that of the rules that hold at this height: old rules stay for the heights that they were made for.
     """
 
     store: Store
@@ -42,9 +55,12 @@ class Context:
     time: int
     signers: tuple[bytes, ...]
     tx: bytes
+    entropy: bytes
     events: list[Event]
+    updates: list[ValidatorUpdate] = dataclasses.field(default_factory=list)
+    version: int = 1
 
-    def emit(self, contract: str, kind: str, **attributes: Attribute) -> None:
+    def emit(self, contract: str, kind: str, /, **attributes: Attribute) -> None:
         """Add an event to the log, in order."""
         self.events.append(Event(contract, kind, attributes))
 
@@ -56,6 +72,13 @@ class Refused(ContractError):
 
     def __init__(self, cause: str, *, remedy: str = "") -> None:
         super().__init__(f"{self.codespace}: {cause}", remedy=remedy or self.remedy_text)
+
+
+def validators(ctx: Context) -> dict[bytes, int]:
+    """The voted validator set, with what this block has changed of it so far: key -> power."""
+    found = {key[len(VALIDATORS) :]: int.from_bytes(power, "big") for key, power in ctx.store.items(VALIDATORS)}
+    found |= {update.key: update.power for update in ctx.updates}
+    return {key: power for key, power in found.items() if power}
 
 
 def load(store: ReadStore, cls: type[T], key: bytes) -> T | None:

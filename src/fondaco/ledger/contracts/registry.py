@@ -2,43 +2,87 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from fondaco.core.codec import Value
 from fondaco.core.messages import from_value, kind_of, message, to_value
 from fondaco.errors import CodecError, ContractError
+from fondaco.ledger.contracts import due
 from fondaco.ledger.contracts.catalog import handlers as catalog
 from fondaco.ledger.contracts.catalog.keys import DATASETS
 from fondaco.ledger.contracts.catalog.messages import Dataset
+from fondaco.ledger.contracts.certificates import handlers as certificates
+from fondaco.ledger.contracts.certificates import keys as certificate_keys
+from fondaco.ledger.contracts.certificates.messages import Certificate
+from fondaco.ledger.contracts.disputes import handlers as disputes
+from fondaco.ledger.contracts.disputes import keys as dispute_keys
+from fondaco.ledger.contracts.disputes.messages import Dispute, Rules
+from fondaco.ledger.contracts.governance import handlers as governance
+from fondaco.ledger.contracts.governance import keys as governance_keys
+from fondaco.ledger.contracts.governance import parameters
+from fondaco.ledger.contracts.governance.messages import Parameters, Program, Proposal, Seat, Upgrade
+from fondaco.ledger.contracts.governance.parameters import DEFAULTS
 from fondaco.ledger.contracts.grants import handlers as grants
 from fondaco.ledger.contracts.grants import keys as grant_keys
 from fondaco.ledger.contracts.grants.messages import Grant, Request
 from fondaco.ledger.contracts.identity import handlers as identity
 from fondaco.ledger.contracts.identity import keys as identity_keys
-from fondaco.ledger.contracts.identity.messages import Invitation, Node, Organisation, OrganisationSpec, User
-from fondaco.ledger.contracts.kit import Context, Refused, is_amount, load, records
+from fondaco.ledger.contracts.identity.messages import Binding, Invitation, Node, Organisation, OrganisationSpec, User
+from fondaco.ledger.contracts.kit import Context, Refused, load, records
+from fondaco.ledger.contracts.market import handlers as market
+from fondaco.ledger.contracts.market import keys as market_keys
+from fondaco.ledger.contracts.market.messages import Deal, Demand, Offer
 from fondaco.ledger.contracts.points import accounts
 from fondaco.ledger.contracts.points import handlers as points
 from fondaco.ledger.contracts.points import keys as point_keys
-from fondaco.ledger.contracts.points.messages import Escrow, MintProposal
+from fondaco.ledger.contracts.points.messages import Escrow
+from fondaco.ledger.contracts.settlement import handlers as settlement
+from fondaco.ledger.contracts.settlement import keys as settlement_keys
+from fondaco.ledger.contracts.settlement import payments
+from fondaco.ledger.contracts.settlement.messages import Formula, Measurement, Settlement
 from fondaco.ledger.contracts.tasks import handlers as tasks
 from fondaco.ledger.contracts.tasks import keys as task_keys
 from fondaco.ledger.contracts.tasks.messages import Outcome, Task
-from fondaco.ledger.state import ReadStore
+from fondaco.ledger.state import Overlay, ReadStore
 
 Handler = Callable[[Context, Any], None]
-_ALL = (*identity.HANDLERS, *points.HANDLERS, *catalog.HANDLERS, *grants.HANDLERS, *tasks.HANDLERS)
+_ALL = (
+    *identity.HANDLERS,
+    *governance.HANDLERS,
+    *points.HANDLERS,
+    *catalog.HANDLERS,
+    *grants.HANDLERS,
+    *tasks.HANDLERS,
+    *settlement.HANDLERS,
+    *market.HANDLERS,
+    *certificates.HANDLERS,
+    *disputes.HANDLERS,
+)
 HANDLERS: dict[str, tuple[type, Handler]] = {kind_of(cls): (cls, handler) for cls, handler in _ALL}
+# What each contract does with its subjects in the queue of due work (contracts/due.py), at the end of a block.
+DUE: dict[str, Callable[[Context, bytes], None]] = {
+    governance.CONTRACT: governance.on_due,
+    payments.CONTRACT: payments.pay_due,
+    disputes.CONTRACT: disputes.do_due,
+    market.CONTRACT: market.do_due,
+}
 
 
 @message("genesis.contracts/1")
 class GenesisState:
-    """What the contracts begin with: the founding organisations, points, and the coordinator's part."""
+    """What the contracts begin with: organisations, points, how tasks are paid and disputed, rules, whose validators.
+
+    A founding validator that no seat names belongs to nobody, and no vote can take it away.
+    """
 
     organisations: tuple[OrganisationSpec, ...]
     allotments: dict[str, int]
-    coordinator_fee: int
+    settlement: Formula = payments.DEFAULT
+    disputes: Rules = disputes.DEFAULT
+    rules: Parameters = DEFAULTS
+    seats: tuple[Seat, ...] = ()
 
 
 class UnknownKind(Refused):
@@ -79,6 +123,42 @@ def execute(ctx: Context, kind: str, payload: Value) -> None:
     handler(ctx, msg)
 
 
+def end_block(ctx: Context) -> None:
+    """Do what is due at the end of a block, each piece of work wholly or not at all.
+
+    Work that a contract refuses leaves an event `ledger.due-refused` and nothing else: nobody is there to be told.
+    """
+    for item in due.due(ctx.store, ctx.height, ctx.time):
+        ctx.store.delete(item.key)
+        branch = Overlay(ctx.store)
+        own = dataclasses.replace(ctx, store=branch, events=[], updates=list(ctx.updates))
+        try:
+            DUE[item.contract](own, item.subject)
+        except ContractError as refusal:
+            ctx.emit("ledger", "due-refused", contract=item.contract, subject=item.subject, error=refusal.code)
+            continue
+        branch.merge_into(ctx.store)
+        ctx.events.extend(own.events)
+        ctx.updates[:] = own.updates
+
+
+def waiting(store: ReadStore) -> tuple[int | None, int | None]:
+    """The next height and time (unix seconds) at which `end_block` has work; None where nothing waits."""
+    return due.waiting(store)
+
+
+def rules(store: ReadStore, height: int) -> Upgrade:
+    """The version of the rules that hold at a height, and the package that has them."""
+    return parameters.rules(store, height)
+
+
+def quota(store: ReadStore, key: bytes) -> tuple[str, int]:
+    """Whose transactions a signer's are, and how many of them a block may hold; strangers share one quota."""
+    bound = load(store, Binding, identity_keys.binding(key))
+    name = "" if bound is None else bound.organisation
+    return name, parameters.quota(store, name)
+
+
 def init_genesis(ctx: Context, document: Value) -> None:
     """Make the founding state.
 
@@ -91,9 +171,9 @@ def init_genesis(ctx: Context, document: Value) -> None:
         identity.create(ctx, spec)
     for name, amount in sorted(genesis.allotments.items()):
         accounts.mint(ctx, name, amount)
-    if not is_amount(genesis.coordinator_fee) or genesis.coordinator_fee > tasks.BASIS_POINTS:
-        raise ContractError("the coordinator's part is 0 to 10,000 basis points", remedy="correct the genesis")
-    accounts.write_number(ctx.store, task_keys.FEE, genesis.coordinator_fee)
+    payments.set_shares(ctx, genesis.settlement)
+    disputes.set_rules(ctx, genesis.disputes)
+    governance.init_genesis(ctx, genesis.rules, genesis.seats)
 
 
 def _listing(cls: type, prefix: bytes) -> Callable[[ReadStore, dict[str, Value]], Value]:
@@ -106,13 +186,17 @@ def _listing(cls: type, prefix: bytes) -> Callable[[ReadStore, dict[str, Value]]
 
 def _one(cls: type, where: Callable[[bytes], bytes]) -> Callable[[ReadStore, dict[str, Value]], Value]:
     def query(store: ReadStore, data: dict[str, Value]) -> Value:
-        wanted = data.get("id")
-        if not isinstance(wanted, bytes):
-            raise Malformed("the query needs an id of bytes")
-        found: Any = load(store, cls, where(wanted))
+        found: Any = load(store, cls, where(_id(data)))
         return None if found is None else to_value(found)
 
     return query
+
+
+def _id(data: dict[str, Value]) -> bytes:
+    wanted = data.get("id")
+    if not isinstance(wanted, bytes):
+        raise Malformed("the query needs an id of bytes")
+    return wanted
 
 
 def _named(text: Value) -> str:
@@ -128,11 +212,13 @@ def _number(number: Value) -> int:
 
 
 def _outcomes(store: ReadStore, data: dict[str, Value]) -> Value:
-    wanted = data.get("id")
-    if not isinstance(wanted, bytes):
-        raise Malformed("the query needs an id of bytes")
-    prefix = task_keys.outcomes(wanted, _number(data.get("attempt")))
+    prefix = task_keys.outcomes(_id(data), _number(data.get("attempt")))
     return [to_value(record) for record in records(store, Outcome, prefix)]
+
+
+def _measurements(store: ReadStore, data: dict[str, Value]) -> Value:
+    prefix = settlement_keys.measurements(_id(data), _number(data.get("attempt")))
+    return [to_value(record) for record in records(store, Measurement, prefix)]
 
 
 def _open_tasks(store: ReadStore, _data: dict[str, Value]) -> Value:
@@ -140,9 +226,13 @@ def _open_tasks(store: ReadStore, _data: dict[str, Value]) -> Value:
     return [to_value(tasks.task(store, task_id)) for task_id in found]
 
 
-def _balances(store: ReadStore, _data: dict[str, Value]) -> Value:
-    prefix = point_keys.BALANCES
-    return {key[len(prefix) :].decode(): int.from_bytes(value, "big") for key, value in store.items(prefix)}
+def _numbers(prefix: bytes) -> Callable[[ReadStore, dict[str, Value]], Value]:
+    """A query for the numbers under a prefix, by name."""
+
+    def query(store: ReadStore, _data: dict[str, Value]) -> Value:
+        return {key[len(prefix) :].decode(): int.from_bytes(value, "big") for key, value in store.items(prefix)}
+
+    return query
 
 
 def _conserved(store: ReadStore, _data: dict[str, Value]) -> Value:
@@ -157,14 +247,25 @@ QUERIES: dict[str, Callable[[ReadStore, dict[str, Value]], Value]] = {
     "identity/invitations": _listing(Invitation, identity_keys.INVITATIONS),
     "identity/node": _one(Node, identity_keys.node),
     "identity/user": _one(User, identity_keys.user),
-    "points/balances": _balances,
+    "points/balances": _numbers(point_keys.BALANCES),
     "points/escrows": _listing(Escrow, point_keys.ESCROWS),
     "points/supply": _conserved,
-    "points/mints": _listing(MintProposal, point_keys.PROPOSALS),
     "points/transfers": lambda store, data: accounts.read_number(
         store, point_keys.transfers(_named(data.get("organisation")))
     ),
-    "points/votes": lambda store, data: accounts.read_number(store, point_keys.votes(_named(data.get("organisation")))),
+    "governance/proposals": _listing(Proposal, governance_keys.PROPOSALS),
+    "governance/proposal": _one(Proposal, governance_keys.proposal),
+    "governance/parameters": lambda store, _data: to_value(parameters.parameters(store)),
+    "governance/shares": lambda store, _data: to_value(payments.formula(store)),
+    "governance/prices": _numbers(governance_keys.PRICES),
+    "governance/quotas": _numbers(governance_keys.QUOTAS),
+    "governance/programs": _listing(Program, governance_keys.PROGRAMS),
+    "governance/seats": _listing(Seat, governance_keys.SEATS),
+    "governance/upgrades": lambda store, _data: [to_value(step) for step in parameters.upgrades(store)],
+    "governance/weights": lambda store, _data: dict(governance.weights(store)),
+    "governance/votes": lambda store, data: parameters.number(
+        store, governance_keys.votes(_named(data.get("organisation"))), 0
+    ),
     "catalog/datasets": _listing(Dataset, DATASETS),
     "catalog/latest": lambda store, data: catalog.latest(store, _named(data.get("path"))),
     "catalog/dataset": lambda store, data: to_value(
@@ -178,6 +279,22 @@ QUERIES: dict[str, Callable[[ReadStore, dict[str, Value]], Value]] = {
     "tasks/open": _open_tasks,
     "tasks/task": _one(Task, task_keys.task),
     "tasks/outcomes": _outcomes,
+    "settlement/formula": lambda store, _data: to_value(payments.formula(store)),
+    "settlement/settlements": _listing(Settlement, settlement_keys.SETTLEMENTS),
+    "settlement/settlement": _one(Settlement, settlement_keys.settlement),
+    "settlement/measurements": _measurements,
+    "market/demands": _listing(Demand, market_keys.DEMANDS),
+    "market/offers": _listing(Offer, market_keys.OFFERS),
+    "market/deals": _listing(Deal, market_keys.DEALS),
+    "market/matches": lambda store, data: [to_value(one) for one in market.matches(store, _id(data))],
+    "market/receipts": lambda store, data: [
+        to_value(one) for one in market.receipts(store, _named(data.get("organisation")))
+    ],
+    "certificates/certificates": _listing(Certificate, certificate_keys.CERTIFICATES),
+    "certificates/certificate": _one(Certificate, certificate_keys.certificate),
+    "disputes/rules": lambda store, _data: to_value(disputes.rules(store)),
+    "disputes/disputes": _listing(Dispute, dispute_keys.DISPUTES),
+    "disputes/dispute": _one(Dispute, dispute_keys.dispute),
 }
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from fondaco.node.control import Verb
 from fondaco.node.node import Node
 from fondaco.node.verbs.data import DataVerbs
+from fondaco.node.verbs.governance import GovernanceVerbs
 from fondaco.node.verbs.grants import GrantVerbs
 from fondaco.node.verbs.house import HouseVerbs
 from fondaco.node.verbs.points import PointVerbs
 from fondaco.node.verbs.tasks import TaskVerbs
 
-_GROUPS = (HouseVerbs, DataVerbs, GrantVerbs, TaskVerbs, PointVerbs)
+_GROUPS = (HouseVerbs, DataVerbs, GrantVerbs, TaskVerbs, PointVerbs, GovernanceVerbs)
 
 
 class Verbs:

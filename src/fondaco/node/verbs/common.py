@@ -22,6 +22,10 @@ class Group:
         self._market = LedgerMarket(node.ledger)
         self._org = node.settings.org
 
+    def _coordinator(self) -> str:
+        """Who coordinates where a person names nobody: the institution whose node makes the blocks."""
+        return self._node.chain.org_of(self._node.settings.validator_did)
+
     def table(self) -> dict[str, Verb]:
         """Verbs by name."""
         return {}

@@ -36,7 +36,7 @@ class GrantVerbs(Group):
             items=tuple(items),
             operations=tuple(arguments["operations"]),
             purpose=arguments["purpose"],
-            parties=tuple(arguments["parties"]),
+            parties=tuple(dict.fromkeys([*arguments["parties"], arguments.get("coordinator") or self._coordinator()])),
             receivers=tuple(arguments.get("receivers") or [self._org]),
             uses=int(arguments.get("uses", 1)),
             expires=int(time.time()) + int(arguments.get("days", 30)) * DAY,

@@ -1,13 +1,10 @@
-"""Points: balances, transfers, minting by vote."""
+"""Points: balances and transfers."""
 
 from __future__ import annotations
 
-import time
-
-from fondaco.ledger.contracts.kit import derive
 from fondaco.ledger.contracts.points import messages as points
 from fondaco.node.control import Json, Progress, Verb
-from fondaco.node.verbs.common import DAY, Group, parse_id
+from fondaco.node.verbs.common import Group
 
 
 class PointVerbs(Group):
@@ -18,8 +15,6 @@ class PointVerbs(Group):
         return {
             "points": self.points,
             "transfer": self.transfer,
-            "mint": self.mint,
-            "vote": self.vote,
         }
 
     async def points(self, _arguments: Json, _progress: Progress) -> Json:
@@ -41,20 +36,3 @@ class PointVerbs(Group):
         )
         answer = await self._node.service.submit(msg, self._node.folder.user_key("officer"))
         return {"target": msg.target, "amount": msg.amount, "height": answer.height}
-
-    async def mint(self, arguments: Json, _progress: Progress) -> Json:
-        """Propose to mint points."""
-        msg = points.ProposeMint(by=self._org, amounts=arguments["amounts"], expires=int(time.time()) + DAY)
-        answer = await self._node.service.submit(msg, self._node.folder.user_key("officer"))
-        return {"proposal": derive("mint", answer.tx).hex(), "height": answer.height}
-
-    async def vote(self, arguments: Json, _progress: Progress) -> Json:
-        """Vote on minting points."""
-        msg = points.VoteMint(
-            by=self._org,
-            proposal=parse_id(arguments["proposal"]),
-            approve=bool(arguments.get("approve", True)),
-            sequence=self._next("points/votes"),
-        )
-        answer = await self._node.service.submit(msg, self._node.folder.user_key("officer"))
-        return {"proposal": arguments["proposal"], "height": answer.height}

@@ -29,8 +29,9 @@ class TaskVerbs(Group):
 
     def _plan(self, document: Json) -> Plan:
         key = self._node.folder.user_key("analyst").public.raw
-        coordinator = self._node.chain.org_of(self._node.settings.validator_did)
-        planner = Planner(org=self._org, key=key, coordinator=coordinator, market=self._market, now=int(time.time()))
+        planner = Planner(
+            org=self._org, key=key, coordinator=self._coordinator(), market=self._market, now=int(time.time())
+        )
         return planner.plan(document)
 
     async def explain(self, arguments: Json, _progress: Progress) -> Json:

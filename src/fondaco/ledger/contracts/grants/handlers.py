@@ -64,7 +64,7 @@ def _check_request(ctx: Context, msg: m.RequestUse, organisation: str) -> None:
         raise Invalid("the request asks for a grant that has expired")
 
 
-def _check_terms(dataset: Dataset, item: m.Item, msg: m.RequestUse) -> None:
+def _check_terms(dataset: Dataset, item: m.Item, msg: m.RequestUse, price: int) -> None:
     where = f"{item.path}@{item.version}"
     terms = dataset.terms
     if dataset.status != "published":
@@ -78,8 +78,8 @@ def _check_terms(dataset: Dataset, item: m.Item, msg: m.RequestUse) -> None:
         raise Denied(f"{where} may not be used for {msg.purpose}")
     if dataset.owner not in msg.parties:
         raise Invalid(f"{dataset.owner}, who holds {where}, is not among the parties")
-    if terms.price > msg.max_price:
-        raise Denied(f"one use of {where} costs {terms.price} points")
+    if price > msg.max_price:
+        raise Denied(f"one use of {where} costs {price} points")
 
 
 def _named(words: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
@@ -98,14 +98,13 @@ def _matches(rule: Rule, request: m.Request, item: m.Item, now: int) -> bool:
     )
 
 
-def request(ctx: Context, msg: m.RequestUse) -> None:
-    """Ask: escrow the price, and grant at once what default permissions grant."""
+def _ask(ctx: Context, msg: m.RequestUse, datasets: list[Dataset], prices: tuple[int, ...]) -> m.Request:
+    """Check and put a request, with the prices of its uses in escrow."""
     author = authority.user(ctx, "analyst")
     _check_request(ctx, msg, author.organisation)
     request_id = derive("request", ctx.tx)
-    datasets = [catalog.dataset(ctx.store, item.path, item.version) for item in msg.items]
-    for item, dataset in zip(msg.items, datasets, strict=True):
-        _check_terms(dataset, item, msg)
+    for item, dataset, price in zip(msg.items, datasets, prices, strict=True):
+        _check_terms(dataset, item, msg, price)
         if dataset.owner == author.organisation:
             raise Invalid(f"{item.path} is the asker's own; its use needs no grant")
     record = m.Request(
@@ -114,7 +113,7 @@ def request(ctx: Context, msg: m.RequestUse) -> None:
         key=author.key,
         items=msg.items,
         providers=tuple(d.owner for d in datasets),
-        prices=tuple(d.terms.price for d in datasets),
+        prices=prices,
         answers=("pending",) * len(msg.items),
         operations=msg.operations,
         purpose=msg.purpose,
@@ -125,14 +124,44 @@ def request(ctx: Context, msg: m.RequestUse) -> None:
         since=ctx.height,
     )
     ctx.emit(CONTRACT, "requested", request=request_id, organisation=author.organisation, holder=author.key)
-    for index, dataset in enumerate(datasets):
-        accounts.lock(ctx, grant_id(request_id, index), author.organisation, dataset.terms.price * msg.uses)
+    for index, price in enumerate(prices):
+        accounts.lock(ctx, grant_id(request_id, index), author.organisation, price * msg.uses)
     save(ctx.store, keys.request(request_id), record)
+    return record
+
+
+def request(ctx: Context, msg: m.RequestUse) -> None:
+    """Ask: escrow the price, and grant at once what default permissions grant."""
+    datasets = [catalog.dataset(ctx.store, item.path, item.version) for item in msg.items]
+    record = _ask(ctx, msg, datasets, tuple(dataset.terms.price for dataset in datasets))
     for index, dataset in enumerate(datasets):
         for number, rule in enumerate(dataset.terms.rules):
             if _matches(rule, record, msg.items[index], ctx.time):
                 record = _issue(ctx, record, index, msg.uses, msg.expires, f"rule {number + 1}")
                 break
+
+
+def buy(ctx: Context, msg: m.RequestUse, *, provider: str, price: int) -> m.Grant:
+    """Request one dataset at the price of an offer and grant it at once; the market contract alone calls this.
+
+    The provider's reviewer signed the offer and the analyst its acceptance, so nothing is left to review; the
+    catalogue's operations and purposes bind both.
+    """
+    dataset = catalog.dataset(ctx.store, msg.items[0].path, msg.items[0].version)
+    if dataset.owner != provider:
+        raise Denied(f"{dataset.path} is no longer {provider}'s")
+    record = _ask(ctx, msg, [dataset], (price,))
+    _issue(ctx, record, 0, msg.uses, msg.expires, "offer")
+    return grant(ctx.store, grant_id(record.id, 0))
+
+
+def close_item(ctx: Context, request_id: bytes, item: int, answer: str, reason: str) -> None:
+    """End a pending item without its reviewer; what was set aside for it goes back to who asked."""
+    record = _answered(_request(ctx.store, request_id), item, answer)
+    save(ctx.store, keys.request(record.id), record)
+    escrow = grant_id(record.id, item)
+    accounts.refund(ctx, escrow, accounts.held(ctx.store, escrow))
+    ctx.emit(CONTRACT, "item-closed", request=record.id, item=item, answer=answer, reason=reason)
 
 
 def _answered(record: m.Request, item: int, answer: str) -> m.Request:
@@ -222,7 +251,8 @@ def review(ctx: Context, msg: m.Review) -> None:
     _issue(ctx, record, msg.item, msg.uses, msg.expires, "review")
 
 
-def _end(ctx: Context, found: m.Grant, status: str, reason: str) -> None:
+def end(ctx: Context, found: m.Grant, status: str, reason: str) -> None:
+    """End a grant; uses in escrow that no task has taken go back to the holder."""
     save(ctx.store, keys.grant(found.id), dataclasses.replace(found, status=status))
     accounts.refund(ctx, found.id, found.price * found.uses_left)
     ctx.emit(CONTRACT, status, grant=found.id, provider=found.provider, holder=found.holder, reason=reason)
@@ -237,7 +267,7 @@ def revoke(ctx: Context, msg: m.RevokeGrant) -> None:
         raise WrongStatus(f"the grant is {found.status}")
     if not is_text(msg.reason, MAX_REASON):
         raise Invalid("a reason is one short line")
-    _end(ctx, found, "revoked", msg.reason)
+    end(ctx, found, "revoked", msg.reason)
 
 
 def expire(ctx: Context, msg: m.Expire) -> None:
@@ -245,7 +275,7 @@ def expire(ctx: Context, msg: m.Expire) -> None:
     found = grant(ctx.store, msg.grant)
     if found.status != "active" or ctx.time < found.expires:
         raise WrongStatus("the grant has not expired, or has ended otherwise")
-    _end(ctx, found, "expired", "its time is over")
+    end(ctx, found, "expired", "its time is over")
 
 
 def withdraw_request(ctx: Context, msg: m.WithdrawRequest) -> None:

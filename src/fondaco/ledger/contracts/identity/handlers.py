@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from fondaco.ledger.contracts.governance.errors import VoteNeeded
+from fondaco.ledger.contracts.governance.parameters import parameters
 from fondaco.ledger.contracts.identity import authority, keys
 from fondaco.ledger.contracts.identity import messages as m
 from fondaco.ledger.contracts.identity.errors import Conflict, Denied, Invalid, Unknown, WrongStatus
@@ -16,7 +18,8 @@ MAX_USERS = 64
 MAX_INVITATION_SECONDS = 90 * 86400
 
 
-def _bind(ctx: Context, key: bytes, use: str, organisation: str) -> None:
+def bind(ctx: Context, key: bytes, use: str, organisation: str) -> None:
+    """Bind a key to one use, for ever."""
     if len(key) != 32:
         raise Invalid("a key is 32 bytes")
     if ctx.store.get(keys.binding(key)) is not None:
@@ -45,7 +48,7 @@ def _check_user(user: m.UserSpec) -> None:
 
 def _put_node(ctx: Context, organisation: str, node: m.NodeSpec) -> None:
     _check_node(node)
-    _bind(ctx, node.key, "node", organisation)
+    bind(ctx, node.key, "node", organisation)
     record = m.Node(
         organisation=organisation,
         key=node.key,
@@ -60,7 +63,7 @@ def _put_node(ctx: Context, organisation: str, node: m.NodeSpec) -> None:
 
 def _put_user(ctx: Context, organisation: str, user: m.UserSpec) -> None:
     _check_user(user)
-    _bind(ctx, user.key, "user", organisation)
+    bind(ctx, user.key, "user", organisation)
     record = m.User(
         organisation=organisation,
         key=user.key,
@@ -87,7 +90,7 @@ def create(ctx: Context, spec: m.OrganisationSpec) -> None:
     if len(spec.users) > MAX_USERS:
         raise Invalid("too many users at once")
     for key in spec.admins:
-        _bind(ctx, key, "admin", spec.name)
+        bind(ctx, key, "admin", spec.name)
     record = m.Organisation(
         name=spec.name,
         title=spec.title,
@@ -107,6 +110,13 @@ def create(ctx: Context, spec: m.OrganisationSpec) -> None:
 def invite(ctx: Context, msg: m.Invite) -> None:
     """Open an invitation."""
     authority.admins(ctx, msg.by)
+    if parameters(ctx.store).admission_by_vote:
+        raise VoteNeeded("an institution is admitted by a vote here", remedy="propose to admit it")
+    open_invitation(ctx, msg)
+
+
+def check_invitation(ctx: Context, msg: m.Invite) -> None:
+    """Raise unless an invitation is sound."""
     if not is_name(msg.organisation) or msg.kind not in m.KINDS:
         raise Invalid("an invitation names an organisation and a known kind")
     if not 1 <= len(msg.certificate) <= MAX_CERTIFICATE:
@@ -115,7 +125,12 @@ def invite(ctx: Context, msg: m.Invite) -> None:
         raise Invalid("an invitation ends within 90 days")
     if ctx.store.get(keys.organisation(msg.organisation)) is not None:
         raise Conflict(f"{msg.organisation} is there already")
-    _bind(ctx, msg.key, "invitation", msg.organisation)
+
+
+def open_invitation(ctx: Context, msg: m.Invite) -> None:
+    """Open an invitation; `invite` comes here, and the vote that admits."""
+    check_invitation(ctx, msg)
+    bind(ctx, msg.key, "invitation", msg.organisation)
     record = m.Invitation(
         by=msg.by,
         key=msg.key,
@@ -193,7 +208,7 @@ def rotate_admins(ctx: Context, msg: m.RotateAdmins) -> None:
         if key not in ctx.signers:
             raise Denied("every new administrator signs too")
         if key not in found.admins:
-            _bind(ctx, key, "admin", msg.organisation)
+            bind(ctx, key, "admin", msg.organisation)
     changed = dataclasses.replace(found, admins=msg.admins, threshold=msg.threshold)
     save(ctx.store, keys.organisation(msg.organisation), changed)
     ctx.emit(CONTRACT, "admins", organisation=msg.organisation, count=len(msg.admins), threshold=msg.threshold)

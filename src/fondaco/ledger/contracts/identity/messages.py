@@ -104,7 +104,7 @@ class Move:
 
 @message("identity.organisation/1")
 class Organisation:
-    """Record of an organisation."""
+    """Record of an organisation; status active or expelled."""
 
     name: str
     title: str
@@ -142,7 +142,7 @@ class User:
 
 @message("identity.invitation/1")
 class Invitation:
-    """Record of an invitation; status open or used."""
+    """Record of an invitation; status open, used or void."""
 
     by: str
     key: bytes
@@ -155,7 +155,7 @@ class Invitation:
 
 @message("identity.binding/1")
 class Binding:
-    """What a key is bound to, for ever: admin, node, user or invitation, of which organisation."""
+    """What a key is bound to, for ever: admin, node, user, validator or invitation, of which organisation."""
 
     use: str
     organisation: str

@@ -99,6 +99,17 @@ def refund(ctx: Context, escrow_id: bytes, amount: int) -> None:
         ctx.emit(CONTRACT, "refunded", escrow=escrow_id, organisation=found.owner, amount=amount)
 
 
+def gather(ctx: Context, source_id: bytes, target_id: bytes, amount: int) -> None:
+    """Move points of one owner from one escrow into another, which is made if it is not there."""
+    found = _escrow(ctx, source_id, amount)
+    target = load(ctx.store, Escrow, keys.escrow(target_id)) or Escrow(id=target_id, owner=found.owner, amount=0)
+    if target.owner != found.owner:
+        raise Conflict("the two escrows are of different owners")
+    save(ctx.store, keys.escrow(source_id), dataclasses.replace(found, amount=found.amount - amount))
+    save(ctx.store, keys.escrow(target_id), dataclasses.replace(target, amount=target.amount + amount))
+    ctx.emit(CONTRACT, "gathered", escrow=source_id, into=target_id, organisation=found.owner, amount=amount)
+
+
 def held(store: ReadStore, escrow_id: bytes) -> int:
     """What an escrow still holds."""
     found = load(store, Escrow, keys.escrow(escrow_id))

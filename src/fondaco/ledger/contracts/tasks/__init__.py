@@ -1,6 +1,7 @@
 """Tasks: a workflow pinned by its hash, who takes part, how far it is, and what it pays.
 
-Expects of grants: check, take and return a use; of points: pay from escrow; of catalog and identity: who and what.
+Expects of grants: check, take and return a use; of settlement: divide what is owed; of certificates: certify each use;
+of points: pay for what was used without a result; of catalog and identity: who and what.
 Invariants: no step touches another organisation's dataset without an active grant of the proposer's key for it; each
 grant of a task is used once, whatever the number of attempts; what a task pays comes from the escrow of its grants.
 

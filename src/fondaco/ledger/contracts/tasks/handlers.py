@@ -6,12 +6,14 @@ import dataclasses
 import hashlib
 
 from fondaco.ledger.contracts.catalog import handlers as catalog
+from fondaco.ledger.contracts.certificates import handlers as certificates
 from fondaco.ledger.contracts.grants import handlers as grants
 from fondaco.ledger.contracts.grants.messages import Grant
 from fondaco.ledger.contracts.identity import authority
 from fondaco.ledger.contracts.kit import Context, derive, distinct, is_text, is_word, load, records, save
 from fondaco.ledger.contracts.points import accounts
-from fondaco.ledger.contracts.tasks import keys
+from fondaco.ledger.contracts.settlement import payments
+from fondaco.ledger.contracts.tasks import keys, services
 from fondaco.ledger.contracts.tasks import messages as m
 from fondaco.ledger.contracts.tasks.errors import Conflict, Denied, Invalid, Unknown, WrongStatus
 from fondaco.ledger.state import ReadStore
@@ -22,7 +24,6 @@ MAX_STEPS = 16
 MAX_MEMBERS = 16
 MAX_ATTEMPTS = 5
 MAX_SECONDS = 7 * 86400
-BASIS_POINTS = 10_000
 ENDED = ("settled", "abandoned", "expired")
 
 
@@ -56,6 +57,7 @@ def _check_step(ctx: Context, step: m.StepHead, msg: m.Propose, organisation: st
         raise Invalid("a step's id is 1 to 64 letters without a slash")
     if len(step.program) != 32 or not is_word(step.operation):
         raise Invalid("a step has a program hash of 32 bytes and an operation")
+    services.check_listed(ctx.store, step)
     if not 2 <= len(step.members) <= MAX_MEMBERS or not distinct(step.members) or not distinct(bringing):
         raise Invalid("a step has two or more members, each once")
     if any(name not in msg.parties for name in step.members) or any(b not in step.members for b in bringing):
@@ -73,14 +75,19 @@ def _check_step(ctx: Context, step: m.StepHead, msg: m.Propose, organisation: st
             raise Denied(f"the use of {item.organisation}'s data needs a grant")
 
 
-def _covers(found: Grant, step: m.StepHead, item: m.InputHead) -> bool:
+def _covers(found: Grant, step: m.StepHead, item: m.InputHead, coordinator: str) -> bool:
+    """Whether a grant covers what a step does with an item.
+
+    The helper is a member without data whose collusion with one other opens every share, and the coordinator
+    decides who is blamed: the provider agreed to these too, or it agreed to nothing.
+    """
     named = (step.operation in found.operations) or (step.program.hex() in found.operations)
     return (
         named
         and (found.provider, found.path, found.version) == (item.organisation, item.path, item.version)
         and all(column in found.columns for column in item.columns)
         and all(receiver in found.receivers for receiver in step.receivers)
-        and all(other.organisation in found.parties for other in step.inputs)
+        and all(member in found.parties for member in (*step.members, coordinator))
     )
 
 
@@ -104,7 +111,7 @@ def _check_grants(ctx: Context, record: m.Task, *, unused: bool) -> None:
                 raise WrongStatus(f"the grant for {item.path} has expired", remedy="request a new grant")
             if found.holder_key != record.initiator_key or found.purpose != record.purpose:
                 raise Denied(f"the grant for {item.path} is another holder's or for another purpose")
-            if not _covers(found, step, item):
+            if not _covers(found, step, item, record.coordinator):
                 raise Denied(f"the grant for {item.path} does not cover step {step.id}")
 
 
@@ -146,6 +153,7 @@ def propose(ctx: Context, msg: m.Propose) -> None:
         since=ctx.height,
     )
     _check_grants(ctx, record, unused=True)
+    services.lock(ctx, record)
     ctx.store.set(keys.opened(ctx.height, record.id), b"")
     _save(ctx, record)
     ctx.emit(
@@ -302,36 +310,26 @@ def finish(ctx: Context, msg: m.Finish) -> None:
 
 
 def settle(ctx: Context, msg: m.Settle) -> None:
-    """Pay each grant's price to its provider, less the coordinator's part, rounded down to the provider's good."""
+    """Settle a finished task: what it owes is divided by the voted formula, and each use gets its certificate."""
     record = task(ctx.store, msg.task)
     if record.status != "finished":
         raise WrongStatus(f"the task is {record.status}")
-    fee = accounts.read_number(ctx.store, keys.FEE)
-    for grant_id in used_grants(record):
-        found = grants.grant(ctx.store, grant_id)
-        part = found.price * fee // BASIS_POINTS
-        accounts.release(ctx, grant_id, found.provider, found.price - part)
-        accounts.release(ctx, grant_id, record.coordinator, part)
-        ctx.emit(
-            CONTRACT,
-            "certificate",
-            task=record.id,
-            grant=grant_id,
-            user=record.initiator,
-            provider=found.provider,
-            path=found.path,
-            version=found.version,
-            purpose=record.purpose,
-            workflow=record.workflow_hash,
-            time=ctx.time,
-            cost=found.price,
-            fee=part,
-        )
+    close(ctx, record)
+
+
+def close(ctx: Context, record: m.Task, *, disputed: bool = False) -> None:
+    """Certify and divide; a dispute about a finished task settles it so, with the points frozen."""
+    uses = tuple(grants.grant(ctx.store, grant_id) for grant_id in used_grants(record))
+    for found in uses:
+        certificates.issue(ctx, record, found)
+    payments.settle(ctx, record, uses, disputed=disputed)
     _save(ctx, dataclasses.replace(record, status="settled"))
     ctx.emit(CONTRACT, "settled", task=record.id)
 
 
-def _end(ctx: Context, record: m.Task, status: str) -> None:
+def end(ctx: Context, record: m.Task, status: str) -> None:
+    """End a task that was not finished: uses that were computed with are paid for, the others go back."""
+    services.close(ctx, record)
     if record.consumed:
         for grant_id in used_grants(record):
             found = grants.grant(ctx.store, grant_id)
@@ -352,7 +350,7 @@ def abandon(ctx: Context, msg: m.Abandon) -> None:
     user = authority.active_user(ctx.store, ctx.signers[0])
     if user is None or user.key != record.initiator_key:
         _coordinating(ctx, record)
-    _end(ctx, record, "abandoned")
+    end(ctx, record, "abandoned")
 
 
 def expire(ctx: Context, msg: m.ExpireTask) -> None:
@@ -366,7 +364,7 @@ def expire(ctx: Context, msg: m.ExpireTask) -> None:
     if record.status == "running":
         for step, party in missing_reports(ctx.store, record):
             ctx.emit(CONTRACT, "missing", task=record.id, party=party, step=step)
-    _end(ctx, record, "expired")
+    end(ctx, record, "expired")
 
 
 HANDLERS = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 TASKS = b"tasks/task/"
 OUTCOMES = b"tasks/outcome/"
 OPEN = b"tasks/open/"
-FEE = b"tasks/parameter/coordinator-fee"
 
 
 def task(task_id: bytes) -> bytes:

@@ -1,0 +1,186 @@
+"""What is wrong with a step can be seen from its description and the published schemas alone: before anything runs.
+
+The planner asks here, so that a person hears of it at `explain`; the programs ask the same again when they run, for
+they trust no planner. Needs no data and none of the libraries of secure computation, and leaks nothing: all that it
+reads is public.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fondaco.core.codec import Value
+from fondaco.core.models import Column
+from fondaco.engines.base import BadJob, Job, OutOfRange, leakage
+from fondaco.engines.mpc import inputs
+
+MAX_GROUPS = 64
+ARITHMETIC = ("add", "subtract", "multiply", "divide")
+_DIVISION_LIMIT = 1 << 36
+_KEYS = ("text", "int64", "bool", "date", "timestamp")
+_NUMBERS = ("bool", "int64", "decimal", "float64")
+
+
+def check_job(job: Job) -> None:
+    """Refuse a job that its engine would refuse whatever the data; a helper, who has no schemas, checks nothing.
+
+    Raises:
+        BadJob: wrong parties, parameters, columns or types. OutOfRange: ranges that the ring cannot hold.
+    """
+    leakage(job.engine, job.operation)
+    if job.rank != job.helper:
+        _CHECKS[job.engine, job.operation](job)
+
+
+def key_columns(job: Job) -> list[str]:
+    """The names of the key columns, which all parties bring and declare with one type.
+
+    Raises:
+        BadJob: none named, one that a party does not bring, or types that can never match.
+    """
+    names = inputs.key_names(job)
+    for name in names:
+        kinds = [inputs.declaration(job.columns, name).type]
+        kinds += [column.type for column in job.peer_columns if column.name == name]
+        if len(kinds) != len(job.parties) - (job.helper is not None):
+            raise BadJob("a key column is not brought by every party", remedy="correct the step", column=name)
+        if any(kind != kinds[0] for kind in kinds):
+            raise BadJob(
+                f"the parties declare a key column as {' and '.join(sorted(set(kinds)))}, which never match",
+                remedy="publish it with one type",
+                column=name,
+            )
+        if kinds[0] not in _KEYS:
+            raise BadJob(f"a column of type {kinds[0]} cannot be a key", remedy=f"use {', '.join(_KEYS)}", column=name)
+    return names
+
+
+def groups_of(job: Job, column: Column) -> list[Value]:
+    """The groups that figures are asked for: both of a boolean, else those that the step names.
+
+    Raises:
+        BadJob: none are named, or too many.
+    """
+    if column.type == "bool":
+        return [True, False]
+    groups = inputs.parameters(job).get("groups")
+    if not isinstance(groups, list) or not 1 <= len(groups) <= MAX_GROUPS:
+        raise BadJob(
+            f"the groups of a column of type {column.type} are not named",
+            remedy=f"name 1 to {MAX_GROUPS} of them in parameters.groups",
+            column=column.name,
+        )
+    return groups
+
+
+def minimum_count(job: Job) -> int:
+    """The fewest rows that a figure may be about; at least one.
+
+    Raises:
+        BadJob: not a number of rows.
+    """
+    minimum = inputs.parameters(job).get("minimum_count", 1)
+    if isinstance(minimum, bool) or not isinstance(minimum, int) or minimum < 0:
+        raise BadJob("minimum_count is a number of rows", remedy="correct the step")
+    return max(minimum, 1)
+
+
+def _number(column: Column) -> int:
+    """The bound of a column that is computed with.
+
+    Raises:
+        BadJob: not a number. OutOfRange: no range is declared.
+    """
+    if column.type not in _NUMBERS:
+        raise BadJob(f"a column of type {column.type} is not a number", remedy="choose a number", column=column.name)
+    return inputs.bound(column)
+
+
+def _two(job: Job) -> None:
+    if len(job.parties) - (job.helper is not None) != 2:
+        raise BadJob("this operation is between two parties with data", remedy="correct the step")
+
+
+def _intersection(job: Job) -> None:
+    _two(job)
+    if job.helper is not None:
+        raise BadJob("an intersection needs no helper", remedy="leave helper out")
+    key_columns(job)
+
+
+def _statistics(job: Job) -> None:
+    _two(job)
+    value, group = (inputs.reference(job, inputs.parameters(job).get(what), what) for what in ("value", "group"))
+    key_columns(job)
+    _number(inputs.declared(job, value))
+    groups_of(job, inputs.declared(job, group))
+    minimum_count(job)
+
+
+def pooled_column(job: Job) -> Column:
+    """The column that all parties hold parts of, as this one declares it.
+
+    Raises:
+        BadJob: not named, not brought by all, or of different scales. OutOfRange: no range is declared.
+    """
+    name = inputs.parameters(job).get("value")
+    if not isinstance(name, str):
+        raise BadJob("name the column in parameters.value", remedy="correct the step")
+    column = inputs.declaration(job.columns, name)
+    others = [c for c in job.peer_columns if c.name == name]
+    if len(others) + 1 != len(job.parties) - (job.helper is not None):
+        raise BadJob("the column is not brought by every party", remedy="correct the step", column=name)
+    if any(c.scale != column.scale for c in others):
+        raise BadJob("the parties declare different scales", remedy="publish with one scale", column=name)
+    for one in (column, *others):
+        _number(one)
+    return column
+
+
+def _pooled(job: Job) -> None:
+    pooled_column(job)
+    minimum_count(job)
+
+
+def arithmetic_columns(job: Job) -> tuple[Column, Column]:
+    """The columns left and right of an arithmetic step.
+
+    Raises:
+        BadJob: no such operation or columns, or different scales.
+        OutOfRange: the result could overflow, or a divisor could be zero.
+    """
+    operation = inputs.parameters(job).get("operation")
+    if operation not in ARITHMETIC:
+        raise BadJob(f"operation is one of {', '.join(ARITHMETIC)}", remedy="correct the step's parameters")
+    a, b = (
+        inputs.declared(job, inputs.reference(job, inputs.parameters(job).get(what), what))
+        for what in ("left", "right")
+    )
+    high_a, high_b = _number(a), _number(b)
+    if operation in ("add", "subtract"):
+        if a.scale != b.scale:
+            raise BadJob("the columns declare different scales", remedy="publish with one scale")
+        largest = high_a + high_b
+    else:
+        largest = high_a * high_b if operation == "multiply" else 0
+    if largest >= inputs.RING_LIMIT:
+        raise OutOfRange("the result could overflow the ring; nothing was shared", remedy="declare narrower ranges")
+    if operation == "divide":
+        if b.minimum is None or b.maximum is None or b.minimum <= 0 <= b.maximum:
+            raise OutOfRange("the divisor's declared range holds zero", remedy="declare a range without zero")
+        if max(high_a // 10**a.scale, high_b // 10**b.scale) >= _DIVISION_LIMIT:
+            raise OutOfRange("a range is too wide for division", remedy="declare narrower ranges")
+    return a, b
+
+
+def _arithmetic(job: Job) -> None:
+    _two(job)
+    arithmetic_columns(job)
+
+
+_CHECKS: dict[tuple[str, str], Callable[[Job], None]] = {
+    ("psi", "intersection"): _intersection,
+    ("mpc", "statistics"): _statistics,
+    ("mpc", "pooled-statistics"): _pooled,
+    ("mpc", "arithmetic"): _arithmetic,
+}
