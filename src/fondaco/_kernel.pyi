@@ -9,7 +9,7 @@ def sha256_many(data: bytes, offsets: bytes) -> bytes:
 def keyed_ids(key: bytes, data: bytes, offsets: bytes) -> bytes:
     """Keyed BLAKE3 of each of n items, cut to 128 bits, under a 32-byte key. 16 * n bytes."""
 
-class PirFault(Exception):  # noqa: N818 - the kernel's name for it
+class PirFault(Exception):
     """A hidden query that cannot go on; `args` are its kind (malformed, cheated, unlucky, out of turn) and a text."""
 
 class PirIndex:
@@ -59,6 +59,11 @@ class PirProvider:
     """The side of a lookup that has the index; it serves exactly `keys` keys."""
 
     def __init__(self, index: PirIndex, keys: int) -> None: ...
+
+    @property
+    def limit(self) -> int:
+        """The most bytes that the peer's next message may have."""
+
     def next(self, incoming: bytes | None = None) -> tuple[str, bytes | None]:
         """What to do: `send` the message and ask again, `receive` one and bring it, or `finished`."""
 
@@ -66,6 +71,11 @@ class PirAsker:
     """The side of a lookup that has the keys; it fills up to `keys` with keys that do not exist."""
 
     def __init__(self, wanted: list[bytes], keys: int) -> None: ...
+
+    @property
+    def limit(self) -> int:
+        """The most bytes that the peer's next message may have."""
+
     def next(self, incoming: bytes | None = None) -> tuple[str, bytes | None]:
         """As for PirProvider."""
 

@@ -177,6 +177,12 @@ impl PirProvider {
             .map_err(raised)
     }
 
+    /// The most bytes that the next message of the peer may have.
+    #[getter]
+    fn limit(&self) -> usize {
+        self.0.limit()
+    }
+
     /// Go on: what to do next, and the message to send if that is it.
     #[pyo3(signature = (incoming = None))]
     fn next<'py>(&mut self, py: Python<'py>, incoming: Option<&[u8]>) -> PyResult<Next<'py>> {
@@ -194,6 +200,12 @@ impl PirAsker {
     fn new(wanted: Vec<Bound<'_, PyBytes>>, keys: usize) -> PyResult<Self> {
         let wanted: Vec<&[u8]> = wanted.iter().map(|key| key.as_bytes()).collect();
         lookup::Asker::new(&wanted, keys).map(Self).map_err(raised)
+    }
+
+    /// The most bytes that the next message of the peer may have.
+    #[getter]
+    fn limit(&self) -> usize {
+        self.0.limit()
     }
 
     /// Go on: what to do next, and the message to send if that is it.

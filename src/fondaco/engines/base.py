@@ -14,6 +14,7 @@ from fondaco.errors import EngineError, PartyFailed
 OPERATIONS: dict[str, tuple[str, ...]] = {
     "psi": ("intersection",),
     "mpc": ("statistics", "pooled-statistics", "arithmetic"),
+    "pir": ("lookup",),
 }
 
 
@@ -114,6 +115,13 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
         "each receiver learns the result of every row, from which it can work back the other's value with its own",
         "all members learn the number of rows; the helper learns nothing else",
     ),
+    ("pir", "lookup"): (
+        "the provider learns that a lookup of most_keys keys took place, and nothing of the keys: not which, not how "
+        "many, not whether they were found, not whether they were asked before",
+        "the asker learns the records of the keys that it brings, and that its other keys are not there",
+        "the asker learns the number of records, the widest record, and how often the index was updated",
+        "a provider that cheats can make a record look absent; the asker cannot tell",
+    ),
 }
 
 
@@ -136,6 +144,8 @@ def estimate(engine: str, operation: str, rows: int, *, members: int = 2) -> Est
     """
     leakage(engine, operation)
     millions = rows / 1e6
+    if engine == "pir":
+        return Estimate(0.5 + 1.5 * millions, 150 + int(1200 * millions), 0.4 + 0.3 * millions)
     if engine == "psi":
         return Estimate(1.5 + 7.0 * millions, 150 + int(600 * millions), 0.1 + 40.0 * millions)
     slower = 12.0 if members == 2 else 1.0

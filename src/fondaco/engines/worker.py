@@ -55,6 +55,10 @@ def _run(job: Job, tables: dict[str, pa.Table], sockets: Path, scratch: Path) ->
         from fondaco.engines.psi import intersection
 
         return intersection.run(job, tables, sockets, scratch)
+    if job.engine == "pir":
+        from fondaco.engines.pir import lookup
+
+        return lookup.run(job, tables, sockets)
     if job.engine == "mpc":
         from fondaco.engines.mpc import operations
 

@@ -64,7 +64,7 @@ pub struct Description {
     pub seed: [u8; 32],
     /// Records.
     pub records: u64,
-    /// The widest payload, in bytes.
+    /// What payloads are padded to, in bytes.
     pub payload: u32,
     /// The public keys of the generations.
     pub publics: Vec<[u8; ELEMENT]>,
@@ -258,14 +258,17 @@ impl Index {
             .batch
             .as_ref()
             .map_or(0, |(keys, _)| *keys as usize);
-        let payload = widest(records);
-        let keeps =
-            self.seeds.len() < MAX_GENERATIONS && payload == self.description.payload as usize;
+        let fits = widest(records) <= self.description.payload as usize;
+        let keeps = self.seeds.len() < MAX_GENERATIONS && fits;
         Self::made(records, batch, keeps.then_some(self))
     }
 
     fn made(records: &[Record<'_>], batch: usize, before: Option<&Self>) -> Result<Self, Fault> {
-        let payload = checked(records, batch)?;
+        let widest = checked(records, batch)?;
+        let payload = before.map_or_else(
+            || padded(widest),
+            |before| before.description.payload as usize,
+        );
         let directory_key = before.map_or_else(fresh, |before| before.directory_key.clone());
         let (mut seeds, mut evaluators) = (Vec::new(), Vec::new());
         if let Some(before) = before {
@@ -498,6 +501,13 @@ fn widest(records: &[Record<'_>]) -> usize {
         .map(|(_, payload)| payload.len())
         .max()
         .unwrap_or(0)
+}
+
+/// The width that payloads are padded to: an update with a slightly wider one keeps the index, and it tells less.
+fn padded(widest: usize) -> usize {
+    widest
+        .next_multiple_of((widest.next_power_of_two() / 8).max(16))
+        .min(MAX_PAYLOAD)
 }
 
 fn checked(records: &[Record<'_>], batch: usize) -> Result<usize, Fault> {

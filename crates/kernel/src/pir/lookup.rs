@@ -21,7 +21,7 @@
 
 use super::index::{matrix_seed, part_of, Description, Index, Table};
 use super::layout::Layout;
-use super::matrix::{answer, Public, Query, Secret};
+use super::matrix::{answer, Public, Query, Secret, Shape};
 use super::record::{open, Blinded, Output, ELEMENT, PROOF};
 use crate::protocol::{Fault, Party, Turn};
 use rand_core::{OsRng, RngCore};
@@ -30,6 +30,8 @@ use zeroize::Zeroizing;
 
 /// The most keys of one lookup.
 pub const MAX_KEYS: usize = 4096;
+/// The most bytes of a description: its salts are what may be many.
+pub const MAX_DESCRIPTION: usize = 1 << 14;
 /// Single queries of one round.
 pub const AT_ONCE: usize = 16;
 /// A batch query is made once a round would be at least this part of it full; below, single queries cost less.
@@ -57,7 +59,11 @@ impl Rounds {
             .map_or(0, |(keys, _)| *keys as usize);
         Self {
             records,
-            batch: if records * BATCH_PART >= batch { batch } else { 0 },
+            batch: if records * BATCH_PART >= batch {
+                batch
+            } else {
+                0
+            },
         }
     }
 
@@ -130,6 +136,26 @@ impl Provider {
         })
     }
 
+    /// The most bytes that the asker's next message may have.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        match self.state {
+            Serving::AwaitKeys => self.keys * ELEMENT,
+            Serving::AwaitQueries(round) => {
+                self.lengths(round, |table| table.layout.shape().query_bytes())
+                    .2
+            }
+            _ => 0,
+        }
+    }
+
+    /// Bytes of the batch part, of each single part, and of the whole message of a round.
+    fn lengths(&self, round: usize, bytes: fn(&Table) -> usize) -> (usize, usize, usize) {
+        let (batch, single) = self.tables();
+        let (first, each) = (batch.map_or(0, bytes), bytes(single));
+        (first, each, first + self.rounds.singles(round) * each)
+    }
+
     fn tables(&self) -> (Option<&Table>, &Table) {
         (
             self.index.batch().filter(|_| self.rounds.batch > 0),
@@ -153,10 +179,8 @@ impl Provider {
 
     fn answers(&self, round: usize, message: &[u8]) -> Result<Vec<u8>, Fault> {
         let (batch, single) = self.tables();
-        let singles = self.rounds.singles(round);
-        let lengths = |bytes: fn(&Table) -> usize| (batch.map_or(0, bytes), bytes(single));
-        let (first, each) = lengths(|table| table.layout.shape().query_bytes());
-        if message.len() != first + singles * each {
+        let (first, _, whole) = self.lengths(round, |table| table.layout.shape().query_bytes());
+        if message.len() != whole {
             return malformed("queries");
         }
         let (ahead, rest) = message.split_at(first);
@@ -338,6 +362,28 @@ impl Asker {
             .take(self.wanted)
             .map(|parts| Some(whole(parts)?.concat()))
             .collect())
+    }
+
+    /// The most bytes that the provider's next message may have.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        let Some(Told {
+            description,
+            rounds,
+        }) = &self.told
+        else {
+            return MAX_DESCRIPTION;
+        };
+        let (batch, single) = layouts(description, *rounds);
+        let sum = |bytes: fn(Shape) -> usize, singles: usize| {
+            batch.map_or(0, |layout| bytes(layout.shape())) + singles * bytes(single.shape())
+        };
+        match &self.state {
+            Asking::AwaitRandom => sum(|shape| shape.random_bytes(), 1),
+            Asking::AwaitEvaluations => (self.keys * ELEMENT + PROOF) * description.publics.len(),
+            Asking::AwaitAnswers(asked) => sum(|shape| shape.answer_bytes(), asked.singles.len()),
+            _ => 0,
+        }
     }
 
     fn described(&mut self, message: &[u8]) -> Result<(), Fault> {
