@@ -59,7 +59,6 @@ class PirProvider:
     """The side of a lookup that has the index; it serves exactly `keys` keys."""
 
     def __init__(self, index: PirIndex, keys: int) -> None: ...
-
     @property
     def limit(self) -> int:
         """The most bytes that the peer's next message may have."""
@@ -71,7 +70,6 @@ class PirAsker:
     """The side of a lookup that has the keys; it fills up to `keys` with keys that do not exist."""
 
     def __init__(self, wanted: list[bytes], keys: int) -> None: ...
-
     @property
     def limit(self) -> int:
         """The most bytes that the peer's next message may have."""

@@ -189,6 +189,7 @@ def terms(**changes) -> Terms:
         "price": 10,
         "minimum_rows": 0,
         "minimum_count": 0,
+        "most_keys": 0,
         "rules": (),
     }
     return Terms(**(fields | changes))

@@ -20,6 +20,7 @@ from fondaco.engines import channel
 from fondaco.engines.base import BadJob, EngineStopped, leakage
 from fondaco.engines.channel import Channel
 from fondaco.engines.pir import lookup, records
+from fondaco.engines.pir import parts as parts_of
 
 KEY = column("k", "text")
 PARTIES = ["asker", "provider"]
@@ -102,10 +103,7 @@ def test_a_lookup_is_a_left_join_by_the_different_keys(rows, others, data) -> No
     asked = [*some, *others]
     table = pa.table(
         {"k": pa.array(present, pa.string())}
-        | {
-            c.name: pa.array([row[i] for _key, row in rows], records.arrow_type(c))
-            for i, c in enumerate(COLUMNS[1:])
-        }
+        | {c.name: pa.array([row[i] for _key, row in rows], records.arrow_type(c)) for i, c in enumerate(COLUMNS[1:])}
     )
     result = found(pa.table({"k": pa.array(asked, pa.string())}), table, COLUMNS, most=8)
     left = pd.DataFrame({"k": pd.Series([normal(k) for k in asked], dtype=object)}).dropna().drop_duplicates("k")
@@ -215,7 +213,7 @@ def transcript(monkeypatch, asked: list[str], most: int, index: pa.Table) -> lis
 @pytest.fixture(scope="module")
 def index() -> pa.Table:
     data = pa.table({"k": [f"key{i}" for i in range(400)], "v": list(range(400))})
-    return lookup.as_table(lookup.prepare(lookup_jobs([KEY, column("v")])[1], {"data": data}).index.parts())
+    return parts_of.as_table(lookup.prepare(lookup_jobs([KEY, column("v")])[1], {"data": data}).index.parts())
 
 
 @pytest.mark.parametrize("most", [1, 5])
@@ -264,25 +262,25 @@ def test_an_index_is_kept_read_and_renewed_for_what_changed() -> None:
     provider = lookup_jobs(columns)[1]
     data = pa.table({"k": [f"key{i}" for i in range(50)], "v": list(range(50))})
     first = lookup.prepare(provider, {"data": data})
-    kept = lookup.as_table(first.index.parts())
+    kept = parts_of.as_table(first.index.parts())
     again = lookup.prepare(provider, {lookup.PREPARED: kept})
     assert (first.fresh, again.fresh, again.index.records) == (True, False, 50)
     changed = pa.table({"k": [f"key{i}" for i in range(1, 51)], "v": [100, *range(2, 51)]})
     renewed = lookup.prepare(provider, {lookup.BEFORE: kept, "data": changed})
     assert (renewed.index.fresh, renewed.index.generations) == (2, 2)
     asked = pa.table({"k": ["key0", "key1", "key2", "key50"]})
-    table = lookup.as_table(renewed.index.parts())
+    table = parts_of.as_table(renewed.index.parts())
     asker, _provider = both(lookup_jobs(columns), [{"data": asked}, {lookup.PREPARED: table}])
     assert asker.tables["result"]["v"].to_pylist() == [None, 100, 2, 50]
 
 
 def test_a_damaged_index_is_refused(index) -> None:
-    parts = lookup.from_table(index)
+    parts = parts_of.from_table(index)
     with pytest.raises(BadJob, match="damaged"):
-        lookup.prepare(lookup_jobs([KEY])[1], {lookup.PREPARED: lookup.as_table(parts[:-1])})
+        lookup.prepare(lookup_jobs([KEY])[1], {lookup.PREPARED: parts_of.as_table(parts[:-1])})
     parts[0] = parts[0][:-1]
     with pytest.raises(BadJob, match="damaged"):
-        lookup.prepare(lookup_jobs([KEY])[1], {lookup.PREPARED: lookup.as_table(parts)})
+        lookup.prepare(lookup_jobs([KEY])[1], {lookup.PREPARED: parts_of.as_table(parts)})
 
 
 # -- bad peers ----------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from fondaco.vault.store import Vault
 ROLES = ("steward", "analyst", "reviewer", "governor")
 PATHS = {"holder": "/holder/d/rows", "asker": "/asker/d/rows"}
 PURPOSE = "study"
-OPERATIONS = ("psi.intersection", "mpc.statistics", "mpc.arithmetic")
+OPERATIONS = ("psi.intersection", "mpc.statistics", "mpc.arithmetic", "pir.lookup")
 
 
 class Party:
@@ -68,7 +68,9 @@ class Party:
 class GateWorld:
     """Everything up to a running task; then `gate.open`."""
 
-    def __init__(self, folder: Path, *, rows: int = 200, minimum_rows: int = 0, minimum_count: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, rows: int = 200, minimum_rows: int = 0, minimum_count: int = 0, most_keys: int = 10
+    ) -> None:
         self.folder = folder
         self.parties = {name: Party(name) for name in ("holder", "asker", "coord")}
         validator = SecretKey.generate()
@@ -98,6 +100,7 @@ class GateWorld:
                 price=1,
                 minimum_rows=minimum_rows,
                 minimum_count=minimum_count,
+                most_keys=most_keys,
                 rules=(
                     catalog.Rule(
                         organisations=("*",),

@@ -35,7 +35,9 @@ class Market:
     """Two published datasets and no grants."""
 
     def newest(self, name) -> Dataset:
-        terms = Terms(operations=("*",), purposes=("*",), price=7, minimum_rows=0, minimum_count=0, rules=())
+        terms = Terms(
+            operations=("*",), purposes=("*",), price=7, minimum_rows=0, minimum_count=0, most_keys=10, rules=()
+        )
         columns = {"shop": SHOP, "bank": BANK}[name.org]
         return Dataset(
             path=name.path, version=1, owner=name.org, title="", description="", terms=terms, commitment=b"", since=1,

@@ -221,6 +221,7 @@ class World:
             price=100,
             minimum_rows=1,
             minimum_count=1,
+            most_keys=1,
             rules=rules,
         )
         msg = Publish(

@@ -182,7 +182,7 @@ class Story:
             scale=0,
         )  # fmt: skip
         terms = Terms(
-            operations=("mpc.statistics",), purposes=("delay-study",), price=PRICE, minimum_rows=1, minimum_count=1,
+            operations=("mpc.statistics",), purposes=("delay-study",), price=PRICE, minimum_rows=1, minimum_count=1, most_keys=1,
             rules=(),
         )  # fmt: skip
         msg = Publish(

@@ -18,6 +18,10 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
 }
 
 
+PREPARED = "prepared"
+"""The table of an outcome that is not a result: what the engine prepared of this party's dataset, for its vault."""
+
+
 class BadJob(EngineError):
     """A job that no engine can do: wrong parameters, columns or parties."""
 
@@ -116,8 +120,8 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
         "all members learn the number of rows; the helper learns nothing else",
     ),
     ("pir", "lookup"): (
-        "the provider learns that a lookup of most_keys keys took place, and nothing of the keys: not which, not how "
-        "many, not whether they were found, not whether they were asked before",
+        "the provider learns that a lookup of most_keys keys took place, and nothing of the keys",
+        "the provider does not learn how many keys there were, which were found, or whether they were asked before",
         "the asker learns the records of the keys that it brings, and that its other keys are not there",
         "the asker learns the number of records, the widest record, and how often the index was updated",
         "a provider that cheats can make a record look absent; the asker cannot tell",

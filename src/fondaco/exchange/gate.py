@@ -17,7 +17,9 @@ import pyarrow as pa
 
 from fondaco.core.messages import from_bytes
 from fondaco.core.names import DatasetName
+from fondaco.engines.base import PREPARED
 from fondaco.errors import FondacoError, GateRefused
+from fondaco.exchange import preparations
 from fondaco.flow.chain import Opened, TaskView
 from fondaco.flow.heads import heads, operation_name
 from fondaco.flow.journal import Journal
@@ -110,8 +112,25 @@ class Gate:
                 "use a larger set",
             )
         self._check_minimum_count(step, dataset)
+        self._check_most_keys(step, dataset)
+        columns = tuple(dataset.schema.column(name) for name in item.columns)
+        prepared = {} if self._org in step.receivers else preparations.find(self._vault, cid, step, item)
+        if PREPARED in prepared:
+            # All that the engine needs of the rows is in what was prepared of them.
+            return Opened(table=pa.table({}), columns=columns, prepared=prepared)
         table = read_table(self._vault, cid, columns=item.columns)
-        return Opened(table=table, columns=tuple(dataset.schema.column(name) for name in item.columns))
+        return Opened(table=table, columns=columns, prepared=prepared)
+
+    def keep(self, task: TaskView, step: Step, prepared: pa.Table) -> None:
+        """Keep what an engine prepared of our dataset in the vault, under the dataset that the step names.
+
+        Raises:
+            GateRefused: the step prepares nothing of ours. VaultError: the disk refused.
+        """
+        item = step.input_of(self._org)
+        if item is None or self._org in step.receivers or not preparations.keep(self._vault, step, item, prepared):
+            raise _refuse("prepared", "the step prepares nothing of our data", "report this")
+        self._journal.record(task.id, task.attempt, step.id, "index kept", party=self._org)
 
     # -- the records, proven ----------------------------------------------------------------------------------
 
@@ -219,6 +238,18 @@ class Gate:
 
     def _block_time(self) -> int:
         return self._ledger.status().time // _NANOS
+
+    def _check_most_keys(self, step: Step, dataset: Dataset) -> None:
+        if step.engine != "pir" or self._org in step.receivers:
+            return
+        parameters = step.parameters if isinstance(step.parameters, dict) else {}
+        asked = parameters.get("most_keys", 1)
+        if isinstance(asked, bool) or not isinstance(asked, int) or not 1 <= asked <= dataset.terms.most_keys:
+            raise _refuse(
+                "most-keys",
+                f"the terms of {dataset.path} answer at most {dataset.terms.most_keys} keys for one use",
+                f"set most_keys to {dataset.terms.most_keys} or less, or use the grant more often",
+            )
 
     def _check_minimum_count(self, step: Step, dataset: Dataset) -> None:
         if step.engine != "mpc" or not dataset.terms.minimum_count:

@@ -17,12 +17,12 @@ import pyarrow as pa
 from fondaco._kernel import PirAsker, PirFault, PirIndex, PirProvider
 from fondaco.core.models import Column
 from fondaco.engines import checks
-from fondaco.engines.base import BadJob, EngineStopped, Job, Outcome, Report
+from fondaco.engines.base import PREPARED, BadJob, EngineStopped, Job, Outcome, Report
 from fondaco.engines.channel import Channel, connect
+from fondaco.engines.pir.label import batch_size
+from fondaco.engines.pir.parts import BEFORE, as_table, from_table
 from fondaco.engines.pir.records import Buffers, buffers, columns_of, key_bytes, payload_bytes, read_payload
 
-PREPARED = "prepared"
-BEFORE = "before"
 FOUND = "found"
 CONFIGURATION = "ypir-inspiring-voprf"
 
@@ -33,16 +33,6 @@ class Kept:
 
     index: PirIndex
     fresh: bool
-
-
-def as_table(parts: list[bytes]) -> pa.Table:
-    """The parts of an index as a table of one column, the form in which they pass between node and worker."""
-    return pa.table({"part": pa.array(parts, pa.large_binary())})
-
-
-def from_table(table: pa.Table) -> list[bytes]:
-    """The parts of an index out of such a table."""
-    return [part.as_py() for part in table.column("part")]
 
 
 def _with_keys(table: pa.Table, names: list[str]) -> pa.Table:
@@ -74,12 +64,11 @@ def prepare(job: Job, inputs: dict[str, pa.Table]) -> Kept:
     if PREPARED in inputs:
         return Kept(_read(from_table(inputs[PREPARED])), fresh=False)
     keys, payloads = _records(inputs["data"], checks.key_columns(job), job.columns)
-    batch = checks.most_keys(job)
     try:
         if BEFORE in inputs:
             before = _read(from_table(inputs[BEFORE]))
             return Kept(before.update(keys, payloads), fresh=True)
-        return Kept(PirIndex.build(keys, payloads, batch if batch > 1 else 0), fresh=True)
+        return Kept(PirIndex.build(keys, payloads, batch_size(checks.most_keys(job))), fresh=True)
     except ValueError as fault:
         raise BadJob(
             f"the dataset cannot be asked by these keys: {fault}", remedy="choose key columns that tell rows apart"

@@ -96,6 +96,7 @@ class DataVerbs(Group):
                 price=int(arguments.get("price", 0)),
                 minimum_rows=int(arguments.get("minimum_rows", 0)),
                 minimum_count=int(arguments.get("minimum_count", 0)),
+                most_keys=int(arguments.get("most_keys", 100)),
                 rules=rules,
             ),
         )
