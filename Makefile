@@ -7,13 +7,14 @@ BIN := .venv/bin
 STAMPS := .stamps
 RUST := $(shell find crates Cargo.toml Cargo.lock -name target -prune -o -type f -print)
 
-.PHONY: help setup system demo test lint bench docs lock format
+.PHONY: help setup system demo test lint bench bench-pir docs lock format
 
 help:
 	@echo "make demo    four institutions on this machine, from import to audit"
 	@echo "make test    every test"
 	@echo "make lint    every check of style, types and imports"
 	@echo "make bench   every benchmark; results in bench/results"
+	@echo "make bench-pir  hidden queries of a million records"
 	@echo "make format  put every file in the form that lint asks for"
 	@echo "make docs    write docs/reference from the code"
 	@echo "make lock    renew bootstrap.lock and requirements.lock from pyproject.toml"
@@ -62,6 +63,9 @@ format:
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	cargo fmt --all
+
+bench-pir: setup
+	$(BIN)/python bench/bench_pir.py
 
 docs: setup
 	$(BIN)/python tools/reference.py
