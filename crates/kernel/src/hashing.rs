@@ -54,7 +54,7 @@ impl<'a> Items<'a> {
     /// # Errors
     /// `Refused` names the first offset that does not fit.
     pub fn new(data: &'a [u8], offsets: &'a [u8]) -> Result<Self, Refused> {
-        if offsets.is_empty() || offsets.len() % 8 != 0 {
+        if offsets.is_empty() || !offsets.len().is_multiple_of(8) {
             return Err(Refused::OffsetsShape);
         }
         let mut before = 0usize;

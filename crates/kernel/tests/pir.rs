@@ -1,7 +1,9 @@
 //! The hidden query from end to end: what is found, what is not, what shows on the wire, and what bad bytes do.
 
-use fondaco_kernel::pir::index::{Description, Index, Record};
+use fondaco_kernel::pir::description::Description;
+use fondaco_kernel::pir::index::{Index, Record};
 use fondaco_kernel::pir::lookup::{Asker, Provider};
+use fondaco_kernel::pir::record::open;
 use fondaco_kernel::protocol::{Fault, Party, Turn};
 use proptest::prelude::*;
 use std::collections::VecDeque;
@@ -12,7 +14,7 @@ fn table(count: u32, width: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
         .map(|i| {
             (
                 format!("key {i}").into_bytes(),
-                vec![i as u8; i as usize % (width + 1)],
+                vec![i.to_le_bytes()[0]; i as usize % (width + 1)],
             )
         })
         .collect()
@@ -38,12 +40,11 @@ fn shared() -> Arc<Index> {
 /// Messages in the order in which they were sent, each with who sent it.
 type Transcript = Vec<(&'static str, Vec<u8>)>;
 
+/// What was found, key by key, and the transcript.
+type Answer = (Vec<Option<Vec<u8>>>, Transcript);
+
 /// Drive both to the end.
-fn run(
-    index: &Arc<Index>,
-    wanted: &[&[u8]],
-    keys: usize,
-) -> Result<(Vec<Option<Vec<u8>>>, Transcript), Fault> {
+fn run(index: &Arc<Index>, wanted: &[&[u8]], keys: usize) -> Result<Answer, Fault> {
     tampered(index, wanted, keys, &|_, _| {})
 }
 
@@ -85,7 +86,7 @@ fn tampered(
     wanted: &[&[u8]],
     keys: usize,
     tamper: &dyn Fn(usize, &mut Vec<u8>),
-) -> Result<(Vec<Option<Vec<u8>>>, Transcript), Fault> {
+) -> Result<Answer, Fault> {
     let mut asker = Asker::new(wanted, keys)?;
     let mut provider = Provider::new(Arc::clone(index), keys)?;
     let mut log = Transcript::new();
@@ -100,14 +101,14 @@ fn tampered(
         seat(&mut asker, "asker"),
     );
     loop {
-        let mut sent = Vec::new();
+        let mut underway = Vec::new();
         let mut send = |name, mut message: Vec<u8>| {
             tamper(log.len(), &mut message);
             log.push((name, message.clone()));
-            sent.push(message);
+            underway.push(message);
         };
         let moved = one.advance(&mut send)?;
-        other.inbox.extend(sent.drain(..));
+        other.inbox.extend(underway.drain(..));
         std::mem::swap(&mut one, &mut other);
         if !moved && one.inbox.is_empty() && other.inbox.is_empty() && log.len() > 1 {
             drop((one, other));
@@ -123,7 +124,7 @@ fn keys_of(numbers: &[u32]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn ask(index: &Arc<Index>, numbers: &[u32], keys: usize) -> (Vec<Option<Vec<u8>>>, Transcript) {
+fn ask(index: &Arc<Index>, numbers: &[u32], keys: usize) -> Answer {
     let wanted = keys_of(numbers);
     let wanted: Vec<&[u8]> = wanted.iter().map(Vec::as_slice).collect();
     run(index, &wanted, keys).expect("a lookup")
@@ -198,7 +199,6 @@ fn what_is_received_besides_the_record_opens_for_nobody_who_did_not_ask() {
     let asked = index.evaluators()[0].evaluate(b"key 1").expect("an output");
     let other = index.evaluators()[0].evaluate(b"key 2").expect("an output");
     let data = &index.single().data;
-    use fondaco_kernel::pir::record::open;
     assert!(open(&asked.seal, &layout.read(data, &asked.location)).is_some());
     assert!(open(&asked.seal, &layout.read(data, &other.location)).is_none());
     for number in 0..300 {
@@ -255,7 +255,7 @@ fn an_update_seals_only_what_changed_and_old_keys_do_not_open_it() {
         .description()
         .single
         .read(&second.single().data, &before.location);
-    assert!(fondaco_kernel::pir::record::open(&before.seal, &sealed).is_none());
+    assert!(open(&before.seal, &sealed).is_none());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Where records lie: a table in which the sum of three rows, at places that hash from the key, is the record.
 //!
-//! Graf and Lemire, *Binary Fuse Filters* (2022), with whole records in place of fingerprints, as ChalametPIR
+//! Graf and Lemire, *Binary Fuse Filters* (2022), with whole records in place of fingerprints, as `ChalametPIR`
 //! (Celi and Davidson, eprint 2024/092) uses them: one query of three rows finds a record by its key, with no second
 //! place to look. Sums are of bytes modulo 256, which is what the matrix adds. Rows that no record needs are random,
 //! so a sum at the places of an absent key is too.
@@ -43,6 +43,9 @@ impl Form {
     }
 
     /// The three rows of a location under a salt: different, in three neighbouring segments.
+    ///
+    /// # Panics
+    /// Never: a hash has more bytes than are read.
     #[must_use]
     pub fn places(&self, location: &[u8; 32], table: u32, group: u32, salt: u8) -> [u32; 3] {
         let mut hasher = blake3::Hasher::new_keyed(location);
@@ -152,7 +155,7 @@ mod tests {
             let locations: Vec<[u8; 32]> = (0..count)
                 .map(|i| *blake3::keyed_hash(&seed, &i.to_le_bytes()).as_bytes())
                 .collect();
-            let records: Vec<[u8; 8]> = (0..count).map(|i| i.to_le_bytes()).collect();
+            let records: Vec<[u8; 8]> = (0..count).map(usize::to_le_bytes).collect();
             let form = Form::for_records(count);
             prop_assert!(form.is_sound());
             let mut out = vec![0u8; form.rows as usize * 8];

@@ -1,6 +1,6 @@
 //! `PartialInspiRING`: 1024 LWE ciphertexts become one RLWE ciphertext under one key-switching key.
 //!
-//! Mahdavi, Patel, Seo, Yeo, *InsPIRe* (eprint 2025/1352), Algorithm 2, for packs of d/2 = 1024. Whatever depends
+//! Mahdavi, Patel, Seo, Yeo, *`InsPIRe`* (eprint 2025/1352), Algorithm 2, for packs of d/2 = 1024. Whatever depends
 //! on public randomness and the database alone happens here once, in [`prepare`]; a query then costs one product
 //! of the prepared digits with rotations of the asker's key. Two things are as the paper allows rather than as it
 //! writes them:
@@ -153,7 +153,7 @@ pub fn prepare(columns: &[Box<Poly>], key: &PublicKey) -> Pack {
     Pack { digits, random }
 }
 
-/// Stages 1 and 2: the part under each tau_5^i(s), i below 1024, of the sum of all ciphertexts times X^k, lifted to Q.
+/// Stages 1 and 2: the part under each `tau_5^i(s)`, i below 1024, of the sum of all ciphertexts times X^k, lifted to Q.
 ///
 /// Lifting multiplies by the second prime, which leaves nothing modulo it.
 fn aggregate(columns: &[Box<Poly>]) -> Vec<Box<Poly>> {

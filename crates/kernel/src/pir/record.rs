@@ -197,6 +197,9 @@ pub fn seal(key: &[u8; 32], payload: &[u8], out: &mut [u8]) {
 }
 
 /// The payload of a sealed record, or None if the key does not open it: for an asker, the key is absent.
+///
+/// # Panics
+/// Never: the length is read of bytes that are there.
 #[must_use]
 pub fn open(key: &[u8; 32], sealed: &[u8]) -> Option<Vec<u8>> {
     if sealed.len() < NONCE + LENGTH + TAG {

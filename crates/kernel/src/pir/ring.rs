@@ -1,4 +1,4 @@
-//! The ring Z_q[X]/(X^2048 + 1) for the two primes of the scheme, by number-theoretic transforms.
+//! The ring `Z_q[X]/(X^2048 + 1)` for the two primes of the scheme, by number-theoretic transforms.
 //!
 //! Evaluations are kept in *Galois order*: position `half * 1024 + j` holds the value at the root to the power
 //! (-1)^half * 5^j, so that the automorphism X -> X^(5^k) is a rotation by k within each half. Butterflies are those
@@ -21,6 +21,9 @@ pub const Q: u64 = Q1 as u64 * Q2 as u64;
 pub type Poly = [u32; DEGREE];
 
 /// A polynomial of zeros, on the heap.
+///
+/// # Panics
+/// Never: it has the length that it is made with.
 #[must_use]
 pub fn zero() -> Box<Poly> {
     vec![0u32; DEGREE]
@@ -281,22 +284,19 @@ mod tests {
         let mut state = seed;
         std::array::from_fn(|_| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (u64::from(state) * u64::from(q) >> 32) as u32
+            ((u64::from(state) * u64::from(q)) >> 32) as u32
         })
     }
 
     fn school(a: &Poly, b: &Poly, q: u32) -> Poly {
+        let q = u64::from(q);
         let mut out = [0u32; DEGREE];
-        for i in 0..DEGREE {
-            for j in 0..DEGREE {
-                let term = u64::from(a[i]) * u64::from(b[j]) % u64::from(q);
-                let term = if i + j < DEGREE {
-                    term
-                } else {
-                    u64::from(q) - term
-                };
+        for (i, &x) in a.iter().enumerate() {
+            for (j, &y) in b.iter().enumerate() {
+                let term = u64::from(x) * u64::from(y) % q;
+                let term = if i + j < DEGREE { term } else { q - term };
                 let at = (i + j) % DEGREE;
-                out[at] = ((u64::from(out[at]) + term) % u64::from(q)) as u32;
+                out[at] = ((u64::from(out[at]) + term) % q) as u32;
             }
         }
         out

@@ -62,6 +62,9 @@ impl Stream {
     }
 
     /// Small signed numbers: discrete Gaussians of standard deviation `SIGMA`.
+    ///
+    /// # Panics
+    /// Never: words are read of bytes that are there.
     pub fn gaussian(&mut self, out: &mut [i32]) {
         let mut buffer = [0u8; 8 * DRAWS];
         let (mut words, mut sizes) = ([0u64; DRAWS], [0u64; DRAWS]);

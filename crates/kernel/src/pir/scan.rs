@@ -84,6 +84,9 @@ pub fn scan(data: &[u8], columns: usize, queries: &[&[u32]]) -> Vec<Vec<u32>> {
 }
 
 /// Merely read the database, by all threads: what the memory gives, beside which a pass is measured.
+///
+/// # Panics
+/// Never: words are read of bytes that are there.
 #[must_use]
 pub fn read(data: &[u8]) -> u64 {
     data.par_chunks(1 << 20)

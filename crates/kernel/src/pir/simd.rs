@@ -67,11 +67,14 @@ versions! {
     (poly: &mut Poly, table: &[(u32, u32)], scale: (u32, u32), q: u32)
 }
 /// See `scan::tile_body`.
+///
+/// # Panics
+/// If the lengths do not belong together.
 pub fn tile(columns: &[u8], digits: &[scan::Digits], out: &mut [i64]) {
     let count = columns.len() / DEGREE;
     assert!(columns.len() == count * DEGREE && out.len() == count * digits.len());
     #[cfg(target_arch = "x86_64")]
-    if count % 4 == 0 {
+    if count.is_multiple_of(4) {
         match level() {
             // SAFETY: the processor has every feature that the function is compiled for; it checks lengths itself.
             2 => return unsafe { x86::tile_wide(columns, digits, out) },
@@ -91,6 +94,8 @@ mod x86 {
     use super::pack::{carry, FOLD};
     use super::scan::Digits;
     use super::{DEGREE, LANES};
+    #[allow(clippy::wildcard_imports)]
+    // intrinsics: their names begin alike and are told apart by the compiler
     use std::arch::x86_64::*;
 
     type Four<'a> = [&'a [u8; DEGREE]; 4];
@@ -206,10 +211,10 @@ mod x86 {
             // SAFETY: `lanes` checked the lengths of tile and keys.
             unsafe {
                 match keys {
-                    [a, b, c, d] => wide_lanes(tile, [a, b, c, d], q, out),
-                    [a, b, c] => wide_lanes(tile, [a, b, c], q, out),
-                    [a, b] => wide_lanes(tile, [a, b], q, out),
-                    [a] => wide_lanes(tile, [a], q, out),
+                    [one, two, three, four] => wide_lanes(tile, [one, two, three, four], q, out),
+                    [one, two, three] => wide_lanes(tile, [one, two, three], q, out),
+                    [one, two] => wide_lanes(tile, [one, two], q, out),
+                    [one] => wide_lanes(tile, [one], q, out),
                     _ => unreachable!("chunks of one to four"),
                 }
             }
@@ -287,6 +292,9 @@ mod x86 {
 }
 
 /// See `pack::lanes_body`.
+///
+/// # Panics
+/// If the lengths do not belong together.
 pub fn lanes(tile: &[u32], keys: &[&[u64]], q: u32, out: &mut [[u64; LANES]]) {
     assert!(tile.len() == pack::SWITCHES * LANES && keys.len() == out.len());
     assert!(keys
