@@ -28,7 +28,7 @@ help:
 	@touch $@
 
 .venv/built: .venv/synced pyproject.toml $(RUST)
-	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.85 or later" >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.89 or later" >&2; exit 1; }
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	@touch $@
 

@@ -1,5 +1,6 @@
 //! The crate behind the hidden query's records against the vectors of RFC 9497, appendix A.1.2.
 
+use chacha20poly1305::aead::rand_core::OsRng;
 use serde_json::Value;
 use voprf::{BlindedElement, Group, Ristretto255, VoprfServer};
 
@@ -40,7 +41,7 @@ fn keys_evaluations_and_outputs_are_those_of_the_standard() {
             .map(|element| BlindedElement::deserialize(element).expect("an element"))
             .collect();
         let evaluated = server
-            .batch_blind_evaluate(&mut rand_core::OsRng, &blinded)
+            .batch_blind_evaluate(&mut OsRng, &blinded)
             .expect("a proof");
         let evaluated: Vec<Vec<u8>> = evaluated
             .messages

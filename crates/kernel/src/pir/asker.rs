@@ -11,7 +11,7 @@ use super::lookup::{check_keys, layouts, malformed, Rounds, MAX_DESCRIPTION};
 use super::matrix::{Shape, NOWHERE};
 use super::record::{open, Blinded, Output, ELEMENT, PROOF};
 use crate::protocol::{Fault, Party, Turn};
-use rand_core::{OsRng, RngCore};
+use chacha20poly1305::aead::rand_core::{OsRng, RngCore};
 use zeroize::Zeroizing;
 
 /// What the asker knows once it was told.

@@ -13,7 +13,7 @@ use super::layout::{Layout, MAX_BATCH};
 use super::matrix;
 use super::record::{self, Evaluator, Output, SECRET};
 use crate::protocol::Fault;
-use rand_core::{OsRng, RngCore};
+use chacha20poly1305::aead::rand_core::{OsRng, RngCore};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use zeroize::{Zeroize, Zeroizing};

@@ -6,9 +6,9 @@
 //! record lies hashes from the same output. The sealed form is nonce, ChaCha20-Poly1305 of length, payload and
 //! zeros up to the index's width, and the tag; the nonce is random, since a record may be sealed anew under its key.
 
+use chacha20poly1305::aead::rand_core::{OsRng, RngCore};
 use chacha20poly1305::aead::{AeadInPlace, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce, Tag};
-use rand_core::{OsRng, RngCore};
 use voprf::{
     BlindedElement, EvaluationElement, Group, Proof, Ristretto255, VoprfClient, VoprfServer,
 };

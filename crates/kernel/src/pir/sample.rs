@@ -28,7 +28,7 @@ impl Stream {
     /// A fresh secret stream, seeded by the operating system.
     #[must_use]
     pub fn secret() -> Self {
-        use rand_core::{OsRng, RngCore};
+        use chacha20poly1305::aead::rand_core::{OsRng, RngCore};
         let mut seed = [0u8; 32];
         OsRng.fill_bytes(&mut seed);
         let stream = Self(blake3::Hasher::new_keyed(&seed).finalize_xof());
