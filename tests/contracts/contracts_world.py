@@ -42,8 +42,8 @@ class DictStore:
     def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter(sorted((k, v) for k, v in self.data.items() if k.startswith(prefix)))
 
-    def span(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        return iter(sorted((k, v) for k, v in self.data.items() if start <= k < stop))
+    def span(self, start: bytes, stop: bytes, most: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+        return iter(sorted((k, v) for k, v in self.data.items() if start <= k < stop)[:most])
 
 
 class Org:
@@ -189,7 +189,6 @@ def terms(**changes) -> Terms:
         "price": 10,
         "minimum_rows": 0,
         "minimum_count": 0,
-        "most_keys": 0,
         "rules": (),
     }
     return Terms(**(fields | changes))

@@ -100,7 +100,6 @@ class GateWorld:
                 price=1,
                 minimum_rows=minimum_rows,
                 minimum_count=minimum_count,
-                most_keys=most_keys,
                 rules=(
                     catalog.Rule(
                         organisations=("*",),
@@ -134,6 +133,7 @@ class GateWorld:
             journal=self.journal,
             contact=self._contact,
             stale_seconds=30,
+            most_keys=most_keys,
             now=self._clock,
         )
 

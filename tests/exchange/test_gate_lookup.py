@@ -1,4 +1,4 @@
-"""Hidden queries at the gate: as many keys as the terms say, and an index that is made once."""
+"""Hidden queries at the gate: as many keys as the provider says, and an index that is made once."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def lookup(world, parameters):
 
 
 @pytest.mark.parametrize("most", [11, 0, True, "ten"])
-def test_more_keys_than_the_terms_allow_are_refused(world, most) -> None:
+def test_more_keys_than_the_provider_answers_are_refused(world, most) -> None:
     step, task = lookup(world, {"keys": ["k"], "most_keys": most})
     with pytest.raises(GateRefused, match="at most 10 keys for one use") as caught:
         world.gate.open(task, step, None)
     assert caught.value.check == "most-keys"
 
 
-def test_terms_that_allow_no_key_refuse_every_lookup(tmp_path) -> None:
+def test_a_provider_that_answers_no_key_refuses_every_lookup(tmp_path) -> None:
     world = GateWorld(tmp_path / "w", most_keys=0)
     step, task = lookup(world, {"keys": ["k"]})
     with pytest.raises(GateRefused, match="at most 0 keys"):

@@ -35,9 +35,7 @@ class Market:
     """Two published datasets and no grants."""
 
     def newest(self, name) -> Dataset:
-        terms = Terms(
-            operations=("*",), purposes=("*",), price=7, minimum_rows=0, minimum_count=0, most_keys=10, rules=()
-        )
+        terms = Terms(operations=("*",), purposes=("*",), price=7, minimum_rows=0, minimum_count=0, rules=())
         columns = {"shop": SHOP, "bank": BANK}[name.org]
         return Dataset(
             path=name.path, version=1, owner=name.org, title="", description="", terms=terms, commitment=b"", since=1,

@@ -76,7 +76,6 @@ def publish(
     price: Annotated[int, typer.Option(help="Points for one use.")] = 0,
     minimum_rows: Annotated[int, typer.Option(help="Fewest rows that may be computed on.")] = 0,
     minimum_count: Annotated[int, typer.Option(help="Fewest rows that a figure may be about.")] = 0,
-    most_keys: Annotated[int, typer.Option(help="Most keys that one use of a hidden query may ask for.")] = 100,
     hide_rows: Annotated[bool, typer.Option("--hide-rows", help="Do not tell the number of rows.")] = False,
     permissions: Annotated[Path | None, typer.Option(help="TOML file of who is granted what at once.")] = None,
     as_json: AsJson = False,
@@ -91,7 +90,6 @@ def publish(
         "price": price,
         "minimum_rows": minimum_rows,
         "minimum_count": minimum_count,
-        "most_keys": most_keys,
         "show_rows": not hide_rows,
         "rules": _permissions(permissions),
     }

@@ -58,6 +58,7 @@ class Gate:
         journal: Journal,
         contact: Callable[[], float],
         stale_seconds: int,
+        most_keys: int = 0,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._org = org
@@ -66,6 +67,7 @@ class Gate:
         self._journal = journal
         self._contact = contact
         self._stale = stale_seconds
+        self._most_keys = most_keys
         self._now = now
         self._trust = trust_genesis(ledger.genesis)
 
@@ -112,7 +114,7 @@ class Gate:
                 "use a larger set",
             )
         self._check_minimum_count(step, dataset)
-        self._check_most_keys(step, dataset)
+        self._check_most_keys(step)
         columns = tuple(dataset.schema.column(name) for name in item.columns)
         prepared = {} if self._org in step.receivers else preparations.find(self._vault, cid, step, item)
         if PREPARED in prepared:
@@ -239,16 +241,16 @@ class Gate:
     def _block_time(self) -> int:
         return self._ledger.status().time // _NANOS
 
-    def _check_most_keys(self, step: Step, dataset: Dataset) -> None:
+    def _check_most_keys(self, step: Step) -> None:
         if step.engine != "pir" or self._org in step.receivers:
             return
         parameters = step.parameters if isinstance(step.parameters, dict) else {}
         asked = parameters.get("most_keys", 1)
-        if isinstance(asked, bool) or not isinstance(asked, int) or not 1 <= asked <= dataset.terms.most_keys:
+        if isinstance(asked, bool) or not isinstance(asked, int) or not 1 <= asked <= self._most_keys:
             raise _refuse(
                 "most-keys",
-                f"the terms of {dataset.path} answer at most {dataset.terms.most_keys} keys for one use",
-                f"set most_keys to {dataset.terms.most_keys} or less, or use the grant more often",
+                f"{self._org} answers at most {self._most_keys} keys for one use of a grant",
+                f"set most_keys to {self._most_keys} or less, or use the grant more often",
             )
 
     def _check_minimum_count(self, step: Step, dataset: Dataset) -> None:

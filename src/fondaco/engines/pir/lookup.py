@@ -111,7 +111,7 @@ def _ask(job: Job, inputs: dict[str, pa.Table], sockets: Path, started: float) -
     if len(wanted) > most:
         raise BadJob(
             f"{len(wanted)} keys are brought where the step asks for at most {most}",
-            remedy="ask for fewer, or raise most_keys as far as the terms allow",
+            remedy="ask for fewer, or raise most_keys as far as the provider allows",
         )
     places = {key: place for place, key in reversed(list(enumerate(key_bytes(rows, names).to_pylist())))}
     asker = PirAsker(list(wanted), most)

@@ -37,6 +37,7 @@ class DataVerbs(Group):
 
     async def import_data(self, arguments: Json, progress: Progress) -> Json:
         """Import a file, table or query into the vault; name it if a name is given."""
+        name = self._own_name(arguments["name"]) if arguments.get("name") else None
         source = open_source(arguments)
         started = time.monotonic()
         loop = asyncio.get_running_loop()
@@ -46,9 +47,7 @@ class DataVerbs(Group):
 
         cid = await asyncio.to_thread(self._node.vault.import_source, source, progress=report)
         described = self._node.vault.describe(cid)
-        named = ""
-        if arguments.get("name"):
-            named = str(self._node.vault.assign(cid, DatasetName.parse(arguments["name"])))
+        named = "" if name is None else str(self._node.vault.assign(cid, name))
         return {
             "cid": str(cid),
             "name": named,
@@ -57,11 +56,20 @@ class DataVerbs(Group):
             "seconds": round(time.monotonic() - started, 2),
         }
 
-    async def name(self, arguments: Json, _progress: Progress) -> Json:
-        """Name what was imported."""
-        name = DatasetName.parse(arguments["name"])
+    def _own_name(self, text: str) -> DatasetName:
+        """A name under this institution's own.
+
+        Raises:
+            NamingError: it is no name. NodeError: it is another institution's.
+        """
+        name = DatasetName.parse(text)
         if name.org != self._org:
             raise NodeError(f"a name of this node begins with /{self._org}/", remedy="name it so", name=str(name))
+        return name
+
+    async def name(self, arguments: Json, _progress: Progress) -> Json:
+        """Name what was imported."""
+        name = self._own_name(arguments["name"])
         return {"name": str(self._node.vault.assign(Cid.parse(arguments["cid"]), name))}
 
     async def publish(self, arguments: Json, _progress: Progress) -> Json:
@@ -96,7 +104,6 @@ class DataVerbs(Group):
                 price=int(arguments.get("price", 0)),
                 minimum_rows=int(arguments.get("minimum_rows", 0)),
                 minimum_count=int(arguments.get("minimum_count", 0)),
-                most_keys=int(arguments.get("most_keys", 100)),
                 rules=rules,
             ),
         )

@@ -44,7 +44,7 @@ def _words(words: tuple[str, ...], *, none: bool) -> bool:
 def _check_terms(terms: m.Terms, columns: tuple[str, ...]) -> None:
     if not _words(terms.operations, none=False) or not _words(terms.purposes, none=False):
         raise Invalid("terms name the operations and the purposes that are allowed (`*`: any)")
-    if not all(is_amount(n) for n in (terms.price, terms.minimum_rows, terms.minimum_count, terms.most_keys)):
+    if not all(is_amount(n) for n in (terms.price, terms.minimum_rows, terms.minimum_count)):
         raise Invalid("price and smallest numbers are not negative")
     if len(terms.rules) > MAX_RULES:
         raise Invalid(f"at most {MAX_RULES} default permissions")

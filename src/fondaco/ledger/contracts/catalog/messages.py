@@ -23,7 +23,7 @@ class Terms:
     """On which terms: operations and purposes allowed at all, price of one use in points, smallest numbers.
 
     `minimum_rows`: a computation on fewer rows is refused at the gate; `minimum_count`: no figure about a group
-    of fewer rows is opened; `most_keys`: for how many keys one use of a hidden query may ask (0: none).
+    of fewer rows is opened.
     """
 
     operations: tuple[str, ...]
@@ -31,7 +31,6 @@ class Terms:
     price: int
     minimum_rows: int
     minimum_count: int
-    most_keys: int
     rules: tuple[Rule, ...]
 
 
