@@ -42,8 +42,8 @@ class DictStore:
     def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter(sorted((k, v) for k, v in self.data.items() if k.startswith(prefix)))
 
-    def span(self, start: bytes, stop: bytes, most: int | None = None) -> Iterator[tuple[bytes, bytes]]:
-        return iter(sorted((k, v) for k, v in self.data.items() if start <= k < stop)[:most])
+    def span(self, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter(sorted((k, v) for k, v in self.data.items() if start <= k < stop))
 
 
 class Org:

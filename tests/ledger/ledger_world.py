@@ -12,7 +12,6 @@ from fondaco.core.messages import message, to_value
 from fondaco.core.models import Column, Schema
 from fondaco.errors import ContractError
 from fondaco.ledger.blocks import Validator
-from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.ledger.contracts import registry as contracts
 from fondaco.ledger.contracts.catalog.messages import Publish, Rule, Terms
 from fondaco.ledger.contracts.governance.messages import Upgrade
@@ -103,10 +102,6 @@ class Counter:
         """The first rules, always."""
         return FIRST
 
-    def admits(self, store: ReadStore, signers: tuple[bytes, ...], kind: str) -> bool:
-        """Anybody may count."""
-        return True
-
     def quota(self, store: ReadStore, key: bytes) -> tuple[str, int]:
         """One quota for all, that nobody reaches."""
         return "", 1 << 30
@@ -136,15 +131,10 @@ def counter_ledger(folder: Path | None = None) -> EmbeddedLedger:
     return EmbeddedLedger(folder, counter_genesis(), Counter(), key(VALIDATOR))
 
 
-COUNTERS = counter_genesis().chain_id
-
-
-def adding(
-    name: str, amount: int, *, expires: int = 900, signer: str = "anyone", number: bytes = b"", chain: str = COUNTERS
-) -> bytes:
+def adding(name: str, amount: int, *, expires: int = 900, signer: str = "anyone", number: bytes = b"") -> bytes:
     """A signed addition."""
     secrets = (key(signer),)
-    return build(chain, Add(name=name, amount=amount), secrets, nonce=number or nonce(), expires=expires)
+    return build(CHAIN, Add(name=name, amount=amount), secrets, nonce=number or nonce(), expires=expires)
 
 
 # -- a consortium ---------------------------------------------------------------------------------------------------
@@ -185,28 +175,25 @@ def consortium_genesis() -> Genesis:
     )
 
 
-CONSORTIUM = consortium_genesis().chain_id
-
-
 def transfer(sequence: int, *, amount: int = 1, expires: int = 900) -> bytes:
     """A signed payment of the airline to the weather service."""
     msg = Transfer(source="airline", target="weather", amount=amount, sequence=sequence)
-    return build(CONSORTIUM, msg, (key("airline/user"),), nonce=nonce(), expires=expires)
+    return build(CHAIN, msg, (key("airline/user"),), nonce=nonce(), expires=expires)
 
 
 class World:
     """A consortium at work."""
 
-    def __init__(self, folder: Path | None = None, ledger: EmbeddedLedger | CometLedger | None = None) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self.genesis = consortium_genesis()
-        self.ledger = ledger or EmbeddedLedger(folder, self.genesis, contracts, key(VALIDATOR))
+        self.ledger = EmbeddedLedger(folder, self.genesis, contracts, key(VALIDATOR))
         self.purpose = "delay-study"
         self.operation = "mpc.statistics"
 
     def do(self, msg: object, signer: str) -> Committed:
         """Submit a message and wait for its block."""
         expires = self.ledger.height + 500
-        tx = build(CONSORTIUM, msg, (key(signer),), nonce=nonce(), expires=expires)
+        tx = build(CHAIN, msg, (key(signer),), nonce=nonce(), expires=expires)
         return self.ledger.submit(tx).result(30)
 
     def must(self, msg: object, signer: str) -> Committed:

@@ -1,27 +1,25 @@
 """The story of a governed consortium on a chain of several validators: the same bytes each time it is told.
 
 A fifth institution is admitted by vote, becomes a validator, has the shares changed by vote, sells a use, is disputed,
-loses and is expelled. `python tests/ledger/story_world.py NAME` writes it as a fixture that later versions replay; a
-fixture is written once, by the commit whose rules it keeps, and never again.
+loses and is expelled. `python tests/ledger/story_world.py NAME` writes it as a fixture that later versions must replay.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import sys
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 
 from ledger_world import CHAIN, START, key, organisation
+from validators_world import Several
 
 from fondaco.core.codec import Value, encode
 from fondaco.core.keys import SecretKey
-from fondaco.core.messages import from_value, kind_of, to_bytes, to_value
+from fondaco.core.messages import kind_of, to_bytes, to_value
 from fondaco.core.models import Column, Schema
-from fondaco.ledger.application import Registry, TxResult
-from fondaco.ledger.blocks import FLAG_COMMIT, Block, Commit, CommitSig, Validator, block_id, vote_bytes
+from fondaco.ledger.application import TxResult
+from fondaco.ledger.blocks import Validator
 from fondaco.ledger.contracts import registry
 from fondaco.ledger.contracts.catalog.messages import Publish, Terms
 from fondaco.ledger.contracts.disputes import messages as disputes
@@ -31,9 +29,9 @@ from fondaco.ledger.contracts.grants.messages import Item, RequestUse, Review
 from fondaco.ledger.contracts.identity.messages import Join
 from fondaco.ledger.contracts.kit import derive
 from fondaco.ledger.contracts.tasks import messages as t
-from fondaco.ledger.contracts.tasks.handlers import result_hash
+from fondaco.ledger.contracts.tasks.handlers import outcomes, result_hash
+from fondaco.ledger.contracts.tasks.handlers import task as load_task
 from fondaco.ledger.genesis import Genesis
-from fondaco.ledger.reader import Ledger
 from fondaco.ledger.transactions import build
 
 FOUNDERS = ("airline", "authority", "regulator", "weather")
@@ -42,8 +40,7 @@ INVITATION = "harbour/invitation"
 PATH = f"/{FIFTH}/ships/arrivals"
 OWN = "/airline/flights/delays"
 ALLOTMENT = 1_000
-PRICE, SERVICE, WINDOW = 100, 7, 8
-FIXTURES = Path(__file__).parent / "fixtures"
+PRICE, SERVICE = 100, 7
 RULES = g.Parameters(
     deliberation=1,
     voting=20,
@@ -58,6 +55,7 @@ RULES = g.Parameters(
     admission_by_vote=True,
     listed_programs_only=False,
 )
+FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def validator(name: str) -> SecretKey:
@@ -81,37 +79,6 @@ def story_genesis() -> Genesis:
     )
 
 
-class Several(Ledger):
-    """A driver with the keys of all validators, who sign whatever the set is."""
-
-    def __init__(self, folder: Path | None, genesis: Genesis, registry: Registry, secrets: Iterable[SecretKey]) -> None:
-        super().__init__(folder, genesis, registry)
-        self._secrets = {secret.public.raw: secret for secret in secrets}
-
-    def make(self, *txs: bytes) -> Block:
-        """The next block, signed by those whose turn it is."""
-        with self.lock:
-            height, time = self.height + 1, self.genesis.time + (self.height + 1) * 10**9
-            known = self.validators_at(height)
-            header = self._next_header(time, txs, known[0].address)
-            last = self._last_commit()
-            unsigned = Commit(height=height, round=0, block=block_id(header, txs, last), signatures=())
-            signatures = tuple(
-                CommitSig(
-                    flag=FLAG_COMMIT,
-                    address=validator.address,
-                    time=time,
-                    signature=self._secrets[validator.key].sign_raw(vote_bytes(self.genesis.chain_id, unsigned, time)),
-                )
-                for validator in known
-            )
-            block = Block(
-                header=header, txs=txs, last_commit=last, commit=dataclasses.replace(unsigned, signatures=signatures)
-            )
-            self._commit_block(block)
-        return block
-
-
 class Story:
     """A consortium at work; after each block its points are counted, and its app hash is noted."""
 
@@ -120,7 +87,6 @@ class Story:
         self.ledger = Several(folder, genesis or story_genesis(), registry, [validator(name) for name in names])
         self.hashes: list[str] = []
         self.balances: list[dict[str, int]] = []
-        self.grant = b""
         self._count = 0
 
     # -- blocks ------------------------------------------------------------------------------------------------
@@ -130,7 +96,7 @@ class Story:
         self._count += 1
         nonce = self._count.to_bytes(16, "big")
         expires = self.ledger.height + 100
-        return build(self.ledger.chain_id, msg, tuple(key(name) for name in signers), nonce=nonce, expires=expires)
+        return build(CHAIN, msg, tuple(key(name) for name in signers), nonce=nonce, expires=expires)
 
     def block(self, *txs: bytes) -> list[TxResult]:
         """Make a block, and see that no point was created or lost."""
@@ -203,7 +169,7 @@ class Story:
         """On its motion the shares change, a window for disputes opens, and services get a price."""
         for body in (
             g.Shares(providers=8_000, participants=1_000, coordinator=500, fund=500),
-            g.Division(method="price", window=WINDOW),
+            g.Division(method="price", window=8),
             disputes.Rules(arbiters=3, blocks=10),
             g.Prices(prices={"mpc.statistics": SERVICE}),
         ):
@@ -234,8 +200,8 @@ class Story:
         )  # fmt: skip
         return derive("request", self.do(msg, "airline/user"))
 
-    def sell(self) -> None:
-        """The fifth sells three uses to the airline; a task takes one, and is paid when its window is over."""
+    def sell(self) -> bytes:
+        """The fifth sells three uses to the airline; a task takes one and is settled; the task."""
         self.publish(FIFTH, PATH)
         self.publish("airline", OWN)
         request = self.ask(3)
@@ -243,9 +209,7 @@ class Story:
             Review(request=request, item=0, approve=True, reason="", uses=3, expires=START + 10**6), f"{FIFTH}/user"
         )
         self.ask(1)  # and one more request that is never answered
-        self.grant = grant_id(request, 0)
-        self.compute(self.grant)
-        self.idle(WINDOW)
+        return self.compute(grant_id(request, 0))
 
     def propose_task(self, grant: bytes) -> bytes:
         """The airline proposes statistics over its own and the fifth's data."""
@@ -272,30 +236,31 @@ class Story:
         for name in ("airline", FIFTH):
             outcome = hashlib.sha256(name.encode()).digest()
             self.do(t.Report(task=task, attempt=1, step="statistics", outcome=outcome), f"{name}/node")
-        record = from_value(t.Task, self.ledger.query("tasks/task", {"id": task}))
-        rows = self.ledger.query("tasks/outcomes", {"id": task, "attempt": 1})
-        reports = tuple(from_value(t.Outcome, row) for row in rows) if isinstance(rows, list) else ()
-        self.do(t.Finish(task=task, result=result_hash(record, reports)), "authority/node")
+        store = self.ledger._storage
+        record = load_task(store, task)
+        self.do(t.Finish(task=task, result=result_hash(record, outcomes(store, record))), "authority/node")
         self.do(t.Settle(task=task), "airline/node")
         return task
 
-    def dispute(self) -> None:
-        """The airline disputes the second use within its window; those who are no party decide against the fifth."""
-        task = self.compute(self.grant)
+    def dispute(self, task: bytes) -> None:
+        """The airline disputes the use within the window; those who are no party decide against the fifth."""
         self.do(disputes.Open(task=task, cause="the rows were of another year"), "airline/user")
         self.do(disputes.PutEvidence(task=task, evidence=bytes(31) + b"\x01"), "airline/user")
         shown = self.ledger.query("disputes/dispute", {"id": task})
-        arbiters = from_value(disputes.Dispute, shown).arbiters
-        assert sorted(arbiters) == ["regulator", "weather"]
+        assert isinstance(shown, dict)
+        arbiters = shown["arbiters"]
+        assert isinstance(arbiters, list)
+        assert sorted(map(str, arbiters)) == ["regulator", "weather"]
         for name in arbiters:
-            self.do(disputes.CastVote(by=name, task=task, refund=10_000, revoke=True), f"{name}/user")
+            self.do(disputes.CastVote(by=str(name), task=task, refund=10_000, revoke=True), f"{name}/user")
 
-    def expel(self) -> None:
-        """The four expel the fifth while another task of it is under way, and its motion is open."""
-        self.propose_task(self.grant)
+    def expel(self, grant: bytes) -> bytes:
+        """The four expel the fifth while another task of it is under way, and its motion is open; that task."""
+        task = self.propose_task(grant)
         self.propose(g.Mint(amounts={FIFTH: 1_000}), FIFTH)
         self.decide(g.Expel(organisation=FIFTH, forfeit=True), *FOUNDERS)
         self.idle(3)
+        return task
 
     def upgrade(self) -> None:
         """An upgrade is voted and cancelled before its height."""
@@ -308,9 +273,12 @@ class Story:
         self.admit()
         self.seat()
         self.reform()
-        self.sell()
-        self.dispute()
-        self.expel()
+        task = self.sell()
+        self.dispute(task)
+        record = load_task(self.ledger._storage, task)
+        grant = record.steps[0].inputs[1].grant
+        assert grant is not None
+        self.expel(grant)
         self.upgrade()
         self.idle(2)
         return self

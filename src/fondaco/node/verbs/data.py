@@ -37,7 +37,6 @@ class DataVerbs(Group):
 
     async def import_data(self, arguments: Json, progress: Progress) -> Json:
         """Import a file, table or query into the vault; name it if a name is given."""
-        name = self._own_name(arguments["name"]) if arguments.get("name") else None
         source = open_source(arguments)
         started = time.monotonic()
         loop = asyncio.get_running_loop()
@@ -47,7 +46,9 @@ class DataVerbs(Group):
 
         cid = await asyncio.to_thread(self._node.vault.import_source, source, progress=report)
         described = self._node.vault.describe(cid)
-        named = "" if name is None else str(self._node.vault.assign(cid, name))
+        named = ""
+        if arguments.get("name"):
+            named = str(self._node.vault.assign(cid, DatasetName.parse(arguments["name"])))
         return {
             "cid": str(cid),
             "name": named,
@@ -56,20 +57,11 @@ class DataVerbs(Group):
             "seconds": round(time.monotonic() - started, 2),
         }
 
-    def _own_name(self, text: str) -> DatasetName:
-        """A name under this institution's own.
-
-        Raises:
-            NamingError: it is no name. NodeError: it is another institution's.
-        """
-        name = DatasetName.parse(text)
-        if name.org != self._org:
-            raise NodeError(f"a name of this node begins with /{self._org}/", remedy="name it so", name=str(name))
-        return name
-
     async def name(self, arguments: Json, _progress: Progress) -> Json:
         """Name what was imported."""
-        name = self._own_name(arguments["name"])
+        name = DatasetName.parse(arguments["name"])
+        if name.org != self._org:
+            raise NodeError(f"a name of this node begins with /{self._org}/", remedy="name it so", name=str(name))
         return {"name": str(self._node.vault.assign(Cid.parse(arguments["cid"]), name))}
 
     async def publish(self, arguments: Json, _progress: Progress) -> Json:
