@@ -9,7 +9,7 @@ STAMPS := .stamps
 CHAIN := build/cometbft
 RUST := $(shell find crates Cargo.toml Cargo.lock -name target -prune -o -type f -print)
 
-.PHONY: help setup system chain demo test network-test bench-ledger bench-psi lint bench docs lock format
+.PHONY: help setup system chain demo test network-test bench-ledger bench-psi bench-pir lint bench docs lock format
 
 help:
 	@echo "make demo    four institutions on this machine, from import to audit"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench   every benchmark; results in bench/results"
 	@echo "make chain   build the consensus engine of several validators (needs Go)"
 	@echo "make bench-psi  private set operations beside spu.psi"
+	@echo "make bench-pir  hidden queries of a million records"
 	@echo "make format  put every file in the form that lint asks for"
 	@echo "make docs    write docs/reference from the code"
 	@echo "make lock    renew bootstrap.lock and requirements.lock from pyproject.toml"
@@ -77,6 +78,9 @@ format:
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	cargo fmt --all
+
+bench-pir: setup
+	$(BIN)/python bench/bench_pir.py
 
 docs: setup
 	$(BIN)/python tools/reference.py

@@ -35,7 +35,7 @@ from fondaco.vault.store import Vault
 ROLES = ("steward", "analyst", "reviewer", "governor")
 PATHS = {"holder": "/holder/d/rows", "asker": "/asker/d/rows"}
 PURPOSE = "study"
-OPERATIONS = ("psi.intersection", "mpc.statistics", "mpc.arithmetic")
+OPERATIONS = ("psi.intersection", "mpc.statistics", "mpc.arithmetic", "pir.lookup")
 
 
 @message("test.forge/1")
@@ -91,7 +91,9 @@ class Party:
 class GateWorld:
     """Everything up to a running task; then `gate.open`."""
 
-    def __init__(self, folder: Path, *, rows: int = 200, minimum_rows: int = 0, minimum_count: int = 0) -> None:
+    def __init__(
+        self, folder: Path, *, rows: int = 200, minimum_rows: int = 0, minimum_count: int = 0, most_keys: int = 10
+    ) -> None:
         self.folder = folder
         self.parties = {name: Party(name) for name in ("holder", "asker", "coord")}
         validator = SecretKey.generate()
@@ -148,6 +150,7 @@ class GateWorld:
         service = LedgerService(self.ledger, validator="", own="")
         self.chain = NodeChain(service, LedgerDirectory(self.ledger), self.parties["holder"].node)
         self.heard = time.monotonic
+        self._most_keys = most_keys
         self.gate = self.gate_of("holder")
 
     def gate_of(self, org: str) -> Gate:
@@ -159,6 +162,7 @@ class GateWorld:
             journal=self.journal,
             contact=self._contact,
             stale_seconds=30,
+            most_keys=self._most_keys,
             now=self._clock,
         )
 

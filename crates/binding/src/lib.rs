@@ -2,6 +2,7 @@
 
 mod faults;
 mod ledger;
+mod pir;
 mod psi;
 
 use fondaco_kernel::block::to_bytes;
@@ -131,6 +132,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<psi::PsiParty>()?;
     module.add_class::<psi::DhParty>()?;
     module.add_class::<psi::CountParty>()?;
+    pir::register(module)?;
     ledger::register(module)?;
     faults::register(module)
 }

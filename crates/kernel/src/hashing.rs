@@ -77,6 +77,11 @@ impl<'a> Items<'a> {
         self.offsets.len() / 8 - 1
     }
 
+    /// The items in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
+        (0..self.len()).map(|index| self.item(index))
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

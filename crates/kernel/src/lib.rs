@@ -10,6 +10,7 @@ pub mod ledger_merkle;
 pub mod okvs;
 pub mod oprf;
 pub mod permutation;
+pub mod pir;
 pub mod prf;
 pub mod protocol;
 pub mod psi;

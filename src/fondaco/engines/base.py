@@ -15,7 +15,12 @@ from fondaco.errors import EngineError, PartyFailed
 OPERATIONS: dict[str, tuple[str, ...]] = {
     "psi": ("intersection", "difference", "cardinality", "threshold"),
     "mpc": ("statistics", "pooled-statistics", "arithmetic"),
+    "pir": ("lookup",),
 }
+
+
+PREPARED = "prepared"
+"""The table of an outcome that is not a result: what the engine prepared of this party's dataset, for its vault."""
 
 
 class BadJob(EngineError):
@@ -133,6 +138,13 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
         "each receiver learns the result of every row, from which it can work back the other's value with its own",
         "all members learn the number of rows; the helper learns nothing else",
     ),
+    ("pir", "lookup"): (
+        "the provider learns that a lookup of most_keys keys took place, and nothing of the keys",
+        "the provider does not learn how many keys there were, which were found, or whether they were asked before",
+        "the asker learns the records of the keys that it brings, and that its other keys are not there",
+        "the asker learns the number of records, the widest record, and how often the index was updated",
+        "a provider that cheats can make a record look absent; the asker cannot tell",
+    ),
 }
 
 
@@ -155,6 +167,8 @@ def estimate(engine: str, operation: str, rows: int, *, members: int = 2) -> Est
     """
     leakage(engine, operation)
     millions = rows / 1e6
+    if engine == "pir":
+        return Estimate(0.5 + 1.5 * millions, 150 + int(1200 * millions), 0.4 + 0.3 * millions)
     if engine == "psi" and operation in {"cardinality", "threshold"}:
         return Estimate(0.8 + 55.0 * millions, 150 + int(700 * millions), 0.1 + 100.0 * millions)
     if engine == "psi":

@@ -15,6 +15,7 @@ from fondaco.engines.base import OPERATIONS, BadJob, Job, OutOfRange, leakage
 from fondaco.engines.mpc import inputs
 
 MAX_GROUPS = 64
+MAX_KEYS = 4096
 ARITHMETIC = ("add", "subtract", "multiply", "divide")
 _DIVISION_LIMIT = 1 << 36
 _KEYS = ("text", "int64", "bool", "date", "timestamp")
@@ -181,9 +182,35 @@ def _arithmetic(job: Job) -> None:
     arithmetic_columns(job)
 
 
+def most_keys(job: Job) -> int:
+    """For how many keys a lookup is: what the provider sees whatever the asker brings.
+
+    Raises:
+        BadJob: not a number from 1 to 4096.
+    """
+    most = inputs.parameters(job).get("most_keys", 1)
+    if isinstance(most, bool) or not isinstance(most, int) or not 1 <= most <= MAX_KEYS:
+        raise BadJob(f"most_keys is a number from 1 to {MAX_KEYS}", remedy="correct the step")
+    return most
+
+
+def _lookup(job: Job) -> None:
+    _two(job)
+    if job.helper is not None or len(job.receivers) != 1:
+        raise BadJob(
+            "a lookup has one asker, who alone receives, one provider and no helper", remedy="correct the step"
+        )
+    names = key_columns(job)
+    most_keys(job)
+    provided = job.peer_columns if job.learns else job.columns
+    if "found" in (column.name for column in provided if column.name not in names):
+        raise BadJob("a column named found cannot be asked for", remedy="leave it out of the step")
+
+
 _CHECKS: dict[tuple[str, str], Callable[[Job], None]] = {
     **{("psi", operation): _set_operation for operation in OPERATIONS["psi"]},
     ("mpc", "statistics"): _statistics,
     ("mpc", "pooled-statistics"): _pooled,
     ("mpc", "arithmetic"): _arithmetic,
+    ("pir", "lookup"): _lookup,
 }

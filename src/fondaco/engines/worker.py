@@ -56,6 +56,10 @@ def _run(job: Job, tables: dict[str, pa.Table], sockets: Path, scratch: Path) ->
         from fondaco.engines.psi import operations as sets
 
         return sets.run(job, tables, sockets, scratch)
+    if job.engine == "pir":
+        from fondaco.engines.pir import lookup
+
+        return lookup.run(job, tables, sockets)
     if job.engine == "mpc":
         # SPU takes a second to load, which the other engines do not wait for.
         from spu import libspu

@@ -18,7 +18,9 @@ from typing import TypeVar
 import pyarrow as pa
 
 from fondaco.core.names import DatasetName
+from fondaco.engines.base import PREPARED
 from fondaco.errors import FondacoError
+from fondaco.exchange import preparations
 from fondaco.exchange.records import Progress, Register, Use, refuse
 from fondaco.flow.chain import Opened, TaskView
 from fondaco.flow.heads import heads, operation_name
@@ -48,11 +50,13 @@ class Gate:
         journal: Journal,
         contact: Callable[[], float],
         stale_seconds: int,
+        most_keys: int = 0,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._org = org
         self._vault = vault
         self._journal = journal
+        self._most_keys = most_keys
         self._now = now
         self._register = Register(org=org, ledger=ledger, contact=contact, stale_seconds=stale_seconds)
 
@@ -124,9 +128,26 @@ class Gate:
             raise refuse("commitment", "the vault does not hold what was published", "restore the vault")
         self._check_rows(task, step, dataset, described.rows if match is None else match.num_rows)
         self._check_minimum_count(step, dataset)
+        self._check_most_keys(step)
         self._open_once(task, step)
+        columns = tuple(dataset.schema.column(name) for name in item.columns)
+        prepared = {} if self._org in step.receivers else preparations.find(self._vault, cid, step, item)
+        if PREPARED in prepared:
+            # All that the engine needs of the rows is in what was prepared of them.
+            return Opened(table=pa.table({}), columns=columns, prepared=prepared)
         table = read_table(self._vault, cid, columns=item.columns)
-        return Opened(table=table, columns=tuple(dataset.schema.column(name) for name in item.columns))
+        return Opened(table=table, columns=columns, prepared=prepared)
+
+    def keep(self, task: TaskView, step: Step, prepared: pa.Table) -> None:
+        """Keep what an engine prepared of our dataset in the vault, under the dataset that the step names.
+
+        Raises:
+            GateRefused: the step prepares nothing of ours. VaultError: the disk refused.
+        """
+        item = step.input_of(self._org)
+        if item is None or self._org in step.receivers or not preparations.keep(self._vault, step, item, prepared):
+            raise refuse("prepared", "the step prepares nothing of our data", "report this")
+        self._journal.record(task.id, task.attempt, step.id, "index kept", party=self._org)
 
     # -- the checks -------------------------------------------------------------------------------------------
 
@@ -230,6 +251,18 @@ class Gate:
         for check, holds, cause in checks:
             if not holds:
                 raise refuse(check, f"{item.dataset}: {cause}", "request a grant that covers this use")
+
+    def _check_most_keys(self, step: Step) -> None:
+        if step.engine != "pir" or self._org in step.receivers:
+            return
+        parameters = step.parameters if isinstance(step.parameters, dict) else {}
+        asked = parameters.get("most_keys", 1)
+        if isinstance(asked, bool) or not isinstance(asked, int) or not 1 <= asked <= self._most_keys:
+            raise refuse(
+                "most-keys",
+                f"{self._org} answers at most {self._most_keys} keys for one use of a grant",
+                f"set most_keys to {self._most_keys} or less, or use the grant more often",
+            )
 
     def _check_minimum_count(self, step: Step, dataset: Dataset) -> None:
         if step.engine != "mpc" or not dataset.terms.minimum_count:

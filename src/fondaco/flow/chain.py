@@ -94,10 +94,14 @@ class Chain(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Opened:
-    """What the gate let through for one step: the rows and what was declared of their columns."""
+    """What the gate let through for one step: the rows, what was declared of their columns, what was prepared.
+
+    `prepared` are an engine's own tables by name; an engine that has all it needs in them gets no rows.
+    """
 
     table: pa.Table
     columns: tuple[Column, ...]
+    prepared: dict[str, pa.Table] = dataclasses.field(default_factory=dict)
 
 
 class Gate(Protocol):
@@ -111,6 +115,9 @@ class Gate(Protocol):
 
     def check_match(self, task: TaskView, step: Step, match: pa.Table) -> None:
         """GateRefused where the terms allow no match of so few rows; a receiver asks before it keeps it."""
+
+    def keep(self, task: TaskView, step: Step, prepared: pa.Table) -> None:
+        """Keep what an engine prepared of our dataset for the next time."""
 
 
 class Results(Protocol):

@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from fondaco.core.messages import from_bytes, to_bytes
-from fondaco.engines.base import Job, Outcome, WorkerDied
+from fondaco.engines.base import PREPARED, Job, Outcome, WorkerDied
 from fondaco.engines.process import run_job
 from fondaco.errors import (
     ContractError,
@@ -236,6 +236,9 @@ class Party:
         if item is not None and item.grant is not None:
             await self._chain.begin(order.task, order.attempt, order.step)
         outcome = await self._compute(active, opened, match, order)
+        prepared = outcome.tables.pop(PREPARED, None)
+        if prepared is not None:
+            await asyncio.to_thread(self._gate.keep, view, step, prepared)
         learns = self.org in step.receivers
         if learns and step.operation == "intersection":
             await asyncio.to_thread(self._gate.check_match, view, step, outcome.tables["match"])
@@ -286,7 +289,7 @@ class Party:
         job = self._job(active, opened, order)
         inputs: dict[str, pa.Table] = {}
         if opened is not None:
-            inputs["data"] = opened.table
+            inputs |= {"data": opened.table} | opened.prepared
         if match is not None and opened is not None:
             inputs["match"] = match
         tunnels: list[Tunnel] = []

@@ -54,6 +54,8 @@ class Settings:
     consensus_peers: str = ""
     stale_seconds: int = 30
     step_seconds: int = 120
+    most_keys: int = 100
+    """For how many keys one use of a hidden query of our data may ask; 0 for none."""
 
 
 class Folder:

@@ -94,6 +94,7 @@ class Node:
             journal=self.journal,
             contact=self.service.contact,
             stale_seconds=self.settings.stale_seconds,
+            most_keys=self.settings.most_keys,
         )
         self.party = Party(
             org=self.settings.org,

@@ -1,0 +1,233 @@
+//! The hidden query for Python: an index that is built and kept, and the two sides of a lookup, driven by messages.
+
+use fondaco_kernel::pir::index::{Index, Record};
+use fondaco_kernel::pir::lookup;
+use fondaco_kernel::pir::scan;
+use fondaco_kernel::protocol::{Fault, Party, Turn};
+use fondaco_kernel::Items;
+use pyo3::create_exception;
+use pyo3::exceptions::{PyException, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+use std::sync::Arc;
+use std::time::Instant;
+
+create_exception!(
+    _kernel,
+    PirFault,
+    PyException,
+    "A hidden query that cannot go on: its kind, then what happened."
+);
+
+fn raised(fault: Fault) -> PyErr {
+    let kind = match fault {
+        Fault::Input { .. } => return PyValueError::new_err(fault.to_string()),
+        Fault::Malformed { .. } => "malformed",
+        Fault::Cheated { .. } => "cheated",
+        Fault::OutOfTurn => "out of turn",
+        Fault::Unlucky { .. } => "unlucky",
+    };
+    PirFault::new_err((kind, fault.to_string()))
+}
+
+/// Data and offsets, as two buffers.
+type Buffers<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>);
+
+fn items<'a>((data, offsets): &'a Buffers<'_>) -> PyResult<Vec<&'a [u8]>> {
+    let items = Items::new(data.as_bytes(), offsets.as_bytes()).map_err(super::refused)?;
+    Ok(items.iter().collect())
+}
+
+/// A provider's index of one dataset.
+#[pyclass(frozen)]
+struct PirIndex(Arc<Index>);
+
+#[pymethods]
+impl PirIndex {
+    /// Build the index of n records: keys and payloads as data with n + 1 offsets each.
+    #[staticmethod]
+    fn build(
+        py: Python<'_>,
+        keys: Buffers<'_>,
+        payloads: Buffers<'_>,
+        batch: usize,
+    ) -> PyResult<Self> {
+        let (keys, payloads) = (items(&keys)?, items(&payloads)?);
+        made(py, &keys, &payloads, move |records| {
+            Index::build(records, batch)
+        })
+    }
+
+    /// The index of other records, keeping what is unchanged.
+    fn update(&self, py: Python<'_>, keys: Buffers<'_>, payloads: Buffers<'_>) -> PyResult<Self> {
+        let (keys, payloads) = (items(&keys)?, items(&payloads)?);
+        made(py, &keys, &payloads, |records| self.0.update(records))
+    }
+
+    /// The parts that it is kept as.
+    fn parts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let parts = py.allow_threads(|| self.0.to_parts());
+        PyList::new(py, parts.iter().map(|part| PyBytes::new(py, part)))
+    }
+
+    /// The index from its parts.
+    #[staticmethod]
+    fn from_parts(py: Python<'_>, parts: Vec<Bound<'_, PyBytes>>) -> PyResult<Self> {
+        let slices: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+        let index = py.allow_threads(|| Index::from_parts(&slices));
+        index
+            .map(|index| Self(Arc::new(index)))
+            .ok_or_else(|| PyValueError::new_err("these are not the parts of an index"))
+    }
+
+    /// Records.
+    #[getter]
+    fn records(&self) -> u64 {
+        self.0.description().records
+    }
+
+    /// Keys of one batch query; 0 without.
+    #[getter]
+    fn batch(&self) -> u32 {
+        self.0
+            .description()
+            .batch
+            .as_ref()
+            .map_or(0, |(keys, _)| *keys)
+    }
+
+    /// How many times it was updated since it was built, and one.
+    #[getter]
+    fn generations(&self) -> usize {
+        self.0.description().publics.len()
+    }
+
+    /// Records that the last build or update sealed.
+    #[getter]
+    fn fresh(&self) -> usize {
+        self.0.fresh_records()
+    }
+
+    /// Bytes of the matrix for single keys.
+    #[getter]
+    fn scanned(&self) -> usize {
+        self.0.single().data.len()
+    }
+
+    /// Seconds of one pass over the matrix for single keys for so many queries, and of merely reading it.
+    fn pass_seconds(&self, py: Python<'_>, queries: usize) -> (f64, f64) {
+        py.allow_threads(|| {
+            let table = self.0.single();
+            let shape = table.layout.shape();
+            let query = vec![1_234_567u32; shape.rows()];
+            let began = Instant::now();
+            let sums = scan::scan(&table.data, shape.width, &vec![query.as_slice(); queries]);
+            let passed = began.elapsed().as_secs_f64();
+            let began = Instant::now();
+            let read = scan::read(&table.data);
+            let seconds = began.elapsed().as_secs_f64();
+            std::hint::black_box((sums, read));
+            (passed, seconds)
+        })
+    }
+}
+
+fn made(
+    py: Python<'_>,
+    keys: &[&[u8]],
+    payloads: &[&[u8]],
+    make: impl FnOnce(&[Record<'_>]) -> Result<Index, Fault> + Send,
+) -> PyResult<PirIndex> {
+    if keys.len() != payloads.len() {
+        return Err(PyValueError::new_err(
+            "there is not one payload for each key",
+        ));
+    }
+    let records: Vec<Record<'_>> = keys.iter().copied().zip(payloads.iter().copied()).collect();
+    let index = py.allow_threads(|| make(&records)).map_err(raised)?;
+    Ok(PirIndex(Arc::new(index)))
+}
+
+type Next<'py> = (&'static str, Option<Bound<'py, PyBytes>>);
+
+fn next<'py>(
+    py: Python<'py>,
+    party: &mut (dyn Party + Send),
+    incoming: Option<&[u8]>,
+) -> PyResult<Next<'py>> {
+    Ok(
+        match py.allow_threads(|| party.next(incoming)).map_err(raised)? {
+            Turn::Send(message) => ("send", Some(PyBytes::new(py, &message))),
+            Turn::Receive => ("receive", None),
+            Turn::Finished => ("finished", None),
+        },
+    )
+}
+
+/// The side that has the index.
+#[pyclass]
+struct PirProvider(lookup::Provider);
+
+#[pymethods]
+impl PirProvider {
+    #[new]
+    fn new(index: &PirIndex, keys: usize) -> PyResult<Self> {
+        lookup::Provider::new(Arc::clone(&index.0), keys)
+            .map(Self)
+            .map_err(raised)
+    }
+
+    /// The most bytes that the next message of the peer may have.
+    #[getter]
+    fn limit(&self) -> usize {
+        self.0.limit()
+    }
+
+    /// Go on: what to do next, and the message to send if that is it.
+    #[pyo3(signature = (incoming = None))]
+    fn next<'py>(&mut self, py: Python<'py>, incoming: Option<&[u8]>) -> PyResult<Next<'py>> {
+        next(py, &mut self.0, incoming)
+    }
+}
+
+/// The side that has the keys.
+#[pyclass]
+struct PirAsker(lookup::Asker);
+
+#[pymethods]
+impl PirAsker {
+    #[new]
+    fn new(wanted: Vec<Bound<'_, PyBytes>>, keys: usize) -> PyResult<Self> {
+        let wanted: Vec<&[u8]> = wanted.iter().map(|key| key.as_bytes()).collect();
+        lookup::Asker::new(&wanted, keys).map(Self).map_err(raised)
+    }
+
+    /// The most bytes that the next message of the peer may have.
+    #[getter]
+    fn limit(&self) -> usize {
+        self.0.limit()
+    }
+
+    /// Go on: what to do next, and the message to send if that is it.
+    #[pyo3(signature = (incoming = None))]
+    fn next<'py>(&mut self, py: Python<'py>, incoming: Option<&[u8]>) -> PyResult<Next<'py>> {
+        next(py, &mut self.0, incoming)
+    }
+
+    /// The payloads of the wanted keys, None for an absent one.
+    fn payloads<'py>(&self, py: Python<'py>) -> PyResult<Vec<Option<Bound<'py, PyBytes>>>> {
+        let payloads = self.0.payloads().map_err(raised)?;
+        Ok(payloads
+            .iter()
+            .map(|one| one.as_ref().map(|bytes| PyBytes::new(py, bytes)))
+            .collect())
+    }
+}
+
+/// Add the hidden query to the module.
+pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("PirFault", module.py().get_type::<PirFault>())?;
+    module.add_class::<PirIndex>()?;
+    module.add_class::<PirProvider>()?;
+    module.add_class::<PirAsker>()
+}

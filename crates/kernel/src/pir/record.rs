@@ -1,0 +1,296 @@
+//! What keeps an asker from reading a record that it did not ask for: every record is sealed under its own key.
+//!
+//! The key comes from the verifiable oblivious pseudorandom function of RFC 9497 (ristretto255-SHA512, mode VOPRF,
+//! by the crate `voprf`) over the record's lookup key: the provider helps to evaluate it once for each key that it
+//! lets the asker ask for, without learning the key, and proves that it used the secret that it published. Where a
+//! record lies hashes from the same output. The sealed form is nonce, ChaCha20-Poly1305 of length, payload and
+//! zeros up to the index's width, and the tag; the nonce is random, since a record may be sealed anew under its key.
+
+use chacha20poly1305::aead::rand_core::{OsRng, RngCore};
+use chacha20poly1305::aead::{AeadInPlace, KeyInit};
+use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce, Tag};
+use voprf::{
+    BlindedElement, EvaluationElement, Group, Proof, Ristretto255, VoprfClient, VoprfServer,
+};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// Bytes of a blinded or evaluated element.
+pub const ELEMENT: usize = 32;
+/// Bytes of a proof.
+pub const PROOF: usize = 64;
+/// Bytes of a secret.
+pub const SECRET: usize = 32;
+/// The most bytes of a lookup key: what RFC 9497 takes as an input.
+pub const MAX_KEY: usize = u16::MAX as usize;
+const NONCE: usize = 12;
+const LENGTH: usize = 4;
+const TAG: usize = 16;
+
+type Server = VoprfServer<Ristretto255>;
+type Client = VoprfClient<Ristretto255>;
+
+/// What the function says of one lookup key: where its record lies, and what opens it.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Output {
+    /// Hashes to the record's places.
+    pub location: [u8; 32],
+    /// Opens the record.
+    pub seal: [u8; 32],
+}
+
+impl Output {
+    fn of(output: &[u8]) -> Self {
+        Self {
+            location: blake3::derive_key(
+                "fondaco 2026-11-24 hidden query: location of a record",
+                output,
+            ),
+            seal: blake3::derive_key("fondaco 2026-11-24 hidden query: key of a record", output),
+        }
+    }
+}
+
+/// The provider's secret of one generation of records.
+pub struct Evaluator(Server);
+
+impl Evaluator {
+    /// A fresh secret.
+    ///
+    /// # Panics
+    /// Never: deriving a key fails only for over-long context, and this one is empty.
+    #[must_use]
+    pub fn generate() -> (Self, Zeroizing<[u8; SECRET]>) {
+        let mut seed = Zeroizing::new([0u8; SECRET]);
+        OsRng.fill_bytes(&mut *seed);
+        let made =
+            Self::from_seed(&seed).expect("a derived key exists for all seeds but one in 2^252");
+        (made, seed)
+    }
+
+    /// The secret that RFC 9497's `DeriveKeyPair` makes of a seed; None in a case that does not happen.
+    #[must_use]
+    pub fn from_seed(seed: &[u8; SECRET]) -> Option<Self> {
+        Server::new_from_seed(seed, b"fondaco hidden query")
+            .ok()
+            .map(Self)
+    }
+
+    /// The public key, 32 bytes.
+    #[must_use]
+    pub fn public(&self) -> [u8; ELEMENT] {
+        <Ristretto255 as Group>::serialize_elem(self.0.get_public_key()).into()
+    }
+
+    /// The output for a key of the provider's own; None if the key has no or too many bytes.
+    #[must_use]
+    pub fn evaluate(&self, key: &[u8]) -> Option<Output> {
+        if key.is_empty() || key.len() > MAX_KEY {
+            return None;
+        }
+        let mut output = self.0.evaluate(key).ok()?;
+        let made = Output::of(&output);
+        output.as_mut_slice().zeroize();
+        Some(made)
+    }
+
+    /// Evaluate blinded elements, 32 bytes each, and prove it: elements, then the proof. None if one is no element.
+    #[must_use]
+    pub fn blind_evaluate(&self, blinded: &[u8]) -> Option<Vec<u8>> {
+        if blinded.is_empty() || !blinded.len().is_multiple_of(ELEMENT) {
+            return None;
+        }
+        let elements: Vec<BlindedElement<Ristretto255>> = blinded
+            .chunks_exact(ELEMENT)
+            .map(BlindedElement::deserialize)
+            .collect::<Result<_, _>>()
+            .ok()?;
+        let evaluated = self.0.batch_blind_evaluate(&mut OsRng, &elements).ok()?;
+        let mut out = Vec::with_capacity(blinded.len() + PROOF);
+        for message in &evaluated.messages {
+            out.extend_from_slice(&message.serialize());
+        }
+        out.extend_from_slice(&evaluated.proof.serialize());
+        Some(out)
+    }
+}
+
+/// An asker's blinded keys.
+pub struct Blinded {
+    keys: Vec<Zeroizing<Vec<u8>>>,
+    clients: Vec<Client>,
+    message: Vec<u8>,
+}
+
+impl Blinded {
+    /// Blind keys; None if one has no or too many bytes.
+    #[must_use]
+    pub fn new(keys: Vec<Zeroizing<Vec<u8>>>) -> Option<Self> {
+        let mut clients = Vec::with_capacity(keys.len());
+        let mut message = Vec::with_capacity(keys.len() * ELEMENT);
+        for key in &keys {
+            if key.is_empty() || key.len() > MAX_KEY {
+                return None;
+            }
+            let blinded = Client::blind(key, &mut OsRng).ok()?;
+            message.extend_from_slice(&blinded.message.serialize());
+            clients.push(blinded.state);
+        }
+        Some(Self {
+            keys,
+            clients,
+            message,
+        })
+    }
+
+    /// The blinded elements, 32 bytes for each key.
+    #[must_use]
+    pub fn message(&self) -> &[u8] {
+        &self.message
+    }
+
+    /// The outputs, in the order of the keys; None if the evaluation is malformed or its proof does not hold.
+    #[must_use]
+    pub fn finish(&self, public: &[u8; ELEMENT], evaluation: &[u8]) -> Option<Vec<Output>> {
+        if evaluation.len() != self.message.len() + PROOF {
+            return None;
+        }
+        let (elements, proof) = evaluation.split_at(self.message.len());
+        let elements: Vec<EvaluationElement<Ristretto255>> = elements
+            .chunks_exact(ELEMENT)
+            .map(EvaluationElement::deserialize)
+            .collect::<Result<_, _>>()
+            .ok()?;
+        let proof = Proof::deserialize(proof).ok()?;
+        let public = <Ristretto255 as Group>::deserialize_elem(public).ok()?;
+        let keys: Vec<&[u8]> = self.keys.iter().map(|key| key.as_slice()).collect();
+        let outputs =
+            Client::batch_finalize(&keys, &self.clients, &elements, &proof, public).ok()?;
+        outputs
+            .map(|output| output.ok().map(|output| Output::of(&output)))
+            .collect()
+    }
+}
+
+/// Bytes of a sealed record for payloads of up to `payload` bytes: a multiple of 4.
+#[must_use]
+pub const fn sealed_bytes(payload: usize) -> usize {
+    (NONCE + LENGTH + payload + TAG).next_multiple_of(4)
+}
+
+/// Seal a payload into `out`, whose length fixes the width.
+///
+/// # Panics
+/// If the payload does not fit.
+pub fn seal(key: &[u8; 32], payload: &[u8], out: &mut [u8]) {
+    assert!(sealed_bytes(payload.len()) <= out.len());
+    out.fill(0);
+    OsRng.fill_bytes(&mut out[..NONCE]);
+    let (nonce, rest) = out.split_at_mut(NONCE);
+    let at = rest.len() - TAG;
+    let (text, tag) = rest.split_at_mut(at);
+    text[..LENGTH].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    text[LENGTH..LENGTH + payload.len()].copy_from_slice(payload);
+    let made = ChaCha20Poly1305::new(Key::from_slice(key))
+        .encrypt_in_place_detached(Nonce::from_slice(nonce), b"", text)
+        .expect("a record is far below the cipher's limit");
+    tag.copy_from_slice(&made);
+}
+
+/// The payload of a sealed record, or None if the key does not open it: for an asker, the key is absent.
+///
+/// # Panics
+/// Never: the length is read of bytes that are there.
+#[must_use]
+pub fn open(key: &[u8; 32], sealed: &[u8]) -> Option<Vec<u8>> {
+    if sealed.len() < NONCE + LENGTH + TAG {
+        return None;
+    }
+    let (nonce, rest) = sealed.split_at(NONCE);
+    let (text, tag) = rest.split_at(rest.len() - TAG);
+    let mut text = text.to_vec();
+    ChaCha20Poly1305::new(Key::from_slice(key))
+        .decrypt_in_place_detached(
+            Nonce::from_slice(nonce),
+            b"",
+            &mut text,
+            Tag::from_slice(tag),
+        )
+        .ok()?;
+    let length = u32::from_le_bytes(text[..LENGTH].try_into().expect("four bytes")) as usize;
+    let end = LENGTH.checked_add(length)?;
+    (end <= text.len()).then(|| text[LENGTH..end].to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn evaluator() -> Evaluator {
+        Evaluator::from_seed(&[7; 32]).expect("a key")
+    }
+
+    #[test]
+    fn both_sides_come_to_the_same_output() {
+        let evaluator = evaluator();
+        let keys = [b"a".to_vec(), vec![0xff; 300]]
+            .map(Zeroizing::new)
+            .to_vec();
+        let blinded = Blinded::new(keys.clone()).expect("keys");
+        let evaluation = evaluator
+            .blind_evaluate(blinded.message())
+            .expect("elements");
+        let outputs = blinded
+            .finish(&evaluator.public(), &evaluation)
+            .expect("a proof");
+        for (key, output) in keys.iter().zip(&outputs) {
+            let own = evaluator.evaluate(key).expect("a key");
+            assert_eq!((own.location, own.seal), (output.location, output.seal));
+        }
+    }
+
+    #[test]
+    fn another_secret_a_changed_element_or_a_cut_message_is_refused() {
+        let evaluator = evaluator();
+        let blinded = Blinded::new(vec![Zeroizing::new(b"a".to_vec())]).expect("keys");
+        let good = evaluator
+            .blind_evaluate(blinded.message())
+            .expect("elements");
+        let (other, _) = Evaluator::generate();
+        assert!(blinded.finish(&other.public(), &good).is_none());
+        let forged = other.blind_evaluate(blinded.message()).expect("elements");
+        assert!(blinded.finish(&evaluator.public(), &forged).is_none());
+        assert!(blinded
+            .finish(&evaluator.public(), &good[..good.len() - 1])
+            .is_none());
+        assert!(Blinded::new(vec![Zeroizing::new(Vec::new())]).is_none());
+        assert!(Blinded::new(vec![Zeroizing::new(vec![0; MAX_KEY + 1])]).is_none());
+        assert!(
+            evaluator.blind_evaluate(&[0; ELEMENT]).is_none(),
+            "the identity is no blinded element"
+        );
+        assert!(evaluator.blind_evaluate(&[0xff; ELEMENT]).is_none());
+        assert!(evaluator.blind_evaluate(&[]).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_opens_under_its_key_alone(payload in prop::collection::vec(any::<u8>(), 0..500), more in 0usize..64) {
+            let mut sealed = vec![0u8; sealed_bytes(payload.len() + more)];
+            seal(&[1; 32], &payload, &mut sealed);
+            prop_assert_eq!(open(&[1; 32], &sealed), Some(payload));
+            prop_assert_eq!(open(&[2; 32], &sealed), None);
+            let at = more % sealed.len();
+            sealed[at] ^= 1;
+            prop_assert_eq!(open(&[1; 32], &sealed), None);
+        }
+
+        #[test]
+        fn no_bytes_break_the_decoders(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = open(&[1; 32], &bytes);
+            let _ = evaluator().blind_evaluate(&bytes);
+            let blinded = Blinded::new(vec![Zeroizing::new(b"a".to_vec())]).expect("keys");
+            prop_assert!(blinded.finish(&evaluator().public(), &bytes).is_none());
+        }
+    }
+}

@@ -1,0 +1,150 @@
+"""The lookup: an asker brings a table of keys, a provider a table of records or its prepared index.
+
+The receiver of the step is the asker. It gets `result`: its different keys without nulls, in their order, whether
+each was found, and the provider's other columns (null where it was not). Rows of the provider with a null in the key
+are never found; a key that stands twice is refused by the provider before anything is sent. The provider's outcome
+is `prepared`, the parts of its index, when it had to make one: for its own vault, not for anyone to see.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import pyarrow as pa
+
+from fondaco._kernel import PirAsker, PirFault, PirIndex, PirProvider
+from fondaco.core.models import Column
+from fondaco.engines import checks
+from fondaco.engines.base import PREPARED, BadJob, EngineStopped, Job, Outcome, Report
+from fondaco.engines.channel import Channel, connect
+from fondaco.engines.pir.label import batch_size
+from fondaco.engines.pir.parts import BEFORE, as_table, from_table
+from fondaco.engines.pir.records import Buffers, buffers, columns_of, key_bytes, payload_bytes, read_payload
+
+FOUND = "found"
+CONFIGURATION = "ypir-inspiring-voprf"
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """An index and whether it is new."""
+
+    index: PirIndex
+    fresh: bool
+
+
+def _with_keys(table: pa.Table, names: list[str]) -> pa.Table:
+    rows = table
+    for name in names:
+        rows = rows.filter(rows.column(name).is_valid())
+    return rows.combine_chunks()
+
+
+def _read(parts: list[bytes]) -> PirIndex:
+    try:
+        return PirIndex.from_parts(parts)
+    except ValueError as fault:
+        raise BadJob("the prepared index is damaged", remedy="remove it; the next lookup makes it anew") from fault
+
+
+def _records(table: pa.Table, names: list[str], columns: tuple[Column, ...]) -> tuple[Buffers, Buffers]:
+    rows = _with_keys(table, names)
+    payload = [column for column in columns if column.name not in names]
+    return buffers(key_bytes(rows, names)), buffers(payload_bytes(rows, payload))
+
+
+def prepare(job: Job, inputs: dict[str, pa.Table]) -> Kept:
+    """The index that a provider's inputs have or make: `prepared`, or `before` updated, or anew from `data`.
+
+    Raises:
+        BadJob: the data cannot be asked by key: a key stands twice, or there is too much of it.
+    """
+    if PREPARED in inputs:
+        return Kept(_read(from_table(inputs[PREPARED])), fresh=False)
+    keys, payloads = _records(inputs["data"], checks.key_columns(job), job.columns)
+    try:
+        if BEFORE in inputs:
+            before = _read(from_table(inputs[BEFORE]))
+            return Kept(before.update(keys, payloads), fresh=True)
+        return Kept(PirIndex.build(keys, payloads, batch_size(checks.most_keys(job))), fresh=True)
+    except ValueError as fault:
+        raise BadJob(
+            f"the dataset cannot be asked by these keys: {fault}", remedy="choose key columns that tell rows apart"
+        ) from fault
+
+
+def _drive(party: PirAsker | PirProvider, channel: Channel) -> None:
+    incoming: bytes | None = None
+    try:
+        while True:
+            what, message = party.next(incoming)
+            incoming = None
+            if what == "finished":
+                return
+            if what == "receive":
+                incoming = channel.receive(party.limit)
+            elif message is not None:
+                channel.send(message)
+    except PirFault as fault:
+        kind, cause = fault.args
+        raise EngineStopped(
+            f"{channel.peer}: {cause}" if kind in ("malformed", "cheated") else str(cause),
+            remedy="see that both run the same version, then start the task again",
+        ) from fault
+
+
+def _provide(job: Job, inputs: dict[str, pa.Table], sockets: Path, started: float) -> Outcome:
+    kept = prepare(job, inputs)
+    with connect(job, sockets) as channel:
+        linked = time.monotonic()
+        _drive(PirProvider(kept.index, checks.most_keys(job)), channel)
+    report = _report(kept.index.records, 0, started, linked)
+    return Outcome({PREPARED: as_table(kept.index.parts())} if kept.fresh else {}, report)
+
+
+def _ask(job: Job, inputs: dict[str, pa.Table], sockets: Path, started: float) -> Outcome:
+    names, most = checks.key_columns(job), checks.most_keys(job)
+    rows = _with_keys(inputs["data"].select(names), names)
+    wanted = dict.fromkeys(key.as_py() for key in key_bytes(rows, names))
+    if len(wanted) > most:
+        raise BadJob(
+            f"{len(wanted)} keys are brought where the step asks for at most {most}",
+            remedy="ask for fewer, or raise most_keys as far as the provider allows",
+        )
+    places = {key: place for place, key in reversed(list(enumerate(key_bytes(rows, names).to_pylist())))}
+    asker = PirAsker(list(wanted), most)
+    with connect(job, sockets) as channel:
+        linked = time.monotonic()
+        _drive(asker, channel)
+    declared = [column for column in job.peer_columns if column.name not in names]
+    payloads = asker.payloads()
+    found = [None if payload is None else read_payload(payload, declared) for payload in payloads]
+    table = rows.take(pa.array([places[key] for key in wanted], pa.int64()))
+    table = table.append_column(FOUND, pa.array([row is not None for row in found], pa.bool_()))
+    for column, values in zip(declared, columns_of(found, declared), strict=True):
+        table = table.append_column(column.name, values)
+    return Outcome({"result": table}, _report(rows.num_rows, table.num_rows, started, linked))
+
+
+def _report(rows_in: int, rows_out: int, started: float, linked: float) -> Report:
+    return Report(
+        configuration=CONFIGURATION,
+        rows_in=rows_in,
+        rows_out=rows_out,
+        link_micros=int((linked - started) * 1e6),
+        total_micros=int((time.monotonic() - started) * 1e6),
+    )
+
+
+def run(job: Job, inputs: dict[str, pa.Table], sockets: Path) -> Outcome:
+    """Run one side of a lookup.
+
+    Raises:
+        BadJob: a step that cannot be done as asked. EngineStopped: the peer went away or does not follow the protocol.
+    """
+    checks.check_job(job)
+    started = time.monotonic()
+    side = _ask if job.learns else _provide
+    return side(job, inputs, sockets, started)
