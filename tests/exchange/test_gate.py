@@ -290,7 +290,7 @@ def test_a_step_whose_earlier_step_this_node_has_not_reported_is_refused(world) 
 
 def test_a_helper_helps_once_and_in_order(world) -> None:
     first, second = world.matched(world.grant())
-    late = dataclasses.replace(second, id="three")
+    late = dataclasses.replace(second, id="three", operation="arithmetic")
     task = world.running(world.workflow(first, second, late))
     gate = world.gate_of("coord")
     with pytest.raises(GateRefused) as caught:

@@ -12,6 +12,7 @@ from fondaco.engines.pir.parts import BEFORE, as_table, from_table
 from fondaco.errors import GateRefused
 from fondaco.exchange import gate as gate_module
 from fondaco.flow.model import Input
+from fondaco.ledger.contracts.grants.messages import Item
 from fondaco.vault import prepared
 from fondaco.vault.sources import CsvSource
 
@@ -23,8 +24,12 @@ def world(tmp_path):
     made.close()
 
 
-def lookup(world, parameters):
-    step = world.step(world.grant(), engine="pir", operation="lookup", parameters=parameters)
+def lookup(world, parameters, columns=("k", "v")):
+    """A lookup that is running: which columns it gives out, a grant names as keys."""
+    grant = world.grant(items=(Item(path=PATHS["holder"], version=1, keys=columns, columns=()),))
+    asker = Input(party="asker", dataset=PATHS["asker"] + "@1", columns=("k",), grant=None)
+    holder = Input(party="holder", dataset=PATHS["holder"] + "@1", columns=columns, grant=grant)
+    step = world.step(grant, engine="pir", operation="lookup", parameters=parameters, inputs=(asker, holder))
     return step, world.chain.task(world.running(world.workflow(step)))
 
 
@@ -51,6 +56,7 @@ def test_an_index_is_kept_once_and_then_no_row_is_read(world, monkeypatch) -> No
     world.gate.keep(task, step, as_table([b"head", b"data"]))
     assert any(entry.event == "index kept" for entry in world.journal.of(task.id))
     monkeypatch.setattr(gate_module, "read_table", None)
+    step, task = lookup(world, {"keys": ["k"], "most_keys": 10})
     again = world.gate.open(task, step, None)
     assert again.table.num_rows == 0
     assert [c.name for c in again.columns] == ["k", "v"]
@@ -60,12 +66,12 @@ def test_an_index_is_kept_once_and_then_no_row_is_read(world, monkeypatch) -> No
 def test_an_index_is_for_its_columns_keys_and_batch_alone(world) -> None:
     step, task = lookup(world, {"keys": ["k"], "most_keys": 10})
     world.gate.keep(task, step, as_table([b"index"]))
-    fewer = (step.inputs[0], Input(party="holder", dataset=PATHS["holder"] + "@1", columns=("k",), grant=world.grant()))
-    for changes in ({"parameters": {"keys": ["v"], "most_keys": 10}}, {"inputs": fewer}):
-        other = world.step(
-            world.grant(), **({"engine": "pir", "operation": "lookup", "parameters": step.parameters} | changes)
-        )
-        view = world.chain.task(world.running(world.workflow(other)))
+    for parameters, columns in (
+        ({"keys": ["v"], "most_keys": 10}, ("k", "v")),
+        ({"keys": ["k"], "most_keys": 10}, ("k",)),
+        ({"keys": ["k"], "most_keys": 1}, ("k", "v")),
+    ):
+        other, view = lookup(world, parameters, columns)
         assert world.gate.open(view, other, None).prepared == {}
 
 

@@ -58,6 +58,12 @@ class World:
     def columns(self, _dataset: str, _names: tuple[str, ...]) -> tuple[Column, ...]:
         return (KEY,)
 
+    def method(self) -> str:
+        return "price"
+
+    async def begin(self, *_begun: Any) -> None:
+        self.kept.append("begun")
+
     async def report(self, *_report: Any) -> None:
         self.kept.append("reported")
 

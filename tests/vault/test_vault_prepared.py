@@ -44,13 +44,13 @@ def test_parts_come_back_as_they_were_kept_and_the_last_ones_win(vault, tmp_path
     prepared.keep(vault, cid, "one", [b"new"])
     assert prepared.find(vault, cid, "one") == [b"new"]
     assert prepared.find(vault, cid, "two") == [b"other"]
-    assert list(vault.entry(cid).folder.glob("new-*")) == []
+    assert list(vault._entry(cid).folder.glob("new-*")) == []
 
 
 def test_nothing_of_it_is_readable_on_the_disk(vault, tmp_path) -> None:
     cid = imported(vault, tmp_path, "a\n")
     prepared.keep(vault, cid, "one", [b"SECRET WORDS" * 500])
-    files = [path for path in vault.entry(cid).folder.rglob("*") if path.is_file()]
+    files = [path for path in vault._entry(cid).folder.rglob("*") if path.is_file()]
     assert len(files) > 6
     for path in files:
         assert b"SECRET WORDS" not in path.read_bytes()
@@ -61,10 +61,10 @@ def test_a_box_that_is_changed_swapped_or_missing_is_found_out(vault, tmp_path) 
     cid, other = imported(vault, tmp_path, "a\n"), imported(vault, tmp_path, "bb\n")
     prepared.keep(vault, cid, "one", PARTS)
     prepared.keep(vault, other, "one", PARTS)
-    folder = prepared._folder(vault.entry(cid), "one")
+    folder = prepared._folder(vault._entry(cid), "one")
     boxes = sorted(path for path in folder.iterdir())
     kept = {path: path.read_bytes() for path in boxes}
-    strange = prepared._folder(vault.entry(other), "one")
+    strange = prepared._folder(vault._entry(other), "one")
     for path in boxes:
         spoiled = [kept[path][:-1] + bytes([kept[path][-1] ^ 1]), (strange / path.name).read_bytes()]
         spoiled += [kept[another] for another in boxes if another != path]
@@ -97,7 +97,7 @@ def test_it_goes_when_it_is_forgotten_and_when_its_dataset_is(vault, tmp_path) -
     assert not prepared.forget(vault, cid, "one")
     assert prepared.find(vault, cid, "one") is None
     prepared.keep(vault, cid, "one", PARTS)
-    folder = vault.entry(cid).folder
+    folder = vault._entry(cid).folder
     vault.remove(cid)
     assert not folder.exists()
     with pytest.raises(VaultError, match="no such dataset"):

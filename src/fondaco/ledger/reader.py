@@ -41,6 +41,7 @@ from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.integrity import check_whole
 from fondaco.ledger.light import Anchor, Link, Proof, SignedHeader, carries
 from fondaco.ledger.log import EventProof, Log, LogExtension
+from fondaco.ledger.past import Overwritten, Past
 from fondaco.ledger.state import Tree
 from fondaco.ledger.storage import Storage
 
@@ -84,38 +85,6 @@ def check_time(header: Header, now: int) -> None:
 SAYS = "tamper-evident, not Byzantine fault tolerant: one validator makes the blocks"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Overwritten:
-    """What one block overwrote: the log's size before it, and the values and tree nodes that stood there."""
-
-    height: int
-    log_size: int
-    values: dict[bytes, bytes | None]
-    nodes: dict[bytes, bytes | None]
-
-
-class _Past:
-    """The committed state as it was before the newest blocks: what the first of them to do so overwrote."""
-
-    def __init__(self, storage: Storage, layers: list[_Overwritten]) -> None:
-        self._storage = storage
-        self._layers = layers
-
-    def get(self, key: bytes) -> bytes | None:
-        """The value of a key then."""
-        for layer in self._layers:
-            if key in layer.values:
-                return layer.values[key]
-        return self._storage.get(key)
-
-    def get_node(self, place: bytes) -> bytes | None:
-        """The tree node at a place then."""
-        for layer in self._layers:
-            if place in layer.nodes:
-                return layer.nodes[place]
-        return self._storage.get_node(place)
-
-
 class Ledger:
     """The state, blocks and proofs of one chain, as of its last committed block. Safe from any thread."""
 
@@ -129,7 +98,7 @@ class Ledger:
         self._grown = threading.Condition(self.lock)
         self._watchers: list[Callable[[int], None]] = []
         self._storage = Storage(None if folder is None else folder / "ledger.sqlite")
-        self._layers: deque[_Overwritten] = deque(maxlen=_LAYERS)
+        self._layers: deque[Overwritten] = deque(maxlen=_LAYERS)
         with contextlib.ExitStack() as undo:
             undo.callback(self._storage.close)
             self._app = Application(self._storage, registry)
@@ -292,7 +261,7 @@ class Ledger:
     def _persist(self, height: int, done: Finalized, also: Callable[[sqlite3.Connection], object]) -> None:
         """Commit the finalised block with what the driver adds; keep what it overwrote, for proofs of before."""
         values, nodes = self._app.overwritten()
-        layer = _Overwritten(height, self._app.log_size, values, nodes)
+        layer = Overwritten(height, self._app.log_size, values, nodes)
         changed = self._next_sets(height, done)
 
         def work(db: sqlite3.Connection) -> None:
@@ -390,7 +359,7 @@ class Ledger:
         with self.lock:
             return self._tip is not None and self._tip.header.app_hash == self._app.app_hash
 
-    def _provable_parts(self) -> tuple[Header, Commit, Storage | _Past, Tree, Log]:
+    def _provable_parts(self) -> tuple[Header, Commit, Storage | Past, Tree, Log]:
         """The newest header, and the state and the log that its app hash is made of."""
         if self._tip is None:
             raise LedgerError("there is no block yet", remedy="ask again after the next block")
@@ -404,7 +373,7 @@ class Ledger:
                 remedy="ask again after the next block",
                 height=self.height,
             )
-        past = _Past(self._storage, layers)
+        past = Past(self._storage, layers)
         return header, commit, past, Tree(past), Log(self._storage, layers[0].log_size)
 
     def _proven_from(self) -> int:
