@@ -61,6 +61,12 @@ class World:
     def method(self) -> str:
         return "price"
 
+    def minimum_count(self, _dataset: str) -> int:
+        return 0
+
+    async def measure(self, *_measured: Any) -> None:
+        self.kept.append("measured")
+
     async def begin(self, *_begun: Any) -> None:
         self.kept.append("begun")
 
