@@ -36,7 +36,7 @@ def deals() -> Deals:
 def granted(deals: Deals, owner: str = SELLER, **changes) -> bytes:
     """A grant that says what `proposal` needs, with changes; asked for and reviewed."""
     fields = {
-        "items": (g.Item(path=path_of(owner), version=1, columns=("k",)),),
+        "items": (g.Item(path=path_of(owner), version=1, keys=("k",), columns=()),),
         "operations": ("psi.intersection",),
         "purpose": "study",
         "parties": PARTIES,

@@ -30,7 +30,7 @@ def deals() -> Deals:
 
 def asking(**changes) -> g.RequestUse:
     fields = {
-        "items": (g.Item(path=PATH, version=1, columns=("k",)),),
+        "items": (g.Item(path=PATH, version=1, keys=("k",), columns=()),),
         "operations": ("psi.intersection",),
         "purpose": "study",
         "parties": PARTIES,
@@ -252,7 +252,7 @@ def test_a_default_permission_gives_an_organisation_its_uses_once_over_all_reque
     [
         ({"until": FOREVER}, {"expires": FOREVER + 1}),  # the grant would outlive the permission
         ({"until": 1_800_000_050}, {"expires": 1_800_000_200}),
-        ({"columns": ("v",), "until": FOREVER}, {}),
+        ({"keys": ("v",), "until": FOREVER}, {}),
         ({"operations": ("mpc.statistics",), "until": FOREVER}, {}),
         ({"purposes": ("other",), "until": FOREVER}, {}),
     ],

@@ -178,8 +178,9 @@ def test_a_guest_may_join_while_its_invitation_is_open_and_nothing_else(world: W
     )
     world.must(invite, "weather/admin")
     join = Join(invitation=guest.public.raw, organisation=organisation("harbour"))
-    tx = build(CONSORTIUM, join, (admin, guest), nonce=os.urandom(16), expires=900)
-    again = build(CONSORTIUM, join, (admin, guest), nonce=os.urandom(16), expires=900)
+    keys = (admin, guest, *(key(f"harbour/{name}") for name in ("node", "user")))
+    tx = build(CONSORTIUM, join, keys, nonce=os.urandom(16), expires=900)
+    again = build(CONSORTIUM, join, keys, nonce=os.urandom(16), expires=900)
     with pytest.raises(Stranger):
         world.ledger.submit(signed({}, kind="points.transfer/1", signer="guest"))
     with pytest.raises(Stranger):

@@ -447,7 +447,7 @@ class Network:
     def request(self, expires: int) -> bytes:
         """A signed request of the second institution."""
         msg = RequestUse(
-            items=(Item(path="/org-1/data/rain", version=1, columns=("value",)),),
+            items=(Item(path="/org-1/data/rain", version=1, keys=("value",), columns=()),),
             operations=("mpc.statistics",),
             purpose="study",
             parties=("org-1", "org-2"),
