@@ -138,3 +138,9 @@ def test_fields_that_do_not_fit_are_named(change, where) -> None:
     change(value)
     with pytest.raises(CodecError, match=where):
         from_bytes(Outer, codec.encode(value))
+
+
+def test_a_name_that_an_attacker_chose_does_not_swell_the_error() -> None:
+    with pytest.raises(CodecError) as caught:
+        from_bytes(Inner, codec.encode({"\x01" * 50_000: 1, "numbre": 2}))
+    assert caught.value.cause == "test.inner/1: unknown fields [?, numbre], missing fields [number]"

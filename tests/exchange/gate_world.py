@@ -144,7 +144,7 @@ class GateWorld:
 
     def send(self, msg: object, *secrets: SecretKey) -> Committed:
         """Execute; fails on a refusal."""
-        tx = build("gate", msg, secrets, nonce=os.urandom(16), expires=self.ledger.height + 500)
+        tx = build(self.ledger.chain_id, msg, secrets, nonce=os.urandom(16), expires=self.ledger.height + 500)
         done = self.ledger.submit(tx).result(20)
         assert done.result.code == 0, done.result.cause
         return done

@@ -102,6 +102,10 @@ class Counter:
         """The first rules, always."""
         return FIRST
 
+    def admits(self, store: ReadStore, signers: tuple[bytes, ...], kind: str) -> bool:
+        """Anybody may count."""
+        return True
+
     def quota(self, store: ReadStore, key: bytes) -> tuple[str, int]:
         """One quota for all, that nobody reaches."""
         return "", 1 << 30
@@ -131,10 +135,15 @@ def counter_ledger(folder: Path | None = None) -> EmbeddedLedger:
     return EmbeddedLedger(folder, counter_genesis(), Counter(), key(VALIDATOR))
 
 
-def adding(name: str, amount: int, *, expires: int = 900, signer: str = "anyone", number: bytes = b"") -> bytes:
+COUNTERS = counter_genesis().chain_id
+
+
+def adding(
+    name: str, amount: int, *, expires: int = 900, signer: str = "anyone", number: bytes = b"", chain: str = COUNTERS
+) -> bytes:
     """A signed addition."""
     secrets = (key(signer),)
-    return build(CHAIN, Add(name=name, amount=amount), secrets, nonce=number or nonce(), expires=expires)
+    return build(chain, Add(name=name, amount=amount), secrets, nonce=number or nonce(), expires=expires)
 
 
 # -- a consortium ---------------------------------------------------------------------------------------------------
@@ -175,10 +184,13 @@ def consortium_genesis() -> Genesis:
     )
 
 
+CONSORTIUM = consortium_genesis().chain_id
+
+
 def transfer(sequence: int, *, amount: int = 1, expires: int = 900) -> bytes:
     """A signed payment of the airline to the weather service."""
     msg = Transfer(source="airline", target="weather", amount=amount, sequence=sequence)
-    return build(CHAIN, msg, (key("airline/user"),), nonce=nonce(), expires=expires)
+    return build(CONSORTIUM, msg, (key("airline/user"),), nonce=nonce(), expires=expires)
 
 
 class World:
@@ -193,7 +205,7 @@ class World:
     def do(self, msg: object, signer: str) -> Committed:
         """Submit a message and wait for its block."""
         expires = self.ledger.height + 500
-        tx = build(CHAIN, msg, (key(signer),), nonce=nonce(), expires=expires)
+        tx = build(CONSORTIUM, msg, (key(signer),), nonce=nonce(), expires=expires)
         return self.ledger.submit(tx).result(30)
 
     def must(self, msg: object, signer: str) -> Committed:

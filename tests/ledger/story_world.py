@@ -101,7 +101,7 @@ class Several(Ledger):
                     flag=FLAG_COMMIT,
                     address=validator.address,
                     time=time,
-                    signature=self._secrets[validator.key].sign_raw(vote_bytes(self.genesis.chain, unsigned, time)),
+                    signature=self._secrets[validator.key].sign_raw(vote_bytes(self.chain_id, unsigned, time)),
                 )
                 for validator in known
             )
@@ -130,7 +130,7 @@ class Story:
         self._count += 1
         nonce = self._count.to_bytes(16, "big")
         expires = self.ledger.height + 100
-        return build(CHAIN, msg, tuple(key(name) for name in signers), nonce=nonce, expires=expires)
+        return build(self.ledger.chain_id, msg, tuple(key(name) for name in signers), nonce=nonce, expires=expires)
 
     def block(self, *txs: bytes) -> list[TxResult]:
         """Make a block, and see that no point was created or lost."""

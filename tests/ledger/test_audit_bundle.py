@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ledger_world import World, key
+from ledger_world import World, key, transfer
 
 from fondaco.core.codec import Value, decode, encode
 from fondaco.core.messages import from_bytes
@@ -30,6 +30,11 @@ def world() -> Iterator[tuple[World, bytes]]:
     """A consortium after one settled task, a revoked grant and two refusals."""
     made = World()
     task = made.story()
+    with made.ledger.lock:  # several transactions in one block, the last two of them refused
+        waiting = [made.ledger.submit(transfer(sequence)) for sequence in (1, 2, 3, 9, 9)]
+    places = [(done.index, done.result.code) for done in (future.result(10) for future in waiting)]
+    assert places == [(0, 0), (1, 0), (2, 0), (3, 4), (4, 4)]
+    made.ledger.wait_provable(10)
     yield made, task
     made.ledger.stop()
 
@@ -142,7 +147,7 @@ def test_a_bundle_proves_the_story_of_its_task(selection: str, request: pytest.F
 
 def test_the_bundle_of_everything_shows_what_was_refused_and_revoked(whole: tuple[bytes, str]) -> None:
     found = verify(whole[0], trust_root=whole[1])
-    assert found.refused == 2
+    assert found.refused == 4
     assert [grant.status for grant in found.grants] == ["exhausted", "revoked"]
 
 
@@ -165,6 +170,43 @@ def test_the_exporter_itself_cannot_change_a_field_and_sign_again(whole: tuple[b
             assert not verify(_signed(changed), trust_root=root).complete
             continue
         assert _failed(_signed(changed), root) != "exporter-signature", place
+
+
+def _fullest(tree: dict[str, Value]) -> tuple[dict[str, Value], list[Value]]:
+    """The leaves of the block with the most transactions, and the list of all transactions."""
+    blocks, transactions = tree["blocks"], tree["transactions"]
+    assert isinstance(blocks, list)
+    assert isinstance(transactions, list)
+    found = max(blocks, key=lambda block: len(block["txs"]))  # type: ignore[arg-type, index, call-overload]
+    assert isinstance(found, dict)
+    return found, transactions
+
+
+@pytest.mark.parametrize("hidden", [1, 2, 3, 4])
+def test_refused_transactions_at_a_blocks_end_cannot_be_hidden(whole: tuple[bytes, str], hidden: int) -> None:
+    """RFC 6962 binds no tree size: a shorter block with true paths for what is left once passed for the whole."""
+    tree = _content(whole[0])
+    assert isinstance(tree, dict)
+    block, transactions = _fullest(tree)
+    assert isinstance(block["txs"], list)
+    assert isinstance(block["codes"], list)
+    last = [tx for tx in transactions if isinstance(tx, dict) and tx["height"] == block["height"]][-hidden:]
+    tree["transactions"] = [tx for tx in transactions if tx not in last]
+    assert _failed(_signed(tree), whole[1]) in ("completeness", "event-source")
+    block["txs"], block["codes"] = block["txs"][:-hidden], block["codes"][:-hidden]
+    assert _failed(_signed(tree), whole[1]) == "transactions"
+
+
+@pytest.mark.parametrize("selection", ["whole", "one"])
+def test_no_number_of_a_transaction_can_be_another(selection: str, request: pytest.FixtureRequest) -> None:
+    bundle, root = request.getfixturevalue(selection)
+    tree = _content(bundle)
+    assert isinstance(tree, dict)
+    for at, tx in enumerate(tree["transactions"]):  # type: ignore[arg-type, union-attr]
+        for field in ("height", "index"):
+            for moved in (-8, -4, -3, -2, -1, 1, 2, 3, 4, 8, 16):
+                changed = _replaced(tree, ("transactions", at, field), tx[field] + moved)  # type: ignore[index, call-overload, operator]
+                assert _failed(_signed(changed), root), (at, field, moved)
 
 
 def test_a_changed_signature_is_refused(whole: tuple[bytes, str]) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ledger_world import CHAIN, START, Counter, adding, consortium_genesis, key
+from ledger_world import CONSORTIUM, COUNTERS, START, Counter, adding, consortium_genesis, key
 
-from fondaco.core.codec import Value
+from fondaco.core.codec import Value, encode
 from fondaco.core.messages import to_bytes
 from fondaco.errors import CodecError, FondacoError, LedgerError
 from fondaco.ledger.application import MAX_TXS_BYTES, Application
@@ -41,7 +41,7 @@ def app() -> Iterator[Application]:
     """An application with its founding state."""
     storage = Storage(None)
     made = Application(storage, Untidy())
-    made.init_chain(CHAIN, NOW, {"first": 1})
+    made.init_chain(COUNTERS, NOW, {"first": 1})
     yield made
     storage.close()
 
@@ -65,7 +65,7 @@ def test_methods_out_of_order_are_refused(app: Application) -> None:
         with pytest.raises(LedgerError, match="does not follow"):
             app.finalize_block(height, NOW, [])
     with pytest.raises(LedgerError, match="genesis already"):
-        app.init_chain(CHAIN, NOW, {})
+        app.init_chain(COUNTERS, NOW, {})
     app.finalize_block(1, NOW, [])
     with pytest.raises(LedgerError, match="does not follow"):
         app.finalize_block(2, NOW, [])
@@ -152,7 +152,7 @@ def test_the_same_blocks_give_the_same_hash_on_another_machine(app: Application,
         step(app, *block)
     storage = Storage(tmp_path / "ledger.sqlite")
     other = Application(storage, Untidy())
-    other.init_chain(CHAIN, NOW, {"first": 1})
+    other.init_chain(COUNTERS, NOW, {"first": 1})
     for number, block in enumerate(blocks):
         step(other, *block)
         if number % 2:
@@ -185,10 +185,17 @@ def test_whatever_a_block_holds_each_transaction_gets_a_result(rubbish: list[byt
     genesis = consortium_genesis()
     storage = Storage(None)
     app = Application(storage, contracts)
-    app.init_chain(genesis.chain, genesis.time, genesis.state)
+    app.init_chain(genesis.chain_id, genesis.time, genesis.state)
     signer = key("airline/user")
     body = to_bytes(
-        Body(chain=CHAIN, kind=kind, payload=payload, nonce=bytes(16), expires=9, signers=(signer.public.raw,))
+        Body(
+            chain=CONSORTIUM,
+            kind=kind,
+            payload=encode(payload),
+            nonce=bytes(16),
+            expires=9,
+            signers=(signer.public.raw,),
+        )
     )
     signed = to_bytes(Envelope(body=body, signatures=(signer.sign("tx", body),)))
     before = dict(storage.items(b"points/"))
@@ -219,7 +226,7 @@ def test_any_query_is_answered_or_refused_by_name(path: str, data: dict[str, Val
     genesis = consortium_genesis()
     storage = Storage(None)
     app = Application(storage, contracts)
-    app.init_chain(genesis.chain, genesis.time, genesis.state)
+    app.init_chain(genesis.chain_id, genesis.time, genesis.state)
     with contextlib.suppress(FondacoError):
         app.query(path, data)
     storage.close()

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from ledger_world import adding, counter_ledger
+from ledger_world import Counter, adding, counter_genesis, counter_ledger
 
 from fondaco.core.messages import from_bytes
 from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block
+from fondaco.ledger.follower import Diverged, FollowerLedger
 
 CHILD = """
 import json, os, signal, sqlite3, sys
@@ -115,3 +116,49 @@ def test_a_ledger_killed_at_any_moment_is_whole_again(lines: int, tmp_path: Path
     child.kill()
     child.communicate(timeout=60)
     assert _check_whole(tmp_path)["counter/n"] in (3, 53)
+
+
+FOLLOWER = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from ledger_world import Counter, counter_genesis
+from fondaco.ledger.follower import FollowerLedger
+from fondaco.ledger.storage import Storage
+
+inner = Storage.write
+def work(*args):
+    if sys.argv[2] == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    inner(*args)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+follower = FollowerLedger(Path(sys.argv[1]), counter_genesis(), Counter())
+blocks = [(Path(sys.argv[1]) / name).read_bytes() for name in ("true", "false")]
+follower.apply(blocks[0])
+Storage.write = work
+follower.apply(blocks[1])
+"""
+
+
+@pytest.mark.parametrize("point", ["before", "after"])
+def test_a_follower_killed_at_a_write_of_evidence_has_all_of_it_or_none(point: str, tmp_path: Path) -> None:
+    """Evidence without the halt would let the next block through; the halt without evidence would prove nothing."""
+    first, second = counter_ledger(), counter_ledger()
+    for ledger, amount in ((first, 1), (second, 2)):
+        ledger.submit(adding("n", amount)).result(10)
+    true, false = first.blocks(1, 1)[0], second.blocks(1, 1)[0]
+    for ledger in (first, second):
+        ledger.stop()
+    (tmp_path / "true").write_bytes(true)
+    (tmp_path / "false").write_bytes(false)
+    command = [sys.executable, "-c", FOLLOWER, str(tmp_path), point, str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    follower = FollowerLedger(tmp_path, counter_genesis(), Counter())
+    assert follower.evidence == (false if point == "after" else None)
+    with pytest.raises(Diverged, match="halted" if point == "after" else "another block"):
+        follower.apply(false)
+    with pytest.raises(Diverged, match="halted"):
+        follower.apply(true)
+    follower.close()

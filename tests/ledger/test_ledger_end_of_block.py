@@ -73,7 +73,7 @@ def genesis(*names: str) -> Genesis:
 def app() -> Application:
     """An application with alarms."""
     made = Application(Storage(None), Alarm())
-    made.init_chain(CHAIN, NOW, {"first": 1})
+    made.init_chain(COUNTERS, NOW, {"first": 1})
     return made
 
 
@@ -134,7 +134,7 @@ def test_a_rolled_back_block_is_due_again() -> None:
 def test_events_of_a_blocks_end_come_after_those_of_its_transactions() -> None:
     storage = Storage(None)
     made = Application(storage, Alarm())
-    made.init_chain(CHAIN, NOW, {})
+    made.init_chain(COUNTERS, NOW, {})
     made.finalize_block(1, NOW, [adding("alarm", 1)])
     made.commit(None)
     made.finalize_block(2, NOW + 1, [adding("n", 1), adding("n", 2)])
@@ -143,12 +143,12 @@ def test_events_of_a_blocks_end_come_after_those_of_its_transactions() -> None:
     assert [(e.height, e.index, e.kind) for e in found[-3:]] == [
         (2, 0, "counter.added"), (2, 1, "counter.added"), (2, 2, "counter.rang"),
     ]  # fmt: skip
-    assert found[-1].tx == block_source(CHAIN, 2)
+    assert found[-1].tx == block_source(COUNTERS, 2)
 
 
 def test_a_validator_update_signs_two_heights_on_as_in_cometbft() -> None:
     ledger = Several(None, genesis("v0"), Alarm(), KEYS.values())
-    one = ledger.make(adding("v1", 10))
+    one = ledger.make(adding("v1", 10, chain=ledger.chain_id))
     two, three = ledger.make(), ledger.make()
     alone = validators_hash(genesis("v0").validators)
     both = validators_hash(ordered(Validator(key=KEYS[name].public.raw, power=10) for name in ("v0", "v1")))
@@ -161,8 +161,8 @@ def test_a_validator_update_signs_two_heights_on_as_in_cometbft() -> None:
 
 def test_updates_of_two_blocks_in_a_row_add_up() -> None:
     ledger = Several(None, genesis("v0"), Alarm(), KEYS.values())
-    ledger.make(adding("v1", 10))
-    ledger.make(adding("v2", 20))
+    ledger.make(adding("v1", 10, chain=ledger.chain_id))
+    ledger.make(adding("v2", 20, chain=ledger.chain_id))
     ledger.make()
     assert [v.power for v in ledger.validators_at(3)] == [10, 10]
     assert [v.power for v in ledger.validators_at(4)] == [20, 10, 10]
@@ -197,7 +197,7 @@ def walk() -> Several:
     """A chain whose whole set is replaced, one by one."""
     ledger = Several(None, genesis("v0", "v1", "v2"), Alarm(), KEYS.values())
     for number in range(3, 9):
-        ledger.make(adding(f"v{number}", 10), adding(f"v{number - 3}", 0))
+        ledger.make(adding(f"v{number}", 10, chain=ledger.chain_id), adding(f"v{number - 3}", 0, chain=ledger.chain_id))
         ledger.make()
     ledger.make()
     ledger.make()
@@ -229,7 +229,7 @@ def test_a_light_client_follows_the_set_from_the_pinned_genesis_however_far_it_w
 def test_a_client_that_trusts_a_later_header_uses_only_the_links_after_it() -> None:
     ledger = walk()
     trusted = verify_anchor(trust_genesis(ledger.genesis), ledger.anchor())
-    ledger.make(adding("n", 1))
+    ledger.make(adding("n", 1, chain=ledger.chain_id))
     ledger.make()
     proof = ledger.prove([b"counter/n"])
     assert verify_proof(trusted, proof).height == ledger.height
@@ -238,7 +238,7 @@ def test_a_client_that_trusts_a_later_header_uses_only_the_links_after_it() -> N
 
 def test_while_the_set_has_hardly_changed_a_proof_has_no_links() -> None:
     ledger = Several(None, genesis("v0", "v1", "v2"), Alarm(), KEYS.values())
-    ledger.make(adding("v3", 10))
+    ledger.make(adding("v3", 10, chain=ledger.chain_id))
     for _ in range(4):
         ledger.make()
     assert len(ledger.anchor().validators) == 4
@@ -265,11 +265,11 @@ def test_a_follower_follows_a_changing_set_over_a_restart(tmp_path: Path) -> Non
 
 def test_an_embedded_ledger_halts_by_name_when_a_vote_gives_it_company() -> None:
     ledger = EmbeddedLedger(None, genesis("v0"), Alarm(), KEYS["v0"])
-    ledger.submit(adding("v1", 10)).result(10)
+    ledger.submit(adding("v1", 10, chain=ledger.chain_id)).result(10)
 
     def go_on() -> None:
         for _ in range(4):
-            ledger.submit(adding("n", 1)).result(10)
+            ledger.submit(adding("n", 1, chain=ledger.chain_id)).result(10)
 
     with pytest.raises(NotAlone, match="one validator") as caught:
         go_on()
@@ -309,7 +309,7 @@ def test_work_that_cannot_be_done_leaves_one_event_and_stops_no_block() -> None:
 
 def test_an_embedded_ledger_makes_the_blocks_that_waiting_work_needs() -> None:
     ledger = EmbeddedLedger(None, genesis("v0"), Alarm(), KEYS["v0"])
-    ledger.submit(adding("alarm", 3)).result(10)
+    ledger.submit(adding("alarm", 3, chain=ledger.chain_id)).result(10)
     size = ledger.status().events
     ledger.wait_height(ledger.height + 3, 30)
     assert ledger.status().events == size + 1

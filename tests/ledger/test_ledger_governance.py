@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from ledger_world import CHAIN, Counter, adding, consortium_genesis, counter_genesis, key, nonce
+from ledger_world import COUNTERS, Counter, adding, consortium_genesis, counter_genesis, key, nonce
 from story_world import FOUNDERS, RULES, Story, story_genesis
 
 from fondaco.core.codec import Value
@@ -44,7 +44,7 @@ class Counted(Counter):
 def app() -> Application:
     """A counter with quotas."""
     made = Application(Storage(None), Counted())
-    made.init_chain(CHAIN, NOW, {})
+    made.init_chain(COUNTERS, NOW, {})
     return made
 
 
@@ -186,7 +186,7 @@ class Versioned(Counter):
 def test_contracts_see_the_version_of_the_height_so_that_old_rules_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(application, "APP_VERSION", 2)
     made = Application(Storage(None), Versioned())
-    made.init_chain(CHAIN, NOW, {})
+    made.init_chain(COUNTERS, NOW, {})
     seen = []
     for height in range(1, 5):
         done = made.finalize_block(height, NOW + height, [adding("n", 1)])
@@ -211,7 +211,7 @@ def test_on_an_embedded_ledger_proposals_are_decided_at_once_and_a_second_valida
     ledger = EmbeddedLedger(tmp_path, embedded_genesis(), registry, key("validator"))
 
     def do(msg: object, name: str) -> bytes:
-        tx = build(CHAIN, msg, (key(f"{name}/user"),), nonce=nonce(), expires=ledger.height + 100)
+        tx = build(ledger.chain_id, msg, (key(f"{name}/user"),), nonce=nonce(), expires=ledger.height + 100)
         done = ledger.submit(tx).result(30)
         assert done.result.code == 0, done.result
         return done.tx

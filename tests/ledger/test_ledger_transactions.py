@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ledger_world import CHAIN, Add, adding, key
+from ledger_world import COUNTERS, Add, adding, key
 
 from fondaco.core.codec import decode, encode
 from fondaco.core.messages import from_bytes, to_bytes
@@ -23,7 +23,7 @@ from fondaco.ledger.transactions import (
 
 ALICE, BOB, CAROL = key("alice"), key("bob"), key("carol")
 MESSAGE = Add(name="n", amount=1)
-TX = build(CHAIN, MESSAGE, (ALICE, BOB, CAROL), nonce=bytes(16), expires=5)
+TX = build(COUNTERS, MESSAGE, (ALICE, BOB, CAROL), nonce=bytes(16), expires=5)
 
 
 def _parts() -> tuple[Envelope, Body]:
@@ -33,15 +33,15 @@ def _parts() -> tuple[Envelope, Body]:
 
 def _refused(data: bytes) -> None:
     with pytest.raises(FondacoError):
-        open_transaction(data, CHAIN)
+        open_transaction(data, COUNTERS)
 
 
 def test_what_is_built_opens_with_its_signers_the_author_first() -> None:
-    opened = open_transaction(TX, CHAIN)
+    opened = open_transaction(TX, COUNTERS)
     assert opened.signers[0] == ALICE.public.raw
     assert list(opened.signers[1:]) == sorted((BOB.public.raw, CAROL.public.raw))
-    assert (opened.body.kind, opened.body.payload) == ("counter.add/1", {"name": "n", "amount": 1})
-    assert build(CHAIN, MESSAGE, (ALICE, CAROL, BOB), nonce=bytes(16), expires=5) == TX
+    assert (opened.body.kind, opened.payload()) == ("counter.add/1", {"name": "n", "amount": 1})
+    assert build(COUNTERS, MESSAGE, (ALICE, CAROL, BOB), nonce=bytes(16), expires=5) == TX
 
 
 def test_a_transaction_of_another_chain_is_refused() -> None:
@@ -103,10 +103,10 @@ def test_unknown_missing_and_ill_typed_fields_are_refused() -> None:
 
 
 def test_64_kib_is_the_limit() -> None:
-    whole = build(CHAIN, Add(name="x" * (MAX_BYTES - 400), amount=1), (ALICE,), nonce=bytes(16), expires=5)
+    whole = build(COUNTERS, Add(name="x" * (MAX_BYTES - 400), amount=1), (ALICE,), nonce=bytes(16), expires=5)
     assert len(whole) <= MAX_BYTES
-    assert open_transaction(whole, CHAIN).signers == (ALICE.public.raw,)
-    _refused(build(CHAIN, Add(name="x" * MAX_BYTES, amount=1), (ALICE,), nonce=bytes(16), expires=5))
+    assert open_transaction(whole, COUNTERS).signers == (ALICE.public.raw,)
+    _refused(build(COUNTERS, Add(name="x" * MAX_BYTES, amount=1), (ALICE,), nonce=bytes(16), expires=5))
 
 
 @settings(deadline=None)

@@ -1,9 +1,9 @@
 """Canonical bytes: one value has one encoding, and nothing else decodes.
 
 The form is DAG-CBOR (IPLD, "DAG-CBOR Specification") less floats and tags: null, booleans, 64-bit integers,
-bytes, text, lists, and maps with text keys. A decoder of bytes from outside trusts nothing: size and depth
-are bounded before anything is built, and the decoded value must encode to the very bytes that came in, so
-hashes and signatures are never malleable. It leaks nothing.
+bytes, text, lists, and maps with text keys. A decoder of bytes from outside trusts nothing: size, depth and number of
+items are bounded before anything is built, and the decoded value must encode to the very bytes that came in, so hashes
+and signatures are never malleable. It leaks nothing.
 
 Two libraries check each other: libipld reads, cbor2 writes. libipld cannot write here: it turns bytes that happen to
 parse as a CID into a link (ADR 0004).
@@ -22,6 +22,7 @@ Value: TypeAlias = "None | bool | int | bytes | str | list[Value] | dict[str, Va
 
 MAX_DEPTH = 32
 DEFAULT_LIMIT = 1 << 20
+DEFAULT_ITEMS = 1 << 14  # an item costs far more than its byte: 64 KiB of empty maps took half a second
 _INT_MIN = -(1 << 63)
 _INT_MAX = (1 << 63) - 1
 _ITEMS = frozenset({4, 5, 6})
@@ -61,8 +62,8 @@ def encode(value: Value) -> bytes:
         raise CodecError(f"value has no canonical form ({fault})", remedy=_REMEDY) from fault
 
 
-def _bounded_depth(data: bytes) -> None:
-    """Walk the item heads alone and refuse depth over the limit, before anything recursive runs."""
+def _bounded(data: bytes, most: int) -> None:
+    """Walk the item heads alone and refuse too many, or too deep, before anything is built or recursive runs."""
     position, size = 0, len(data)
     pending: list[int] = [1]
     while pending:
@@ -88,6 +89,9 @@ def _bounded_depth(data: bytes) -> None:
             if major == 6:
                 raise CodecError("tags have no place in the canonical form", remedy=_REMEDY)
             items = argument * (major - 3)
+            most -= items
+            if most < 0:
+                raise CodecError("more items than are allowed here", remedy="send less at once")
             if items > size - position:
                 raise CodecError("more items announced than bytes are left", remedy=_REMEDY)
             if len(pending) > MAX_DEPTH:
@@ -95,20 +99,21 @@ def _bounded_depth(data: bytes) -> None:
             pending.append(items)
 
 
-def decode(data: bytes, *, limit: int = DEFAULT_LIMIT) -> Value:
+def decode(data: bytes, *, limit: int = DEFAULT_LIMIT, items: int = DEFAULT_ITEMS) -> Value:
     """The value of canonical `data`.
 
     Args:
         data: bytes from anywhere.
         limit: refuse more bytes than this before reading any.
+        items: refuse more members of lists and maps in all (a pair counts as two) before building any.
 
     Raises:
-        CodecError: over the limit, not canonical, trailing bytes, floats, tags, depth over 32.
+        CodecError: over a limit, not canonical, trailing bytes, floats, tags, depth over 32.
     """
     if len(data) > limit:
         raise CodecError(f"{len(data)} bytes are more than the {limit} allowed here", remedy="send less at once")
     data = bytes(data)
-    _bounded_depth(data)
+    _bounded(data, items)
     try:
         value: Value = libipld.decode_dag_cbor(data)
     except (ValueError, TypeError) as fault:

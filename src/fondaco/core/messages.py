@@ -21,6 +21,7 @@ T = TypeVar("T")
 _Reader = Callable[[Any, str], Any]
 _READERS: dict[type, dict[str, _Reader]] = {}
 _KINDS: dict[type, str] = {}
+_MAX_NAMED, _MAX_SHOWN = 5, 64
 _REMEDY = "send every field of this message, each of its declared type, and no others"
 
 
@@ -50,6 +51,12 @@ def _refuse(where: str, why: str) -> CodecError:
     return CodecError(f"{where}: {why}", remedy=_REMEDY)
 
 
+def _shown(name: str) -> str:
+    """A name from outside as an error may show it: as it is when it is short and plain, and else not at all."""
+    plain = 0 < len(name) <= _MAX_SHOWN and name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+    return name if plain else "?"
+
+
 def _exact(expected: type) -> _Reader:
     def read(value: Any, where: str) -> Any:
         if type(value) is not expected:
@@ -76,7 +83,7 @@ def _mapping(inner: _Reader) -> _Reader:
     def read(value: Any, where: str) -> Any:
         if type(value) is not dict:
             raise _refuse(where, f"expected a map, found {type(value).__name__}")
-        return {key: inner(item, f"{where}.{key}") for key, item in value.items()}
+        return {key: inner(item, f"{where}.{_shown(key)}") for key, item in value.items()}
 
     return read
 
@@ -120,9 +127,9 @@ def _from_map(cls: type[T], value: object, where: str) -> T:
         raise _refuse(where, f"expected a map, found {type(value).__name__}")
     readers = _readers(cls)
     if value.keys() != readers.keys():
-        unknown = sorted(value.keys() - readers.keys())
-        missing = sorted(readers.keys() - value.keys())
-        raise _refuse(where, f"unknown fields {unknown[:5]}, missing fields {missing[:5]}")
+        unknown = sorted(_shown(name) for name in sorted(value.keys() - readers.keys())[:_MAX_NAMED])
+        missing = sorted(readers.keys() - value.keys())[:_MAX_NAMED]
+        raise _refuse(where, f"unknown fields [{', '.join(unknown)}], missing fields [{', '.join(missing)}]")
     return cls(**{name: read(value[name], f"{where}.{name}") for name, read in readers.items()})
 
 
@@ -161,10 +168,10 @@ def to_bytes(msg: object) -> bytes:
     return codec.encode(to_value(msg))
 
 
-def from_bytes(cls: type[T], data: bytes, *, limit: int = codec.DEFAULT_LIMIT) -> T:
+def from_bytes(cls: type[T], data: bytes, *, limit: int = codec.DEFAULT_LIMIT, items: int = codec.DEFAULT_ITEMS) -> T:
     """The message of class `cls` in canonical bytes.
 
     Raises:
-        CodecError: not canonical, over the limit, or fields that do not fit.
+        CodecError: not canonical, over a limit (of bytes or of items), or fields that do not fit.
     """
-    return from_value(cls, codec.decode(data, limit=limit))
+    return from_value(cls, codec.decode(data, limit=limit, items=items))

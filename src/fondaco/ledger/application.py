@@ -33,7 +33,7 @@ from fondaco.ledger.log import Log
 from fondaco.ledger.quotas import Quotas
 from fondaco.ledger.state import Overlay, ReadStore, Tree
 from fondaco.ledger.storage import Storage
-from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Transaction, open_transaction
+from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Body, Transaction, open_transaction
 
 APP_VERSION = 1  # the newest rules that this software has; it keeps all older ones, for the heights they were made for
 MAX_TXS_BYTES = (2 << 20) - (64 << 10)  # a block of 2 MiB, less room for header and commit
@@ -42,6 +42,7 @@ _PRUNED = b"replay/pruned"
 _VERIFIED = 20_000
 _VERIFIED_BYTES = 4096  # a larger transaction is verified each time, so that memory is bounded
 _NANOS = 1_000_000_000
+MAX_SAID = 300  # bytes of a refusal's cause, and of its remedy; only its code is consensus
 BAD_CODE, UNSOUND_CODE = 1, 4
 
 
@@ -67,6 +68,12 @@ class UpgradeNeeded(LedgerError):
     code = "ledger.upgrade_needed"
 
 
+class Stranger(BadTransaction):
+    """The author is nobody in the consortium: no block holds what it sends."""
+
+    code = "ledger.stranger"
+
+
 class Registry(Protocol):
     """The contracts, as the application needs them."""
 
@@ -81,6 +88,9 @@ class Registry(Protocol):
 
     def rules(self, store: ReadStore, height: int) -> Rules:
         """The rules that hold at a height."""
+
+    def admits(self, store: ReadStore, signers: tuple[bytes, ...], kind: str) -> bool:
+        """Whether these keys, the author's first, may send a transaction of this kind at all."""
 
     def quota(self, store: ReadStore, key: bytes) -> tuple[str, int]:
         """Whose transactions a signer's are, and how many of them a block may hold."""
@@ -128,6 +138,15 @@ def _entropy(before: bytes, height: int, time: int) -> bytes:
     return hashlib.sha256(
         b"fondaco/entropy\x00" + before + height.to_bytes(8, "big") + time.to_bytes(8, "big")
     ).digest()
+
+
+def _refusal(code: int, codespace: str, fault: FondacoError) -> TxResult:
+    """A refused transaction's result: its words are bounded and printable, since the sender may have chosen them."""
+    cause, remedy = (
+        "".join(c if c.isprintable() else "?" for c in text[:MAX_SAID]).encode()[:MAX_SAID].decode("utf-8", "ignore")
+        for text in (fault.cause, fault.remedy)
+    )
+    return TxResult(code, codespace, fault.code, cause, remedy, ())
 
 
 class _Phase(enum.Enum):
@@ -205,9 +224,11 @@ class Application:
 
         Raises:
             BadTransaction, KeyMaterialError: it may not.
+            Stranger: the author is nobody in the consortium.
             QuotaExceeded: since the last block, its organisation sent as many as a block may hold of it.
         """
         tx = self.sound(data)
+        tx.payload()
         with self._admitting:
             self._admitted.count(tx)
         return tx
@@ -220,10 +241,19 @@ class Application:
 
         Raises:
             BadTransaction, KeyMaterialError: it may not.
+            Stranger: the author is nobody in the consortium.
         """
-        tx = self._open(data)
+        tx = self._open(data, self._admit)
+        self._admit(tx.body)
         self._check_replay(tx, self._storage, self.height + 1)
         return tx
+
+    def _admit(self, body: Body) -> None:
+        if not self._registry.admits(self._storage, body.signers, body.kind):
+            raise Stranger(
+                "the author's key is bound to nobody here, and an open invitation allows to join and nothing else",
+                remedy="join first, or sign with the key that the ledger has",
+            )
 
     def prepare_proposal(self, txs: list[bytes], limit: int = MAX_TXS_BYTES) -> list[bytes]:
         """The transactions, in order, that a block can hold; bad and doubled ones, and over quota, are left out."""
@@ -391,11 +421,11 @@ class Application:
             version=self._version,
         )
 
-    def _open(self, data: bytes) -> Transaction:
+    def _open(self, data: bytes, admit: Callable[[Body], None] | None = None) -> Transaction:
         key = hashlib.sha256(data).digest()
         found = self._verified.get(key)
         if found is None:
-            found = open_transaction(data, self.chain)
+            found = open_transaction(data, self.chain, admit)
             if len(self._verified) >= _VERIFIED:
                 self._verified.clear()
             if len(data) <= _VERIFIED_BYTES:
@@ -419,18 +449,18 @@ class Application:
             tx = self._open(data)
             self._check_replay(tx, self._changes, height)
         except FondacoError as fault:
-            return TxResult(BAD_CODE, "ledger", fault.code, fault.cause, fault.remedy, ())
+            return _refusal(BAD_CODE, "ledger", fault)
         self._verified.pop(tx.hash, None)
         self._changes.set(self._replay_key(tx), b"\x01")
         branch, events = Overlay(self._changes), list[Event]()
         ctx = self._context(branch, height, time, tx.signers, tx.hash, events)
         try:
-            self._registry.execute(ctx, tx.body.kind, tx.body.payload)
+            self._registry.execute(ctx, tx.body.kind, tx.payload())
             leaves = self._leaves_of(height, index, tx.hash, events)
         except ContractError as refusal:
-            return TxResult(refusal.number, refusal.codespace, refusal.code, refusal.cause, refusal.remedy, ())
-        except (CodecError, NamingError, KeyMaterialError, SealError) as fault:
-            return TxResult(UNSOUND_CODE, "ledger", fault.code, fault.cause, fault.remedy, ())
+            return _refusal(refusal.number, refusal.codespace, refusal)
+        except (BadTransaction, CodecError, NamingError, KeyMaterialError, SealError) as fault:
+            return _refusal(UNSOUND_CODE, "ledger", fault)
         branch.merge_into(self._changes)
         return TxResult(0, "", "", "", "", self._append(leaves))
 

@@ -5,7 +5,8 @@ of its submitters hears of it. After a block that changed the app hash, and when
 follows whose header carries that hash, so that the state can be proven (CometBFT does the same).
 
 Trusts its own key and disk: whoever holds the validator's key can sign a second history, which followers refuse and
-keep as evidence. A fault that it cannot go on from ends every waiting submission with the cause, and all later ones.
+keep as evidence; a validator that hears of a block that it signed and does not have makes no more. A fault that it
+cannot go on from ends every waiting submission with the cause, and all later ones.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from fondaco.core.keys import SecretKey
+from fondaco.core.messages import to_bytes
 from fondaco.errors import DeadlineExceeded, LedgerError
 from fondaco.ledger.application import MAX_TXS_BYTES, Registry, TxResult
 from fondaco.ledger.blocks import FLAG_COMMIT, Block, Commit, CommitSig, Validator, block_id, vote_bytes
 from fondaco.ledger.genesis import Genesis
+from fondaco.ledger.light import SignedHeader, verify_signed
 from fondaco.ledger.reader import Ledger
 from fondaco.ledger.transactions import BadTransaction
 
@@ -47,6 +50,15 @@ class NotAlone(LedgerError):
     """The validator set is not the one key of this embedded ledger."""
 
     code = "ledger.not_alone"
+
+
+class Overtaken(LedgerError):
+    """This validator signed a block that it does not have: it would make a second history."""
+
+    code = "ledger.overtaken"
+
+
+_RESTORE = "restore the newest backup of the ledger folder, or copy a follower's ledger.sqlite; keep what was here"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,11 +87,38 @@ class EmbeddedLedger(Ledger):
         self._waiting_bytes = 0
         self._work = threading.Condition()
         self._stopping = False
-        self._failed: LedgerError | None = None
+        self._failed: LedgerError | None = self._overtaken()
         self._when_failed: list[Callable[[LedgerError], object]] = []
         self._made = 0.0
         self._maker = threading.Thread(target=self._make_blocks, name="block-maker", daemon=True)
         self._maker.start()
+
+    def hear(self, tip: SignedHeader | None) -> None:
+        """Look at the newest header that a follower has (None: none yet) before serving it.
+
+        This key may have signed what this ledger does not have: when its file was restored from an old backup, or is
+        used twice. Going on would make a second history, so from then on no block is made, after a restart neither.
+
+        Raises:
+            ProofError: this key did not sign that header.
+            Overtaken: it did, now or earlier, and the header is not here.
+        """
+        with self.lock:
+            fault = self._overtaken()
+            if fault is None:
+                if tip is None or tip.header == self._header_at(tip.header.height):
+                    return
+                height = tip.header.height
+                verify_signed(self.chain_id, tip.header, tip.commit, self.validators_at(height))
+                cause = f"this validator signed block {height} ({tip.header.hash.hex()[:16]}), which is not here"
+                self._halt(cause, to_bytes(tip))
+                fault = Overtaken(cause, remedy=_RESTORE, height=height)
+        self._fail(fault, [])
+        raise fault
+
+    def _overtaken(self) -> Overtaken | None:
+        halted = self._halted()
+        return None if halted is None else Overtaken(halted, remedy=_RESTORE, height=self.height)
 
     def _check_alone(self) -> None:
         """This key alone signs the next block, or nobody here can make it."""
@@ -189,6 +228,8 @@ class EmbeddedLedger(Ledger):
 
     def _make(self, batch: list[tuple[bytes, Future[Committed]]]) -> None:
         with self.lock:
+            if self._failed is not None:
+                raise self._failed
             self._check_alone()
             txs = tuple(self._app.prepare_proposal([tx for tx, _future in batch]))
             previous = self.genesis.time if self._tip is None else self._tip.header.time
@@ -196,7 +237,7 @@ class EmbeddedLedger(Ledger):
             header = self._next_header(now, txs, self._address)
             last = self._last_commit()
             unsigned = Commit(height=header.height, round=0, block=block_id(header, txs, last), signatures=())
-            signature = self._validator.sign_raw(vote_bytes(self.genesis.chain, unsigned, now))
+            signature = self._validator.sign_raw(vote_bytes(self.chain_id, unsigned, now))
             signed = CommitSig(flag=FLAG_COMMIT, address=self._address, time=now, signature=signature)
             commit = dataclasses.replace(unsigned, signatures=(signed,))
             results = self._commit_block(Block(header=header, txs=txs, last_commit=last, commit=commit))

@@ -2,21 +2,18 @@
 
 A block is applied only if its commit is signed by the validators, it follows the last one, and its header carries
 the app hash and results that this node computed for itself. What nobody signed is refused, and another copy may be
-tried; what the validators signed and this node cannot follow halts it for good: the block is kept as evidence, and
-the same cause answers every later block, after a restart too. Trusts the genesis document alone.
+tried; what the validators signed and this node cannot follow, or has otherwise at that height, halts it for good: it
+is kept as evidence, and the same cause answers every later block, after a restart too. Trusts the genesis alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
-from fondaco.core.messages import from_bytes
+from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import FondacoError, LedgerError, ProofError
-from fondaco.ledger.application import Registry
-from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, Header, block_id, data_hash
-from fondaco.ledger.genesis import Genesis
-from fondaco.ledger.light import Trusted, trust_genesis, verify_header
+from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, Commit, Header, block_id, data_hash
+from fondaco.ledger.light import SignedHeader, verify_signed
 from fondaco.ledger.reader import Ledger
 
 
@@ -26,66 +23,89 @@ class Diverged(LedgerError):
     code = "ledger.diverged"
 
 
+class Behind(LedgerError):
+    """The validator lacks blocks that it signed: it is not heard until it has them again."""
+
+    code = "ledger.behind"
+
+
 _REMEDY = "keep both copies of the block as evidence, and ask the other institutions"
 
 
 class FollowerLedger(Ledger):
     """A ledger that applies blocks made elsewhere."""
 
-    def __init__(self, folder: Path | None, genesis: Genesis, registry: Registry) -> None:
-        super().__init__(folder, genesis, registry)
-        self._trusted = self._trust_tip()
-
-    def _trust_tip(self) -> Trusted:
-        root = trust_genesis(self.genesis)
-        if self._tip is None:
-            return root
-        header = self._tip.header
-        return Trusted(
-            chain=header.chain,
-            height=header.height,
-            time=header.time,
-            header_hash=header.hash,
-            validators=self.validators_at(header.height),
-            next_validators_hash=header.next_validators_hash,
-        )
-
     def apply(self, data: bytes) -> int:
         """Verify and execute the next block; its height. A block that is applied already is passed over.
 
         Raises:
             CodecError: not a block.
-            ProofError: not signed, or it does not follow.
-            Diverged: signed, but not what this node computes.
+            ProofError: not signed, or a carrier changed it.
+            Diverged: signed, but not what this node computes, or not the block that it has at this height.
         """
         block = from_bytes(Block, data, limit=MAX_WIRE_BYTES)
         height = block.header.height
         with self.lock:
+            self._check_halted()
             if height <= self._app.height:
+                self._compare(block.header, block.commit, data)
                 return self._app.height
-            if (halted := self._storage.meta("halted")) is not None:
-                raise Diverged(f"this ledger is halted: {halted.decode()}", remedy=_REMEDY, height=height)
             if height != self._app.height + 1:
                 raise LedgerError(
                     f"block {height} does not follow {self._app.height}", remedy="fetch the blocks between"
                 )
-            trusted = verify_header(self._trusted, block.header, block.commit, self.validators_at(height))
+            verify_signed(self.chain_id, block.header, block.commit, self.validators_at(height))
             self._check_carried(block)
             try:
                 self._check_signed(block)
             except Diverged as fault:
-                self._storage.put_meta("evidence", data)
-                self._storage.put_meta("halted", f"block {height}: {fault.cause}".encode())
+                self._halt(f"block {height}: {fault.cause}", data)
                 raise
             self._commit_block(block)
-            self._trusted = trusted
         self._announce(height)
         return height
 
-    @property
-    def evidence(self) -> bytes | None:
-        """The signed block that halted this ledger, or None."""
-        return self._storage.meta("evidence")
+    def hear(self, tip: SignedHeader | None) -> bool:
+        """Compare the newest header that the validator says it has (None: none yet) with what is here.
+
+        Returns:
+            Whether it is the newest here too; not when the validator has more than this node has yet.
+
+        Raises:
+            Behind: the validator lacks a block that it signed and this node has.
+            ProofError: nobody signed that header.
+            Diverged: it is signed, and not the one that this node has at its height.
+        """
+        with self.lock:
+            self._check_halted()
+            height = 0 if tip is None else tip.header.height
+            if tip is not None and height <= self._app.height:
+                self._compare(tip.header, tip.commit, to_bytes(tip))
+            if height < self._app.height:
+                raise Behind(
+                    f"the validator stands at {height}, and this node has its signed block {self._app.height}",
+                    remedy="tell the validator's operator: its ledger was restored from an old backup",
+                    height=self._app.height,
+                )
+            return height == self._app.height
+
+    def _check_halted(self) -> None:
+        if (halted := self._halted()) is not None:
+            raise Diverged(f"this ledger is halted: {halted}", remedy=_REMEDY, height=self._app.height)
+
+    def _compare(self, header: Header, commit: Commit, evidence: bytes) -> None:
+        """A header at or below our height must be ours; another one that the validators signed halts this ledger."""
+        height = header.height
+        if header == self._header_at(height):
+            return
+        verify_signed(self.chain_id, header, commit, self.validators_at(height))
+        fault = Diverged(
+            f"another block {height} is signed ({header.hash.hex()[:16]}) than the one that is here",
+            remedy=_REMEDY,
+            height=height,
+        )
+        self._halt(f"block {height}: {fault.cause}", evidence)
+        raise fault
 
     def _check_carried(self, block: Block) -> None:
         """What a carrier could have changed without the validators: refused, and no evidence against them."""
@@ -103,6 +123,9 @@ class FollowerLedger(Ledger):
     def _check_signed(self, block: Block) -> None:
         """What the validators signed must be what this node computes."""
         header = block.header
+        before = self.genesis.time if self._tip is None else self._tip.header.time
+        if header.time <= before:
+            raise Diverged("the signed block is not later than the one before", remedy=_REMEDY, height=header.height)
         expected = self._next_header(header.time, block.txs, header.proposer)
         if header != expected:
             names = [field.name for field in dataclasses.fields(Header)]

@@ -9,7 +9,9 @@ from fondaco.core.messages import message, to_bytes
 from fondaco.errors import LedgerError
 from fondaco.ledger.blocks import Validator
 
-MAX_CHAIN = 50  # bytes, as CometBFT
+MAX_CHAIN = 50  # bytes of a name
+_HASH_DIGITS = 32
+_SHOWN = 50 - 1 - _HASH_DIGITS  # what is left of the 50 bytes that CometBFT allows for a chain id
 MAX_VALIDATORS = 256
 MAX_TIME = 1 << 62
 
@@ -27,6 +29,16 @@ class Genesis:
     def hash(self) -> bytes:
         """SHA-256 of the canonical bytes: the trust root that people compare."""
         return hashlib.sha256(b"fondaco/genesis\x00" + to_bytes(self)).digest()
+
+    @property
+    def chain_id(self) -> str:
+        """What headers, votes and transactions carry: the name, as far as it is plain, and 128 bits of the hash.
+
+        So what was signed for one genesis counts on no chain with another, whatever that calls itself. At most 50
+        bytes, as CometBFT allows. Two documents with one chain id are a collision of 2**64 work, for the founder alone.
+        """
+        plain = "".join(c for c in self.chain if c.isascii() and (c.isalnum() or c in "._-"))
+        return f"{plain[:_SHOWN] or 'chain'}-{self.hash.hex()[:_HASH_DIGITS]}"
 
     def check(self) -> None:
         """Raise LedgerError unless a chain can begin with this document."""

@@ -58,7 +58,7 @@ def trust_genesis(genesis: Genesis) -> Trusted:
     """The trust root: a genesis document that the verifier knows by its hash."""
     known = ordered(genesis.validators)
     return Trusted(
-        chain=genesis.chain,
+        chain=genesis.chain_id,
         height=0,
         time=genesis.time,
         header_hash=b"",
@@ -101,16 +101,14 @@ def _check_places(commit: Commit, validators: tuple[Validator, ...]) -> None:
             raise _refuse("commit-signature", "a vote's time is out of range", height=commit.height)
 
 
-def verify_header(trusted: Trusted, header: Header, commit: Commit, validators: tuple[Validator, ...]) -> Trusted:
-    """What is trusted once `header` is verified from `trusted`.
+def verify_signed(chain: str, header: Header, commit: Commit, validators: tuple[Validator, ...]) -> None:
+    """That these validators signed a header of the chain, wherever it stands in it.
 
     Raises:
         ProofError: checks `header-chain`, `validators` and `commit-signature`.
     """
-    if header.chain != trusted.chain or header.height <= trusted.height or header.time <= trusted.time:
-        raise _refuse("header-chain", "the header is not a later one of this chain", height=header.height)
-    if not abs(header.time) < MAX_SIZE or not 0 <= header.height < MAX_SIZE:
-        raise _refuse("header-chain", "a number of the header is out of range")
+    if header.chain != chain or not 0 < header.height < MAX_SIZE or not abs(header.time) < MAX_SIZE:
+        raise _refuse("header-chain", "the header is of another chain, or a number of it is out of range")
     if not 1 <= len(validators) <= MAX_VALIDATORS or any(v.power <= 0 for v in validators):
         raise _refuse("validators", "not a validator set")
     if validators_hash(validators) != header.validators_hash:
@@ -119,10 +117,25 @@ def verify_header(trusted: Trusted, header: Header, commit: Commit, validators: 
         raise _refuse("commit-signature", "the commit's round or number of parts is out of range")
     if commit.height != header.height or commit.block.hash != header.hash:
         raise _refuse("header-chain", "the commit is for another header", height=header.height)
-    total = sum(v.power for v in validators)
+    verify_commit(chain, commit, validators)
+
+
+def verify_commit(chain: str, commit: Commit, validators: tuple[Validator, ...]) -> None:
+    """Raise ProofError (`commit-signature`) unless more than two thirds of the validators signed for its block."""
     _check_places(commit, validators)
-    if 3 * _signed_power(header.chain, commit, validators) <= 2 * total:
-        raise _refuse("commit-signature", "no more than two thirds of the validators signed", height=header.height)
+    if 3 * _signed_power(chain, commit, validators) <= 2 * sum(v.power for v in validators):
+        raise _refuse("commit-signature", "no more than two thirds of the validators signed", height=commit.height)
+
+
+def verify_header(trusted: Trusted, header: Header, commit: Commit, validators: tuple[Validator, ...]) -> Trusted:
+    """What is trusted once `header` is verified from `trusted`.
+
+    Raises:
+        ProofError: checks `header-chain`, `validators` and `commit-signature`.
+    """
+    if header.chain != trusted.chain or header.height <= trusted.height or header.time <= trusted.time:
+        raise _refuse("header-chain", "the header is not a later one of this chain", height=header.height)
+    verify_signed(trusted.chain, header, commit, validators)
     if header.height == trusted.height + 1:
         if header.validators_hash != trusted.next_validators_hash:
             raise _refuse("validators", "the validators are not those that were to follow", height=header.height)
@@ -147,6 +160,14 @@ def carries(trusted: tuple[Validator, ...], commit: Commit) -> bool:
     signed = {vote.address: None for vote in commit.signatures if vote.flag == FLAG_COMMIT}
     power = sum(validator.power for validator in trusted if validator.address in signed)
     return 3 * power > sum(validator.power for validator in trusted)
+
+
+@message("ledger.signed-header/1")
+class SignedHeader:
+    """A header with the commit that made it final."""
+
+    header: Header
+    commit: Commit
 
 
 @message("ledger.link/1")

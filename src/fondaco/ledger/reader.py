@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fondaco.core.codec import Value, decode, encode
 from fondaco.core.messages import from_bytes, to_bytes
-from fondaco.errors import DeadlineExceeded, LedgerError
+from fondaco.errors import CodecError, DeadlineExceeded, LedgerError
 from fondaco.ledger.application import Application, Finalized, Registry, TxResult
 from fondaco.ledger.blocks import (
     BLOCK_PROTOCOL,
@@ -37,7 +37,7 @@ from fondaco.ledger.blocks import (
     validators_hash,
 )
 from fondaco.ledger.genesis import Genesis
-from fondaco.ledger.light import Anchor, Link, Proof, carries
+from fondaco.ledger.light import Anchor, Link, Proof, SignedHeader, carries
 from fondaco.ledger.log import EventProof, Log, LogExtension
 from fondaco.ledger.state import Tree
 from fondaco.ledger.storage import Storage
@@ -82,6 +82,7 @@ class Ledger:
     def __init__(self, folder: Path | None, genesis: Genesis, registry: Registry) -> None:
         genesis.check()
         self.genesis = genesis
+        self.chain_id = genesis.chain_id
         self.lock = threading.RLock()
         self._grown = threading.Condition(self.lock)
         self._watchers: list[Callable[[int], None]] = []
@@ -108,7 +109,7 @@ class Ledger:
                 db.execute("INSERT INTO meta VALUES ('genesis', ?)", (self.genesis.hash,))
 
             self._app.init_chain(
-                self.genesis.chain, self.genesis.time, self.genesis.state, pin, validators=self.genesis.validators
+                self.chain_id, self.genesis.time, self.genesis.state, pin, validators=self.genesis.validators
             )
 
     def _load_tip(self) -> Block | None:
@@ -118,6 +119,35 @@ class Ledger:
             return None
         self._codes = tuple(result.code for result in read_results(found[1]))
         return from_bytes(Block, found[0], limit=MAX_WIRE_BYTES)
+
+    # -- a second history ------------------------------------------------------------------------------------
+
+    @property
+    def evidence(self) -> bytes | None:
+        """What halted this ledger: the signed block, or signed header, that is not ours; None while it goes on."""
+        return self._storage.meta("evidence")
+
+    def _halted(self) -> str | None:
+        """Why this ledger is halted, or None."""
+        cause = self._storage.meta("halted")
+        return None if cause is None else cause.decode()
+
+    def _halt(self, cause: str, evidence: bytes) -> None:
+        """Halt for good, with evidence, in one write."""
+        self._storage.put_metas({"evidence": evidence, "halted": cause.encode()})
+
+    def signed_tip(self) -> SignedHeader | None:
+        """The newest signed header here; None before the first block."""
+        with self.lock:
+            return None if self._tip is None else SignedHeader(header=self._tip.header, commit=self._tip.commit)
+
+    def _header_at(self, height: int) -> Header | None:
+        """The header that is here at a height, or None."""
+        tip = self._tip
+        if tip is not None and tip.header.height == height:
+            return tip.header
+        found = self.block(height) if 0 < height <= self._app.height else None
+        return None if found is None else from_bytes(Block, found, limit=MAX_WIRE_BYTES).header
 
     # -- who signs --------------------------------------------------------------------------------------------
 
@@ -169,7 +199,7 @@ class Ledger:
         return Header(
             block_version=BLOCK_PROTOCOL,
             app_version=self._app.version(height),
-            chain=self.genesis.chain,
+            chain=self.chain_id,
             height=height,
             time=time,
             last_block=NO_BLOCK if tip is None else tip.commit.block,
@@ -391,15 +421,25 @@ def write_results(results: Sequence[TxResult]) -> bytes:
 
 
 def read_results(data: bytes) -> list[TxResult]:
-    """Results from canonical bytes that this node wrote."""
-    decoded = decode(data, limit=MAX_WIRE_BYTES)
+    """Results from canonical bytes that this node wrote, however many they are.
+
+    Raises:
+        LedgerError: they were changed since.
+    """
+    damaged = LedgerError("the stored results are damaged", remedy="restore the ledger folder")
+    try:
+        decoded = decode(data, limit=len(data), items=len(data))
+    except CodecError as fault:
+        raise damaged from fault
+    if not isinstance(decoded, list):
+        raise damaged
     found: list[TxResult] = []
-    for row in decoded if isinstance(decoded, list) else []:
+    for row in decoded:
         match row:
             case [int(code), str(space), str(error), str(cause), str(remedy), list(events)]:
                 found.append(
                     TxResult(code, space, error, cause, remedy, tuple(e for e in events if isinstance(e, int)))
                 )
             case _:
-                raise LedgerError("the stored results are damaged", remedy="restore the ledger folder")
+                raise damaged
     return found

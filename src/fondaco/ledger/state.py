@@ -49,13 +49,17 @@ class Store(ReadStore, Protocol):
 
 
 class Overlay:
-    """Changes on top of a store, kept apart until they are merged; itself a store."""
+    """Changes on top of a store, kept apart until they are merged; itself a store.
 
-    __slots__ = ("_base", "changes")
+    `decoded` is for its reader: what records it made of which bytes.
+    """
+
+    __slots__ = ("_base", "changes", "decoded")
 
     def __init__(self, base: ReadStore) -> None:
         self._base = base
         self.changes: dict[bytes, bytes | None] = {}
+        self.decoded: dict[tuple[type, bytes], object] = {}
 
     def get(self, key: bytes) -> bytes | None:
         """The value with the changes applied."""

@@ -202,11 +202,11 @@ class Storage:
                         self._remember(cache, key, value)
             self._learned.clear()
 
-    def put_meta(self, name: str, value: bytes) -> None:
-        """Write a named value durably, outside any block."""
+    def put_metas(self, values: dict[str, bytes]) -> None:
+        """Write named values durably, all or none, outside any block."""
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+            db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
 
         self.write(work)
 

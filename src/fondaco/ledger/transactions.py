@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 
-from fondaco.core.codec import Value
+from fondaco.core.codec import Value, decode
 from fondaco.core.keys import PublicKey, SecretKey
-from fondaco.core.messages import from_bytes, kind_of, message, to_bytes, to_value
+from fondaco.core.messages import from_bytes, kind_of, message, to_bytes
 from fondaco.errors import CodecError, LedgerError
 
 DOMAIN = "tx"
 MAX_BYTES = 64 << 10
+MAX_ITEMS = 1 << 14  # of a payload
+_HEAD_ITEMS = 64  # of an envelope, and of a body around its payload
 MAX_AHEAD = 1000
 MAX_SIGNATURES = 16
 NONCE_BYTES = 16
@@ -33,12 +36,13 @@ class BadTransaction(LedgerError):
 class Body:
     """What is signed: `signers` are raw keys, the author's first and the others in order.
 
-    `expires` is the last height at which a block may hold it.
+    `payload` is the message's canonical bytes, which nobody reads before the signatures hold. `expires` is the last
+    height at which a block may hold it.
     """
 
     chain: str
     kind: str
-    payload: Value
+    payload: bytes
     nonce: bytes
     expires: int
     signers: tuple[bytes, ...]
@@ -60,6 +64,17 @@ class Transaction:
     body: Body
     signers: tuple[bytes, ...]
 
+    def payload(self) -> Value:
+        """The message, decoded.
+
+        Raises:
+            BadTransaction: it is not canonical, or has more items than a message may.
+        """
+        try:
+            return decode(self.body.payload, limit=MAX_BYTES, items=MAX_ITEMS)
+        except CodecError as fault:
+            raise BadTransaction(f"not a message: {fault.cause}", remedy="build the transaction again") from fault
+
 
 def build(chain: str, msg: object, secrets: tuple[SecretKey, ...], *, nonce: bytes, expires: int) -> bytes:
     """The signed bytes of a message; the first secret is the author's."""
@@ -69,7 +84,7 @@ def build(chain: str, msg: object, secrets: tuple[SecretKey, ...], *, nonce: byt
         Body(
             chain=chain,
             kind=kind_of(type(msg)),
-            payload=to_value(msg),
+            payload=to_bytes(msg),
             nonce=nonce,
             expires=expires,
             signers=tuple(secret.public.raw for secret in ordered),
@@ -78,17 +93,16 @@ def build(chain: str, msg: object, secrets: tuple[SecretKey, ...], *, nonce: byt
     return to_bytes(Envelope(body=body, signatures=tuple(secret.sign(DOMAIN, body) for secret in ordered)))
 
 
-def open_transaction(data: bytes, chain: str) -> Transaction:
-    """Verify everything about a transaction that does not need the state.
+def _parse(data: bytes, chain: str) -> tuple[Envelope, Body]:
+    """Everything but the signatures and the payload.
 
     Raises:
-        BadTransaction: too large, not canonical, of another chain, or a signature that does not hold.
-        KeyMaterialError: a signature that does not verify.
+        BadTransaction: too large, not canonical, of another chain, or not as many signatures as signers.
     """
     remedy = "build the transaction again for this chain"
     try:
-        envelope = from_bytes(Envelope, data, limit=MAX_BYTES)
-        body = from_bytes(Body, envelope.body, limit=MAX_BYTES)
+        envelope = from_bytes(Envelope, data, limit=MAX_BYTES, items=_HEAD_ITEMS)
+        body = from_bytes(Body, envelope.body, limit=MAX_BYTES, items=_HEAD_ITEMS)
     except CodecError as fault:
         raise BadTransaction(f"not a transaction: {fault.cause}", remedy=remedy) from fault
     if body.chain != chain:
@@ -101,6 +115,21 @@ def open_transaction(data: bytes, chain: str) -> Transaction:
         raise BadTransaction("signers stand once each, the author first and the others in order", remedy=remedy)
     if len(envelope.signatures) != len(keys):
         raise BadTransaction("a transaction has one signature of each signer", remedy=remedy)
-    for key, signature in zip(keys, envelope.signatures, strict=True):
+    return envelope, body
+
+
+def open_transaction(data: bytes, chain: str, admit: Callable[[Body], None] | None = None) -> Transaction:
+    """Verify everything about a transaction that does not need the state; its payload is not read yet.
+
+    `admit` may refuse it by what it says, before its signatures cost anything.
+
+    Raises:
+        BadTransaction: too large, not canonical, of another chain, or a signature that does not hold.
+        KeyMaterialError: a signature that does not verify.
+    """
+    envelope, body = _parse(data, chain)
+    if admit is not None:
+        admit(body)
+    for key, signature in zip(body.signers, envelope.signatures, strict=True):
         PublicKey(key).verify(DOMAIN, envelope.body, signature)
-    return Transaction(hashlib.sha256(data).digest(), body, keys)
+    return Transaction(hashlib.sha256(data).digest(), body, body.signers)

@@ -18,15 +18,15 @@ from fondaco.errors import (
     ContractError,
     DeadlineExceeded,
     FondacoError,
-    LedgerError,
     PeerLost,
     RemoteError,
     TransportError,
 )
-from fondaco.ledger.embedded import EmbeddedLedger
-from fondaco.ledger.follower import FollowerLedger
+from fondaco.ledger.embedded import EmbeddedLedger, Overtaken
+from fondaco.ledger.follower import Behind, FollowerLedger
+from fondaco.ledger.light import SignedHeader
 from fondaco.ledger.reader import Ledger
-from fondaco.ledger.transactions import MAX_AHEAD, NONCE_BYTES, build, open_transaction
+from fondaco.ledger.transactions import MAX_AHEAD, NONCE_BYTES, build
 from fondaco.transport.peering import Peering
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ SUBMIT_SECONDS = 20.0
 _CALL_SECONDS = 10.0
 _RETRY_SECONDS = 0.5
 _MOST = 200
-_JOIN = "identity.join/1"
+_MAX_ASK = 64 << 10
 
 
 class Rejected(ContractError):
@@ -69,17 +69,19 @@ class Answer:
 
 @message("ledger.ask/1")
 class Ask:
-    """A follower asks for blocks from a height on."""
+    """A follower asks for blocks from a height on; `tip` is its newest header, None before the first block."""
 
     start: int
     limit: int
+    tip: SignedHeader | None
 
 
 @message("ledger.blocks/1")
 class Blocks:
-    """The blocks, in order; none when there were none in time."""
+    """The blocks, in order; none when there were none in time. `tip` is the newest header of who answers."""
 
     blocks: tuple[bytes, ...]
+    tip: SignedHeader | None
 
 
 class LedgerService:
@@ -103,13 +105,13 @@ class LedgerService:
         """Call with each new height, in the event loop."""
         self._listeners.append(listener)
 
-    def start(self, peering: Peering, *, is_member: Callable[[str], bool]) -> None:
+    def start(self, peering: Peering) -> None:
         """Attach to the network and to the event loop."""
         self._peering = peering
         loop = asyncio.get_running_loop()
         self.ledger.watch(lambda height: _soon(loop, self._on_height, height))
         if isinstance(self.ledger, EmbeddedLedger):
-            peering.serve_calls(SUBMIT, lambda peer, tx: self._on_submit(is_member(peer), tx), guests=True)
+            peering.serve_calls(SUBMIT, lambda _peer, tx: self._on_submit(tx), guests=True)
         peering.serve_calls(BLOCKS, self._on_ask, guests=True)
 
     def _on_height(self, height: int) -> None:
@@ -123,15 +125,14 @@ class LedgerService:
 
     # -- serving ----------------------------------------------------------------------------------------------
 
-    async def _on_submit(self, member: bool, tx: bytes) -> bytes:
-        if not member and open_transaction(tx, self.ledger.genesis.chain).body.kind != _JOIN:
-            raise LedgerError("a guest may join and nothing else", remedy="join first")
+    async def _on_submit(self, tx: bytes) -> bytes:
         return to_bytes(await self._commit(tx))
 
     async def _commit(self, tx: bytes) -> Answer:
         assert isinstance(self.ledger, EmbeddedLedger)
         async with asyncio.timeout(SUBMIT_SECONDS):
-            done = await asyncio.wrap_future(self.ledger.submit(tx))
+            waiting = await asyncio.to_thread(self.ledger.submit, tx)  # signatures are verified there
+            done = await asyncio.wrap_future(waiting)
         result = done.result
         return Answer(
             height=done.height,
@@ -143,14 +144,25 @@ class LedgerService:
         )
 
     async def _on_ask(self, _peer: str, payload: bytes) -> bytes:
-        ask = from_bytes(Ask, payload)
+        ask = from_bytes(Ask, payload, limit=_MAX_ASK)
+        if isinstance(self.ledger, EmbeddedLedger):
+            try:
+                await asyncio.to_thread(self.ledger.hear, ask.tip)
+            except Overtaken as fault:
+                self.trouble = fault
+                raise
         try:
             async with asyncio.timeout(POLL_SECONDS), self._grew:
                 await self._grew.wait_for(lambda: self.ledger.height >= ask.start)
         except TimeoutError:
             _log.debug("no block for a follower within the poll's time")
-        found = await asyncio.to_thread(self.ledger.blocks, ask.start, min(max(ask.limit, 0), _MOST))
-        return to_bytes(Blocks(blocks=tuple(found)))
+        return await asyncio.to_thread(self._blocks, ask)
+
+    def _blocks(self, ask: Ask) -> bytes:
+        tip = self.ledger.signed_tip()
+        most = 0 if tip is None else tip.header.height + 1 - ask.start  # none newer than the tip that goes with them
+        found = self.ledger.blocks(ask.start, max(min(ask.limit, most, _MOST), 0))
+        return to_bytes(Blocks(blocks=tuple(found), tip=tip))
 
     # -- following --------------------------------------------------------------------------------------------
 
@@ -164,21 +176,26 @@ class LedgerService:
             try:
                 await self.catch_up_once()
                 self.trouble = None
-            except (PeerLost, TransportError, DeadlineExceeded, RemoteError) as fault:
+            except (PeerLost, TransportError, DeadlineExceeded, RemoteError, Behind) as fault:
                 if self.trouble is None or self.trouble.cause != fault.cause:
                     _log.warning("the validator cannot be heard: %s", fault.cause)
                 self.trouble = fault
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def catch_up_once(self) -> int:
-        """Ask once for what is new and apply it; the height after it."""
+        """Ask once for what is new and apply it; the height after it.
+
+        The validator counts as heard only once this node has its newest block, and the two agree on it.
+        """
         assert self._peering is not None
         assert isinstance(self.ledger, FollowerLedger)
-        ask = to_bytes(Ask(start=self.ledger.height + 1, limit=_MOST))
+        ask = to_bytes(Ask(start=self.ledger.height + 1, limit=_MOST, tip=self.ledger.signed_tip()))
         answer = await self._peering.call(self.validator, BLOCKS, ask, deadline=_CALL_SECONDS)
-        for block in from_bytes(Blocks, answer, limit=16 << 20).blocks:
+        found = from_bytes(Blocks, answer, limit=16 << 20)
+        for block in found.blocks:
             await asyncio.to_thread(self.ledger.apply, block)
-        self._heard = time.monotonic()
+        if await asyncio.to_thread(self.ledger.hear, found.tip):
+            self._heard = time.monotonic()
         return self.ledger.height
 
     async def wait_height(self, height: int, seconds: float) -> None:
@@ -207,7 +224,7 @@ class LedgerService:
             PeerLost, DeadlineExceeded: the validator cannot be reached; the transaction may still come through.
         """
         expires = self.ledger.height + MAX_AHEAD // 2
-        tx = build(self.ledger.genesis.chain, msg, secrets, nonce=os.urandom(NONCE_BYTES), expires=expires)
+        tx = build(self.ledger.chain_id, msg, secrets, nonce=os.urandom(NONCE_BYTES), expires=expires)
         if isinstance(self.ledger, EmbeddedLedger):
             answer = await self._commit(tx)
         else:

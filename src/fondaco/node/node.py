@@ -79,7 +79,7 @@ class Node:
         self.results = ResultStore(
             folder.results,
             org=self.settings.org,
-            chain_id=self.settings.chain,
+            chain_id=self.ledger.chain_id,
             chain=self.chain,
             own_key=folder.seal_key.public,
         )
@@ -110,9 +110,6 @@ class Node:
         self.stopping = asyncio.Event()
         self._accepting: dict[str, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
-
-    def _is_member(self, peer: str) -> bool:
-        return any(identity.did == peer and not identity.guest for identity in self.directory.trusted())
 
     def _on_height(self, _height: int) -> None:
         if self.directory.update():
@@ -162,7 +159,7 @@ class Node:
             loop.add_signal_handler(number, self.stopping.set)
         process.sweep()
         self.party.serve()
-        self.service.start(self.endpoint, is_member=self._is_member)
+        self.service.start(self.endpoint)
         self.service.on_height(self._on_height)
         if isinstance(self.ledger, EmbeddedLedger):
             self.ledger.when_failed(lambda fault: loop.call_soon_threadsafe(self._halt, fault))

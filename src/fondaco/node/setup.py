@@ -222,7 +222,7 @@ def _service(folder: Folder, ledger: FollowerLedger, secret: SecretKey, validato
         directory=StaticDirectory([validator]),
     )
     service = LedgerService(ledger, validator=validator.did, own=secret.public.did)
-    service.start(endpoint, is_member=lambda _peer: False)
+    service.start(endpoint)
     return _Attached(service, endpoint)
 
 

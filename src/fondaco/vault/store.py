@@ -263,7 +263,7 @@ class Vault:
         folder = self._folder / name
         data = crypto.unlock(keys.key, [_MANIFEST], read_file(folder / _MANIFEST))
         cid.check(data)
-        return Entry(folder, cid, keys.key, from_bytes(Manifest, data, limit=MAX_MANIFEST))
+        return Entry(folder, cid, keys.key, from_bytes(Manifest, data, limit=MAX_MANIFEST, items=MAX_MANIFEST))
 
     def describe(self, cid: Cid) -> Described:
         """What may be said of a dataset without its rows."""

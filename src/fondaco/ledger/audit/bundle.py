@@ -14,14 +14,14 @@ from fondaco.ledger.audit.format import (
     DOMAIN,
     FORMAT,
     MAX_BUNDLE,
+    BlockLeaves,
     Bundle,
     Content,
-    SignedHeader,
     TransactionProof,
 )
-from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, ValidatorSet, data_leaves, result_leaves
+from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, ValidatorSet, data_leaves
 from fondaco.ledger.contracts.settlement import keys as settlement_keys
-from fondaco.ledger.log import merkle_path
+from fondaco.ledger.light import SignedHeader
 from fondaco.ledger.transactions import Transaction, open_transaction
 
 if TYPE_CHECKING:
@@ -55,10 +55,11 @@ def export(ledger: Ledger, secret: SecretKey, *, task: bytes | None = None) -> b
         transactions = [
             proven
             for height, block in blocks.items()
-            for proven in _proven(ledger, block)
+            for proven in _proven(block)
             if task is None or (height, proven.index) in places
         ]
-        opened = _opened(transactions, ledger.genesis.chain)
+        leaves = tuple(_leaves(ledger, block) for block in blocks.values() if block.txs)
+        opened = _opened(transactions, ledger.chain_id)
         exporter = secret.public.raw
         wanted = receipts.state_keys(receipts.Evidence(chosen, opened, {}), exporter)
         proof = ledger.prove(wanted, [event.number for event in chosen])
@@ -78,6 +79,7 @@ def export(ledger: Ledger, secret: SecretKey, *, task: bytes | None = None) -> b
             state_root=anchor.state_root,
             log_root=anchor.log_root,
             log_size=anchor.log_size,
+            blocks=leaves,
             transactions=tuple(transactions),
             events=proof.events,
             states=proof.states,
@@ -129,21 +131,15 @@ def _signed(ledger: Ledger, height: int) -> SignedHeader:
     return SignedHeader(header=block.header, commit=block.commit)
 
 
-def _proven(ledger: Ledger, block: Block) -> list[TransactionProof]:
-    codes = tuple(result.code for result in ledger.results(block.header.height))
-    data, results = data_leaves(block.txs), result_leaves(codes)
-    return [
-        TransactionProof(
-            height=block.header.height,
-            index=index,
-            count=len(block.txs),
-            tx=tx,
-            path=merkle_path(data, index),
-            code=codes[index],
-            code_path=merkle_path(results, index),
-        )
-        for index, tx in enumerate(block.txs)
-    ]
+def _leaves(ledger: Ledger, block: Block) -> BlockLeaves:
+    height = block.header.height
+    codes = tuple(result.code for result in ledger.results(height))
+    return BlockLeaves(height=height, txs=tuple(data_leaves(block.txs)), codes=codes)
+
+
+def _proven(block: Block) -> list[TransactionProof]:
+    height = block.header.height
+    return [TransactionProof(height=height, index=index, tx=tx) for index, tx in enumerate(block.txs)]
 
 
 def _opened(transactions: Iterable[TransactionProof], chain: str) -> dict[bytes, Transaction]:

@@ -8,39 +8,40 @@ from __future__ import annotations
 
 from fondaco.core.messages import from_bytes, message
 from fondaco.errors import CodecError, ProofError
-from fondaco.ledger.blocks import Commit, Header, ValidatorSet
+from fondaco.ledger.blocks import ValidatorSet
 from fondaco.ledger.genesis import Genesis
+from fondaco.ledger.light import SignedHeader
 from fondaco.ledger.log import EventProof
 from fondaco.ledger.state import StateProof
 
 DOMAIN = "audit-bundle"
-FORMAT = 2
+FORMAT = 3
 MAX_BUNDLE = 64 << 20
+_ITEMS, _BYTES_PER_ITEM = (
+    1 << 14,
+    6,
+)  # a bundle is mostly hashes and signatures: it has an item for each 12 bytes or more
 
 
-@message("audit.signed-header/1")
-class SignedHeader:
-    """A header with the commit that made it final."""
+@message("audit.block/1")
+class BlockLeaves:
+    """All that a block's data hash and the next header's last results hash are made over, so that none can be left out.
 
-    header: Header
-    commit: Commit
-
-
-@message("audit.transaction/1")
-class TransactionProof:
-    """Transaction `index` of the `count` in block `height`; `code` is its result.
-
-    `path` leads from the transaction's SHA-256 to that block's data hash, `code_path` from the result to the next
-    block's last results hash.
+    `txs` are the SHA-256 of all transactions of block `height`, `codes` their results, both in order.
     """
 
     height: int
+    txs: tuple[bytes, ...]
+    codes: tuple[int, ...]
+
+
+@message("audit.transaction/2")
+class TransactionProof:
+    """Transaction `index` of block `height`; the block's leaves have its hash and its result."""
+
+    height: int
     index: int
-    count: int
     tx: bytes
-    path: tuple[bytes, ...]
-    code: int
-    code_path: tuple[bytes, ...]
 
 
 @message("audit.grant-receipt/1")
@@ -113,11 +114,12 @@ class Receipt:
     status: str
 
 
-@message("audit.content/1")
+@message("audit.content/2")
 class Content:
     """All that is exported. `complete`: every block, transaction and event below the last header is in it.
 
-    `validators` are the sets that signed the headers, each once, found by their hash.
+    `validators` are the sets that signed the headers, each once, found by their hash; `blocks` are those that hold
+    transactions and that a transaction or an event of the bundle comes from.
     """
 
     format: int
@@ -128,6 +130,7 @@ class Content:
     state_root: bytes
     log_root: bytes
     log_size: int
+    blocks: tuple[BlockLeaves, ...]
     transactions: tuple[TransactionProof, ...]
     events: tuple[EventProof, ...]
     states: tuple[StateProof, ...]
@@ -158,7 +161,8 @@ def open_bundle(data: bytes) -> tuple[Bundle, Content]:
     """
     try:
         bundle = from_bytes(Bundle, data, limit=MAX_BUNDLE)
-        content = from_bytes(Content, bundle.content, limit=MAX_BUNDLE)
+        items = _ITEMS + len(bundle.content) // _BYTES_PER_ITEM
+        content = from_bytes(Content, bundle.content, limit=MAX_BUNDLE, items=items)
     except CodecError as fault:
         raise refuse("format", f"not an audit bundle: {fault.cause}") from fault
     if content.format != FORMAT:

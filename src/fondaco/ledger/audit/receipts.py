@@ -155,7 +155,8 @@ def tasks(evidence: Evidence, by_grant: Mapping[bytes, GrantReceipt]) -> tuple[R
 def _task(evidence: Evidence, proposed: Entry, by_grant: Mapping[bytes, GrantReceipt]) -> Receipt:
     task = proposed.raw("task")
     made = evidence.transaction(proposed)
-    payload = made.body.payload if isinstance(made.body.payload, dict) else {}
+    message = made.payload()
+    payload = message if isinstance(message, dict) else {}
     workflow = hashlib.sha256(typed(payload, "workflow", bytes)).digest()
     same(
         "task and transaction",

@@ -1,7 +1,8 @@
 """The verifier of audit bundles: pure, offline, deny by default. Raises ProofError naming the check that failed.
 
 What a reader trusts is the genesis hash that it pinned; the exporter proves only who exported.
-A bundle that is not `complete` shows that all in it happened, not that nothing else did.
+A bundle that is not `complete` shows that all in it happened, not that nothing else did. Of each block that it takes
+from, it has the hashes and results of all transactions: an inclusion path of RFC 6962 does not bind the tree's size.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from fondaco.errors import CodecError, KeyMaterialError, LedgerError
 from fondaco.ledger.audit import receipts
 from fondaco.ledger.audit.format import (
     DOMAIN,
+    BlockLeaves,
     Bundle,
     Content,
     GrantReceipt,
     Receipt,
-    TransactionProof,
     open_bundle,
     refuse,
 )
@@ -27,16 +28,15 @@ from fondaco.ledger.blocks import (
     EMPTY_HASH,
     Header,
     block_source,
-    data_leaves,
-    result_leaves,
+    results_hash,
     validators_hash,
 )
 from fondaco.ledger.contracts.identity import keys as identity_keys
 from fondaco.ledger.light import Anchor, Proof, Trusted, trust_genesis, verify_header, verify_proof
-from fondaco.ledger.log import verify_inclusion
-from fondaco.ledger.transactions import Transaction, open_transaction
+from fondaco.ledger.log import merkle_root
+from fondaco.ledger.transactions import BadTransaction, Transaction, open_transaction
 
-MAX_COUNT = 1 << 20
+MAX_CODE = 1 << 32
 CHECKS = (
     "format",
     "trust-root",
@@ -94,14 +94,18 @@ def verify(data: bytes, *, trust_root: str | None = None) -> Verified:
     if trust_root is not None and content.genesis.hash.hex() != trust_root.lower():
         raise refuse("trust-root", "the bundle is of another chain than the one that was pinned")
     headers = _headers(content)
-    transactions = _transactions(content, headers)
-    events = _events(content, headers, transactions)
+    blocks = _blocks(content, headers)
+    transactions = _transactions(content, blocks)
+    events = _events(content, headers, blocks, transactions)
+    sources = {tx.height for tx in content.transactions} | {event.height for event in events}
+    if blocks.keys() - sources:
+        raise refuse("transactions", "a block is in the bundle that nothing in it comes from")
     evidence = receipts.Evidence(events, transactions, _states(content))
     expected = receipts.state_keys(evidence, content.exporter)
     if tuple(proof.key for proof in content.states) != expected:
         raise refuse("state-proof", "the proven keys are not those that the events ask for, each once and in order")
     if content.complete:
-        _complete(content)
+        _complete(content, blocks)
     _receipts(content, evidence)
     organisation = _exporter(bundle, content, evidence)
     last = content.headers[-1].header
@@ -114,7 +118,7 @@ def verify(data: bytes, *, trust_root: str | None = None) -> Verified:
         time=last.time,
         headers=len(content.headers),
         transactions=len(content.transactions),
-        refused=sum(1 for tx in content.transactions if tx.code),
+        refused=sum(1 for tx in content.transactions if blocks[tx.height].codes[tx.index]),
         events=len(content.events),
         states=len(content.states),
         exporter=PublicKey(content.exporter).did,
@@ -173,20 +177,42 @@ def _check_heights(content: Content, genesis: Trusted) -> None:
         raise refuse("header-chain", "a header that the content needs is missing")
 
 
-def _transactions(content: Content, headers: dict[int, Header]) -> dict[bytes, Transaction]:
-    """Verify that each transaction is in its block with its result, and its signatures; all by hash."""
+def _blocks(content: Content, headers: dict[int, Header]) -> dict[int, BlockLeaves]:
+    """Verify that leaves are all leaves of their blocks and of the results; all by height."""
+    found: dict[int, BlockLeaves] = {}
+    for block in content.blocks:
+        header, after = headers.get(block.height), headers.get(block.height + 1)
+        if header is None or after is None or any(height >= block.height for height in found):
+            raise refuse("transactions", "a block's header, or the one after it, is not in the bundle, or not in order")
+        if not block.txs or len(block.txs) != len(block.codes) or any(len(tx) != len(EMPTY_HASH) for tx in block.txs):
+            raise refuse("transactions", "a block's leaves are not one hash and one result of each transaction")
+        if merkle_root(list(block.txs)) != header.data_hash:
+            raise refuse("transactions", "a block's transactions are not all those of its header", height=block.height)
+        if (
+            any(not 0 <= code <= MAX_CODE for code in block.codes)
+            or results_hash(block.codes) != after.last_results_hash
+        ):
+            raise refuse("results", "a block's results are not those that the next header carries", height=block.height)
+        found[block.height] = block
+    return found
+
+
+def _transactions(content: Content, blocks: dict[int, BlockLeaves]) -> dict[bytes, Transaction]:
+    """Verify that each transaction is in its block, and its signatures; all by hash."""
     found: dict[bytes, Transaction] = {}
-    counts: dict[int, int] = {}
-    place = (0, 0)
+    chain = content.genesis.chain_id
+    place = (0, -1)
     for proven in content.transactions:
-        if counts.setdefault(proven.height, proven.count) != proven.count:
-            raise refuse("transactions", "two transactions of a block tell of different numbers in it")
-        if (proven.height, proven.index) <= place and found:
+        if (proven.height, proven.index) <= place:
             raise refuse("transactions", "the transactions are not in the chain's order")
         place = (proven.height, proven.index)
-        _in_block(proven, headers)
+        block = blocks.get(proven.height)
+        if block is None or not 0 <= proven.index < len(block.txs):
+            raise refuse("transactions", "a transaction's block is not in the bundle", height=proven.height)
+        if hashlib.sha256(proven.tx).digest() != block.txs[proven.index]:
+            raise refuse("transactions", "a transaction is not the one of its place", height=proven.height)
         try:
-            tx = open_transaction(proven.tx, content.genesis.chain)
+            tx = open_transaction(proven.tx, chain)
         except (LedgerError, KeyMaterialError, CodecError) as fault:
             raise refuse("transaction-signature", fault.cause, height=proven.height, index=proven.index) from fault
         if tx.hash in found:
@@ -195,26 +221,18 @@ def _transactions(content: Content, headers: dict[int, Header]) -> dict[bytes, T
     return found
 
 
-def _in_block(proven: TransactionProof, headers: dict[int, Header]) -> None:
-    header, after = headers.get(proven.height), headers.get(proven.height + 1)
-    if header is None or after is None or not 0 <= proven.code <= MAX_COUNT or not 0 < proven.count <= MAX_COUNT:
-        raise refuse("transactions", "a transaction's block, or the one after it, is not in the bundle")
-    leaf, result = data_leaves((proven.tx,))[0], result_leaves((proven.code,))[0]
-    places = (proven.index, proven.count)
-    verify_inclusion(leaf, *places, proven.path, header.data_hash, check="transactions")
-    verify_inclusion(result, *places, proven.code_path, after.last_results_hash, check="results")
-
-
 def _events(
-    content: Content, headers: dict[int, Header], transactions: dict[bytes, Transaction]
+    content: Content,
+    headers: dict[int, Header],
+    blocks: dict[int, BlockLeaves],
+    transactions: dict[bytes, Transaction],
 ) -> tuple[receipts.Entry, ...]:
     """Verify that each event, proven to be in the log, comes from a transaction that is here and succeeded.
 
     Or from the genesis, or from the end of a block: then it stands after all transactions of the block.
     """
+    chain = content.genesis.chain_id
     genesis = hashlib.sha256(encode(content.genesis.state)).digest()
-    done = {(tx.height, tx.index): tx for tx in content.transactions}
-    counts = {tx.height: tx.count for tx in content.transactions}
     found: list[receipts.Entry] = []
     for proof in content.events:
         if found and proof.index <= found[-1].number:
@@ -222,12 +240,10 @@ def _events(
         event = receipts.entry(proof.index, proof.leaf)
         if event.height == 0:
             sound = event.tx == genesis and event.index == 0
-        elif event.tx == block_source(content.genesis.chain, event.height):
-            sound = _at_the_end(event, headers, counts)
+        elif event.tx == block_source(chain, event.height):
+            sound = _at_the_end(event, headers, blocks)
         else:
-            made = done.get((event.height, event.index))
-            same = made is not None and hashlib.sha256(made.tx).digest() == event.tx
-            sound = made is not None and same and made.code == 0 and event.tx in transactions
+            sound = event.tx in transactions and _succeeded(event, blocks.get(event.height))
         if not sound:
             raise refuse(
                 "event-source",
@@ -239,22 +255,26 @@ def _events(
     return tuple(found)
 
 
-def _at_the_end(event: receipts.Entry, headers: dict[int, Header], counts: dict[int, int]) -> bool:
-    """Whether an event's place is after the transactions of its block, as far as the bundle tells their number."""
-    header = headers.get(event.height)
-    if header is None:
+def _succeeded(event: receipts.Entry, block: BlockLeaves | None) -> bool:
+    """Whether an event's place is that of its transaction, whose result is 0."""
+    if block is None or not 0 <= event.index < len(block.txs):
         return False
-    if header.data_hash == EMPTY_HASH:
-        return event.index == 0
-    count = counts.get(event.height)
-    return event.index > 0 if count is None else event.index == count
+    return block.txs[event.index] == event.tx and block.codes[event.index] == 0
+
+
+def _at_the_end(event: receipts.Entry, headers: dict[int, Header], blocks: dict[int, BlockLeaves]) -> bool:
+    """Whether an event's place is after all transactions of its block."""
+    header, block = headers.get(event.height), blocks.get(event.height)
+    if block is None:
+        return header is not None and header.data_hash == EMPTY_HASH and event.index == 0
+    return event.index == len(block.txs)
 
 
 def _states(content: Content) -> dict[bytes, bytes | None]:
     return {proof.key: proof.value for proof in content.states}
 
 
-def _complete(content: Content) -> None:
+def _complete(content: Content, blocks: dict[int, BlockLeaves]) -> None:
     """Nothing is left out below the last header: neither block, nor transaction, nor event."""
 
     def missing(what: str) -> None:
@@ -264,15 +284,12 @@ def _complete(content: Content) -> None:
         missing("a header")
     if [proof.index for proof in content.events] != list(range(content.log_size)):
         missing("an event")
-    held: dict[int, list[TransactionProof]] = {}
-    for proven in content.transactions:
-        held.setdefault(proven.height, []).append(proven)
-    for signed in content.headers[:-1]:
-        there = held.get(signed.header.height, [])
-        if not there and signed.header.data_hash != EMPTY_HASH:
-            missing("a block's data")
-        if there and [tx.index for tx in there] != list(range(there[0].count)):
-            missing("a transaction")
+    full = [signed.header.height for signed in content.headers[:-1] if signed.header.data_hash != EMPTY_HASH]
+    if list(blocks) != full:
+        missing("a block's data")
+    places = [(height, index) for height in full for index in range(len(blocks[height].txs))]
+    if [(proven.height, proven.index) for proven in content.transactions] != places:
+        missing("a transaction")
 
 
 def _receipts(content: Content, evidence: receipts.Evidence) -> None:
@@ -280,7 +297,7 @@ def _receipts(content: Content, evidence: receipts.Evidence) -> None:
     try:
         grants = receipts.grants(evidence)
         made = receipts.tasks(evidence, {receipt.grant: receipt for receipt in grants})
-    except CodecError as fault:
+    except (CodecError, BadTransaction) as fault:
         raise refuse(receipts.CHECK, f"a proven record is not canonical: {fault.cause}") from fault
     if grants != content.grants or made != content.receipts:
         raise refuse(receipts.CHECK, "the receipts are not those that the events and the state give")

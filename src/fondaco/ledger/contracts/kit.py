@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import ContractError
-from fondaco.ledger.state import ReadStore, Store
+from fondaco.ledger.state import Overlay, ReadStore, Store
 
 T = TypeVar("T")
 Attribute = int | str | bytes
@@ -82,9 +82,16 @@ def validators(ctx: Context) -> dict[bytes, int]:
 
 
 def load(store: ReadStore, cls: type[T], key: bytes) -> T | None:
-    """The record at a key, or None."""
+    """The record at a key, or None. A transaction decodes the same bytes once, however often it reads them."""
     data = store.get(key)
-    return None if data is None else from_bytes(cls, data)
+    if data is None:
+        return None
+    if not isinstance(store, Overlay):
+        return from_bytes(cls, data)
+    known = store.decoded.get((cls, data))
+    if not isinstance(known, cls):
+        known = store.decoded[(cls, data)] = from_bytes(cls, data)
+    return known
 
 
 def save(store: Store, key: bytes, record: object) -> None:

@@ -29,7 +29,15 @@ from fondaco.ledger.contracts.grants import keys as grant_keys
 from fondaco.ledger.contracts.grants.messages import Grant, Request
 from fondaco.ledger.contracts.identity import handlers as identity
 from fondaco.ledger.contracts.identity import keys as identity_keys
-from fondaco.ledger.contracts.identity.messages import Binding, Invitation, Node, Organisation, OrganisationSpec, User
+from fondaco.ledger.contracts.identity.messages import (
+    Binding,
+    Invitation,
+    Join,
+    Node,
+    Organisation,
+    OrganisationSpec,
+    User,
+)
 from fondaco.ledger.contracts.kit import Context, Refused, load, records
 from fondaco.ledger.contracts.market import handlers as market
 from fondaco.ledger.contracts.market import keys as market_keys
@@ -60,6 +68,7 @@ _ALL = (
     *certificates.HANDLERS,
     *disputes.HANDLERS,
 )
+_JOIN = kind_of(Join)
 HANDLERS: dict[str, tuple[type, Handler]] = {kind_of(cls): (cls, handler) for cls, handler in _ALL}
 # What each contract does with its subjects in the queue of due work (contracts/due.py), at the end of a block.
 DUE: dict[str, Callable[[Context, bytes], None]] = {
@@ -160,6 +169,20 @@ def waiting(store: ReadStore) -> tuple[int | None, int | None]:
 def rules(store: ReadStore, height: int) -> Upgrade:
     """The version of the rules that hold at a height, and the package that has them."""
     return parameters.rules(store, height)
+
+
+def admits(store: ReadStore, signers: tuple[bytes, ...], kind: str) -> bool:
+    """Whether these keys, the author's first, may send a transaction of this kind at all.
+
+    An author is bound to an institution; a guest may join, signed by the key of an open invitation too.
+    """
+    author = load(store, Binding, identity_keys.binding(signers[0]))
+    if author is not None and author.use != "invitation":
+        return True
+    if kind != _JOIN:
+        return False
+    invitations = (load(store, Invitation, identity_keys.invitation(key)) for key in signers)
+    return any(found is not None and found.status == "open" for found in invitations)
 
 
 def quota(store: ReadStore, key: bytes) -> tuple[str, int]:
