@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from fondaco.core.keys import SecretKey
@@ -30,33 +30,38 @@ if TYPE_CHECKING:
 _PAGE = 1000
 
 
-def export(ledger: Ledger, secret: SecretKey, *, task: bytes | None = None) -> bytes:
-    """A bundle of everything, or of what concerns one task, as of the newest header.
+def export(
+    ledger: Ledger, secret: SecretKey, *, task: bytes | None = None, events: Collection[int] | None = None
+) -> bytes:
+    """A bundle of everything, of what concerns one task, or of chosen events, as of the newest header.
 
     While it is gathered no block is made or applied.
 
     Args:
         ledger: this node's ledger.
         secret: the key of an active node, which signs the bundle.
-        task: the task with its grants and their requests; None for the whole chain below the newest header.
+        task: the task with its grants and their requests.
+        events: the numbers of events, which come with all that the receipts of their tasks and grants need; neither
+            this nor a task is for the whole chain below the newest header.
 
     Raises:
-        LedgerError: no header yet, an unknown task, or more than a bundle can hold.
+        LedgerError: no header yet, an unknown task, no events, or more than a bundle can hold.
         ProofError: the ledger's own records do not fit together.
     """
     with ledger.lock:
         anchor = ledger.anchor()
-        events = _all_events(ledger, anchor.log_size)
-        chosen = events if task is None else _related(events, task)
+        known = _all_events(ledger, anchor.log_size)
+        chosen = _chosen(known, task, events)
+        complete = task is None and events is None
         tip = anchor.header.height
         places = {(event.height, event.index) for event in chosen if event.height}
-        heights = set(range(1, tip)) if task is None else {height for height, _index in places}
+        heights = set(range(1, tip)) if complete else {height for height, _index in places}
         blocks = {height: _block(ledger, height) for height in sorted(heights)}
         transactions = [
             proven
             for height, block in blocks.items()
             for proven in _proven(block)
-            if task is None or (height, proven.index) in places
+            if complete or (height, proven.index) in places
         ]
         leaves = tuple(_leaves(ledger, block) for block in blocks.values() if block.txs)
         opened = _opened(transactions, ledger.chain_id)
@@ -73,9 +78,9 @@ def export(ledger: Ledger, secret: SecretKey, *, task: bytes | None = None) -> b
         Content(
             format=FORMAT,
             genesis=ledger.genesis,
-            complete=task is None,
+            complete=complete,
             headers=headers,
-            validators=tuple(ValidatorSet(validators=known) for known in sets),
+            validators=tuple(ValidatorSet(validators=validators) for validators in sets),
             state_root=anchor.state_root,
             log_root=anchor.log_root,
             log_size=anchor.log_size,
@@ -101,11 +106,29 @@ def _all_events(ledger: Ledger, size: int) -> list[receipts.Entry]:
     return found
 
 
-def _related(events: list[receipts.Entry], task: bytes) -> list[receipts.Entry]:
-    """The events about a task, the grants it relies on, the requests of those, and all grants of those."""
-    wanted = {task}
-    if all(event.kind != "tasks.proposed" or event.raw("task") != task for event in events):
-        raise LedgerError("there is no such task", remedy="name a task that was proposed on this ledger")
+def _chosen(known: list[receipts.Entry], task: bytes | None, events: Collection[int] | None) -> list[receipts.Entry]:
+    """All events; or those of a task, or the given ones, with what their receipts need."""
+    if task is not None:
+        if all(event.kind != "tasks.proposed" or event.raw("task") != task for event in known):
+            raise LedgerError("there is no such task", remedy="name a task that was proposed on this ledger")
+        return _related(known, {task})
+    if events is None:
+        return known
+    numbers = frozenset(events)
+    chosen = [event for event in known if event.number in numbers]
+    if not chosen or len(chosen) != len(numbers):
+        raise LedgerError("nothing is selected, or more than the log holds", remedy="select events that there are")
+    ids = {value for event in chosen for name in SUBJECTS if isinstance(value := event.attributes.get(name), bytes)}
+    numbers |= {event.number for event in _related(known, ids)}
+    return [event for event in known if event.number in numbers]
+
+
+def _related(events: list[receipts.Entry], ids: set[bytes]) -> list[receipts.Entry]:
+    """The events about tasks, grants, requests and escrows: with the grants of the tasks, the requests of those, all
+    grants of those requests, and the settlements of the tasks.
+    """
+    tasks = {settlement_keys.escrow(task): task for e in events if e.kind == "tasks.proposed" and (task := e.raw("task"))}
+    wanted = ids | {tasks[escrow] for escrow in ids & tasks.keys()}
     links = [e for e in events if e.kind in ("tasks.relies-on", "grants.granted")]
     size = 0
     while size != len(wanted):
@@ -115,7 +138,7 @@ def _related(events: list[receipts.Entry], task: bytes) -> list[receipts.Entry]:
             first, second = event.raw(pair[0]), event.raw(pair[1])
             if first in wanted or (event.kind == "grants.granted" and second in wanted):
                 wanted |= {first, second}
-    wanted.add(settlement_keys.escrow(task))
+    wanted |= {escrow for escrow, task in tasks.items() if task in wanted}
     return [event for event in events if any(event.attributes.get(name) in wanted for name in SUBJECTS)]
 
 
