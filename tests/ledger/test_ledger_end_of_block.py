@@ -8,7 +8,7 @@ import queue
 from pathlib import Path
 
 import pytest
-from ledger_world import CHAIN, START, Counter, adding, consortium_genesis, counter_genesis, key
+from ledger_world import CHAIN, COUNTERS, START, Counter, adding, consortium_genesis, counter_genesis, key
 from story_world import Several
 
 from fondaco.core.codec import Value

@@ -16,6 +16,7 @@ from fondaco.exchange.gate import Gate
 from fondaco.flow.coordinator import Coordinator
 from fondaco.flow.journal import Journal
 from fondaco.flow.party import Party
+from fondaco.index.history import History
 from fondaco.ledger.contracts import registry
 from fondaco.ledger.contracts.identity.messages import Move
 from fondaco.ledger.embedded import EmbeddedLedger
@@ -64,6 +65,7 @@ class Node:
         self.key = folder.node_key
         self.certificate = make_certificate(self.key, name=self.settings.org)
         self.ledger = open_ledger(folder, self.settings)
+        self.history = History(folder.index, self.ledger)
         self.directory = LedgerDirectory(self.ledger)
         self.service = LedgerService(self.ledger, validator=self.settings.validator_did, own=self.key.public.did)
         self.endpoint = Endpoint(
@@ -179,6 +181,7 @@ class Node:
                 task.cancel()
             await asyncio.gather(*self._tasks, *self._accepting.values(), return_exceptions=True)
             await self.endpoint.stop()
+            self.history.close()
             if isinstance(self.ledger, EmbeddedLedger):
                 await asyncio.to_thread(self.ledger.stop)
             else:

@@ -127,7 +127,9 @@ def _related(events: list[receipts.Entry], ids: set[bytes]) -> list[receipts.Ent
     """The events about tasks, grants, requests and escrows: with the grants of the tasks, the requests of those, all
     grants of those requests, and the settlements of the tasks.
     """
-    tasks = {settlement_keys.escrow(task): task for e in events if e.kind == "tasks.proposed" and (task := e.raw("task"))}
+    tasks = {
+        settlement_keys.escrow(task): task for e in events if e.kind == "tasks.proposed" and (task := e.raw("task"))
+    }
     wanted = ids | {tasks[escrow] for escrow in ids & tasks.keys()}
     links = [e for e in events if e.kind in ("tasks.relies-on", "grants.granted")]
     size = 0
