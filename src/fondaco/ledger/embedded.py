@@ -116,6 +116,23 @@ class EmbeddedLedger(Ledger):
         self._fail(fault, [])
         raise fault
 
+    def judge(self, first: SignedHeader, second: SignedHeader) -> None:
+        """Two headers of one height that this key signed: from then on it makes no block.
+
+        Raises:
+            ProofError: this key did not sign both.
+            Overtaken: it did, and the two differ; or it was halted before.
+        """
+        with self.lock:
+            fault = self._overtaken()
+            if fault is None:
+                if self._two_faces(first, second) is None:
+                    return
+                fault = self._overtaken()
+        if fault is not None:
+            self._fail(fault, [])
+            raise fault
+
     def _overtaken(self) -> Overtaken | None:
         halted = self._halted()
         return None if halted is None else Overtaken(halted, remedy=_RESTORE, height=self.height)

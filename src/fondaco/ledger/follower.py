@@ -89,6 +89,30 @@ class FollowerLedger(Ledger):
                 )
             return height == self._app.height
 
+    def compare(self, signed: SignedHeader) -> None:
+        """Compare a header that somebody showed with ours, where we have that height.
+
+        Raises:
+            ProofError: nobody signed that header.
+            Diverged: it is signed, and not the one that this node has at its height; or this ledger is halted.
+        """
+        with self.lock:
+            self._check_halted()
+            if signed.header.height <= self._app.height:
+                self._compare(signed.header, signed.commit, to_bytes(signed))
+
+    def judge(self, first: SignedHeader, second: SignedHeader) -> None:
+        """Two headers of one height that the validators signed halt this ledger, whatever height it has.
+
+        Raises:
+            ProofError: the validators did not sign both, as far as this ledger knows the validators of that height.
+            Diverged: they did, and the two differ; or this ledger is halted.
+        """
+        with self.lock:
+            self._check_halted()
+            if (cause := self._two_faces(first, second)) is not None:
+                raise Diverged(cause, remedy=_REMEDY, height=first.header.height)
+
     def _check_halted(self) -> None:
         if (halted := self._halted()) is not None:
             raise Diverged(f"this ledger is halted: {halted}", remedy=_REMEDY, height=self._app.height)

@@ -29,6 +29,7 @@ from fondaco.node.directory import LedgerDirectory
 from fondaco.node.folder import Folder, Settings
 from fondaco.node.ledgers import LedgerService
 from fondaco.node.results import ResultStore
+from fondaco.node.witness import WitnessService
 from fondaco.transport.endpoint import Endpoint
 from fondaco.transport.identity import make_certificate
 from fondaco.vault.store import Vault
@@ -68,6 +69,7 @@ class Node:
         self.history = History(folder.index, self.ledger)
         self.directory = LedgerDirectory(self.ledger)
         self.service = LedgerService(self.ledger, validator=self.settings.validator_did, own=self.key.public.did)
+        self.witness = WitnessService(self.ledger, self.key, peers=self.directory.members, on_fault=self._halt)
         self.endpoint = Endpoint(
             secret=self.key,
             certificate=self.certificate,
@@ -117,6 +119,7 @@ class Node:
         if self.directory.update():
             self.endpoint.refresh()
         self.coordinator.wake()
+        self.witness.wake()
         self._accept_tasks()
 
     def _accept_tasks(self) -> None:
@@ -162,6 +165,7 @@ class Node:
         process.sweep()
         self.party.serve()
         self.service.start(self.endpoint)
+        self.witness.start(self.endpoint)
         self.service.on_height(self._on_height)
         if isinstance(self.ledger, EmbeddedLedger):
             self.ledger.when_failed(lambda fault: loop.call_soon_threadsafe(self._halt, fault))
@@ -170,6 +174,7 @@ class Node:
             self._tasks.append(asyncio.create_task(self._guarded(self.service.follow(), "following the ledger")))
         self._tasks.append(asyncio.create_task(self._guarded(self.coordinator.run(), "coordinating")))
         self._tasks.append(asyncio.create_task(self._guarded(self._announce(), "announcing the address")))
+        self._tasks.append(asyncio.create_task(self._guarded(self.witness.run(), "witnessing")))
         await verbs.start()
         self._on_height(self.ledger.height)
         _log.info("%s serves on port %d", self.settings.org, self.endpoint.port)
@@ -180,6 +185,7 @@ class Node:
             for task in (*self._tasks, *self._accepting.values()):
                 task.cancel()
             await asyncio.gather(*self._tasks, *self._accepting.values(), return_exceptions=True)
+            await self.witness.tell_evidence()
             await self.endpoint.stop()
             self.history.close()
             if isinstance(self.ledger, EmbeddedLedger):
