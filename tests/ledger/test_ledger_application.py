@@ -252,7 +252,7 @@ def entropy(times: list[int], amounts: list[int]) -> list[bytes]:
     """What two blocks see: the first with a transaction of each amount, the second empty."""
     lots, storage = Lots(), Storage(None)
     made = Application(storage, lots)
-    made.init_chain(CHAIN, NOW, {"first": 1})
+    made.init_chain(COUNTERS, NOW, {"first": 1})
     txs = [adding("a", amount, number=bytes([amount]) * 16) for amount in amounts]
     made.finalize_block(1, NOW + times[0], txs)
     made.commit(None)

@@ -47,9 +47,7 @@ def talk(ledgers: dict[str, Ledger], story: Story) -> dict[str, list[LedgerError
         services: dict[str, WitnessService] = {}
         for name, ledger in ledgers.items():
             endpoint = network.endpoint(DIDS[name], Directory())
-            service = WitnessService(
-                ledger, key(f"{name}/node"), peers=lambda: DIDS.values(), on_fault=faults[name].append
-            )
+            service = WitnessService(ledger, key(f"{name}/node"), peers=DIDS.values, on_fault=faults[name].append)
             service.start(endpoint)
             services[name] = service
             await endpoint.start()

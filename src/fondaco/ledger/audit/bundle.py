@@ -20,9 +20,11 @@ from fondaco.ledger.audit.format import (
     TransactionProof,
 )
 from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, ValidatorSet, data_leaves
+from fondaco.ledger.contracts.identity import keys as identity_keys
 from fondaco.ledger.contracts.settlement import keys as settlement_keys
 from fondaco.ledger.light import SignedHeader
 from fondaco.ledger.transactions import Transaction, open_transaction
+from fondaco.ledger.witness import Cosignature, Cosigned, checkpoint
 
 if TYPE_CHECKING:
     from fondaco.ledger.reader import Ledger
@@ -31,7 +33,12 @@ _PAGE = 1000
 
 
 def export(
-    ledger: Ledger, secret: SecretKey, *, task: bytes | None = None, events: Collection[int] | None = None
+    ledger: Ledger,
+    secret: SecretKey,
+    *,
+    task: bytes | None = None,
+    events: Collection[int] | None = None,
+    cosigned: Collection[Cosigned] = (),
 ) -> bytes:
     """A bundle of everything, of what concerns one task, or of chosen events, as of the newest header.
 
@@ -43,6 +50,7 @@ def export(
         task: the task with its grants and their requests.
         events: the numbers of events, which come with all that the receipts of their tasks and grants need; neither
             this nor a task is for the whole chain below the newest header.
+        cosigned: what other nodes signed; those of the newest header by nodes that were active there are carried.
 
     Raises:
         LedgerError: no header yet, an unknown task, no events, or more than a bundle can hold.
@@ -66,7 +74,9 @@ def export(
         leaves = tuple(_leaves(ledger, block) for block in blocks.values() if block.txs)
         opened = _opened(transactions, ledger.chain_id)
         exporter = secret.public.raw
-        wanted = receipts.state_keys(receipts.Evidence(chosen, opened, {}), exporter)
+        witnesses = _witnesses(ledger, cosigned)
+        nodes = [exporter, *(one.node for one in witnesses)]
+        wanted = receipts.state_keys(receipts.Evidence(chosen, opened, {}), *nodes)
         proof = ledger.prove(wanted, [event.number for event in chosen])
         changed = {at for since in ledger.set_changes(tip) for at in (since - 1, since)}
         needed = sorted({*heights, *(height + 1 for height in heights), *changed, tip})
@@ -90,6 +100,7 @@ def export(
             states=proof.states,
             grants=grants,
             receipts=receipts.tasks(evidence, {receipt.grant: receipt for receipt in grants}),
+            cosignatures=witnesses,
             exporter=exporter,
         )
     )
@@ -97,6 +108,16 @@ def export(
     if len(file) > MAX_BUNDLE:
         raise LedgerError("the bundle is over 64 MiB", remedy="export fewer tasks at once", size=len(file))
     return file
+
+
+def _witnesses(ledger: Ledger, cosigned: Collection[Cosigned]) -> tuple[Cosignature, ...]:
+    """The cosignatures of the newest header by nodes that are active under it, one of each, in their keys' order."""
+    point = checkpoint(ledger.anchor())
+    made = {one.node: one.signature for one in cosigned if one.checkpoint == point}
+    proof = ledger.prove([identity_keys.node(node) for node in sorted(made)])
+    records = zip(sorted(made), proof.states, strict=True)
+    active = [node for node, state in records if receipts.active_node(node, state.value) is not None]
+    return tuple(Cosignature(node=node, signature=made[node]) for node in active)
 
 
 def _all_events(ledger: Ledger, size: int) -> list[receipts.Entry]:

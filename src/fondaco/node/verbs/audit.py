@@ -134,9 +134,10 @@ class AuditVerbs(Group):
         return {"file": str(target), "bytes": len(data), "trust_root": self._ledger.genesis.hash.hex()}
 
     def _export(self, arguments: Json) -> bytes:
+        cosigned = self._node.witness.cosigned()
         if arguments.get("select"):
             selection = parse_selection(arguments)
             chosen = audit.select(self._ledger, self._node.history, selection, self._viewer())
-            return export(self._ledger, self._node.key, events=chosen)
+            return export(self._ledger, self._node.key, events=chosen, cosigned=cosigned)
         task = parse_id(arguments["task"]) if arguments.get("task") else None
-        return export(self._ledger, self._node.key, task=task)
+        return export(self._ledger, self._node.key, task=task, cosigned=cosigned)
