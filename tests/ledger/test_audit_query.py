@@ -198,6 +198,15 @@ def test_the_projection_catches_up_and_another_ledgers_file_is_rebuilt(tmp_path:
     other.ledger.stop()
 
 
+def test_a_damaged_projection_is_begun_anew(tmp_path: Path, world: tuple[World, bytes, History]) -> None:
+    made, _task, _history = world
+    file = tmp_path / "history.sqlite"
+    file.write_bytes(b"this is no database" * 100)
+    history = History(file, made.ledger)
+    assert _numbers(_all(made.ledger, history)) == list(range(made.ledger.anchor().log_size))
+    history.close()
+
+
 def test_a_governed_chain_of_several_validators_is_queried_across_their_changes() -> None:
     story = Story().tell()
     history = History(None, story.ledger)

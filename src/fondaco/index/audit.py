@@ -1,4 +1,9 @@
-"""Audit queries: found by the projection, proven by the ledger, verified against the pinned genesis, then shown."""
+"""Audit queries: found by the projection, proven by the ledger, verified against the pinned genesis, then shown.
+
+Blocks go on meanwhile: the projection follows up to one header, and the proof may be anchored at a later one. Trusts
+the ledger of this node for which events there are, and nothing for what is shown of them; leaks to the viewer what
+`dimensions.visible` lets it see, and with it the transactions and headers that prove it.
+"""
 
 from __future__ import annotations
 
@@ -47,11 +52,10 @@ def ask(
     """
     if not 1 <= limit <= MAX_SHOWN:
         raise LedgerError(f"a page has 1 to {MAX_SHOWN} events", remedy="ask for fewer, and for the next page")
-    with ledger.lock:
-        size = ledger.anchor().log_size
-        history.catch_up(size)
-        shown, more = _page(ledger, history, selection, viewer, after, size, limit)
-        data = to_bytes(_gather(ledger, history, selection, shown))
+    size = ledger.anchor().log_size
+    history.catch_up(size)
+    shown, more = _page(ledger, history, selection, viewer, after, size, limit)
+    data = to_bytes(_gather(ledger, history, selection, shown))
     if len(data) > MAX_ANSWER:
         raise LedgerError("the page is too large to be proven at once", remedy="ask for fewer events on a page")
     found = answers.verify(data, trust_root=ledger.genesis.hash.hex(), selection=selection, viewer=viewer)
@@ -60,10 +64,9 @@ def ask(
 
 def select(ledger: Ledger, history: History, selection: Selection, viewer: Viewer) -> tuple[int, ...]:
     """The numbers of all events that are asked for and that the viewer is shown, for a bundle."""
-    with ledger.lock:
-        size = ledger.anchor().log_size
-        history.catch_up(size)
-        shown, _more = _page(ledger, history, selection, viewer, -1, size, size, most_bytes=1 << 62)
+    size = ledger.anchor().log_size
+    history.catch_up(size)
+    shown, _more = _page(ledger, history, selection, viewer, -1, size, size, most_bytes=1 << 62)
     return tuple(event.number for event in shown)
 
 

@@ -53,9 +53,8 @@ class History:
     def __init__(self, path: Path | None, ledger: Ledger) -> None:
         self._ledger = ledger
         self._lock = threading.RLock()
-        self._db = sqlite3.connect(":memory:" if path is None else path, check_same_thread=False)
         self._block: tuple[int, Block] | None = None
-        self._db.executescript(_TABLES)
+        self._db = _opened(path)
         self._size = self._resume()
 
     def close(self) -> None:
@@ -185,6 +184,27 @@ class History:
             given += [*mark, *mark]
         with self._lock:
             return [number for (number,) in self._db.execute(f"{query} ORDER BY number LIMIT ?", (*given, limit))]
+
+
+def _opened(path: Path | None) -> sqlite3.Connection:
+    """The file with its tables; a damaged one, from which all can be made again, is begun anew."""
+    if path is None:
+        return _connected(":memory:")
+    try:
+        return _connected(path)
+    except sqlite3.DatabaseError:
+        path.unlink()
+        return _connected(path)
+
+
+def _connected(path: Path | str) -> sqlite3.Connection:
+    db = sqlite3.connect(path, check_same_thread=False)
+    try:
+        db.executescript(_TABLES)
+    except sqlite3.DatabaseError:
+        db.close()
+        raise
+    return db
 
 
 def _numbers(sources: bytes) -> tuple[int, ...]:

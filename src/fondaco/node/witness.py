@@ -142,9 +142,10 @@ class WitnessService:
 
     async def _tell(self, note: Note) -> None:
         known = [peer for peer in self._peers() if peer != self._own]
-        self._kept = {
-            node: kept for node, kept in self._kept.items() if PublicKey(node).did in known
-        }  # an expelled node's is dropped
+        # What is kept of an expelled node goes.
+        self._kept = {node: kept for node, kept in self._kept.items() if PublicKey(node).did in known}
+        self._later = {peer: kept for peer, kept in self._later.items() if peer in known}
+        self._read = {at: when for at, when in self._read.items() if at[0] in known}
         data = to_bytes(note)
         await asyncio.gather(*(self._send(peer, data) for peer in known))
 

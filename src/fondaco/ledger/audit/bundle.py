@@ -145,8 +145,9 @@ def _chosen(known: list[receipts.Entry], task: bytes | None, events: Collection[
 
 
 def _related(events: list[receipts.Entry], ids: set[bytes]) -> list[receipts.Entry]:
-    """The events about tasks, grants, requests and escrows: with the grants of the tasks, the requests of those, all
-    grants of those requests, and the settlements of the tasks.
+    """The events about tasks, grants, requests and escrows, with what belongs to them.
+
+    To a task belong its grants and its settlement, to a grant its request, to a request all its grants.
     """
     tasks = {
         settlement_keys.escrow(task): task for e in events if e.kind == "tasks.proposed" and (task := e.raw("task"))

@@ -1,5 +1,7 @@
-"""What an event is about: institutions, datasets, keys, task, purpose; derived from the event, its transaction, and
-what earlier or later events say of its subjects. The index, the answer's verifier and the bundle use this one code.
+"""What an event is about: institutions, datasets, keys, task, purpose.
+
+Derived from the event, its transaction, and what earlier or later events say of its subjects, by this one code for
+the index and for the verifier of its answers.
 
 Believes what it is given: who calls it with proven events and transactions gets proven dimensions. `visible` is the
 one place that decides what a viewer is shown; it bounds what a node's verbs say, and keeps nothing from a member who
