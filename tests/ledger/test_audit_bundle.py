@@ -32,7 +32,7 @@ def world() -> Iterator[tuple[World, bytes]]:
     """A consortium after one settled task, a revoked grant and two refusals."""
     made = World()
     task = made.story()
-    with made.ledger.lock:  # several transactions in one block, the last two of them refused
+    with made.ledger._work:  # several transactions in one block, the last two of them refused
         waiting = [made.ledger.submit(transfer(sequence)) for sequence in (1, 2, 3, 9, 9)]
     places = [(done.index, done.result.code) for done in (future.result(10) for future in waiting)]
     assert places == [(0, 0), (1, 0), (2, 0), (3, 4), (4, 4)]

@@ -286,9 +286,9 @@ def test_who_watches_hears_when_an_embedded_ledger_cannot_go_on() -> None:
     ledger = EmbeddedLedger(None, genesis("v0"), Alarm(), KEYS["v0"])
     told: queue.SimpleQueue[LedgerError] = queue.SimpleQueue()
     ledger.when_failed(told.put)
-    ledger.submit(adding("v1", 10)).result(10)
-    ledger.submit(adding("n", 1))
-    ledger.submit(adding("alarm", 1))  # which makes blocks go on
+    ledger.submit(adding("v1", 10, chain=ledger.chain_id)).result(10)
+    ledger.submit(adding("n", 1, chain=ledger.chain_id))
+    ledger.submit(adding("alarm", 1, chain=ledger.chain_id))  # which makes blocks go on
     assert isinstance(told.get(timeout=20), NotAlone)
     ledger.stop()
 

@@ -23,11 +23,12 @@ from pathlib import Path
 from fondaco.core.keys import SecretKey
 from fondaco.core.messages import to_bytes
 from fondaco.errors import DeadlineExceeded, LedgerError
-from fondaco.ledger.application import MAX_TXS_BYTES, Registry, TxResult
+from fondaco.ledger.application import MAX_TXS_BYTES, Registry
 from fondaco.ledger.blocks import FLAG_COMMIT, Block, Commit, CommitSig, Validator, block_id, vote_bytes
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import SignedHeader, verify_signed
 from fondaco.ledger.reader import Ledger
+from fondaco.ledger.results import TxResult
 from fondaco.ledger.transactions import BadTransaction
 
 MAX_WAITING = 50_000

@@ -17,7 +17,7 @@ from pathlib import Path
 from fondaco.core.codec import Value, decode, encode
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import CodecError, DeadlineExceeded, LedgerError
-from fondaco.ledger.application import Application, Finalized, Registry, TxResult
+from fondaco.ledger.application import Application, Finalized, Registry
 from fondaco.ledger.blocks import (
     BLOCK_PROTOCOL,
     CONSENSUS_HASH,
@@ -39,6 +39,7 @@ from fondaco.ledger.blocks import (
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import Anchor, Link, Proof, SignedHeader, carries, verify_signed
 from fondaco.ledger.log import EventProof, Log, LogExtension
+from fondaco.ledger.results import TxResult
 from fondaco.ledger.state import Tree
 from fondaco.ledger.storage import Storage
 
