@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +66,35 @@ async def page(watch: House, folder: Path) -> None:
     assert [shown.event.number for shown in found.events] == [row["number"] for row in answer["events"]]
 
 
+async def command(house: House, *arguments: str) -> Any:
+    """What `fondaco audit …` answers."""
+    line = [
+        sys.executable,
+        "-m",
+        "fondaco.cli.main",
+        "audit",
+        *arguments,
+        "--dir",
+        str(house.node.folder.path),
+        "--json",
+    ]
+    done = await asyncio.to_thread(
+        subprocess.run, line, capture_output=True, timeout=60, check=True, env=dict(os.environ)
+    )
+    return json.loads(done.stdout)
+
+
+async def type_it(watch: House, folder: Path) -> None:
+    """The same by the command, with every filter."""
+    filters = ["--institution", "mill", "--dataset", THEIRS, "--purpose", PURPOSE, "--kind", "grants.granted"]
+    filters += ["--since", "1", "--until", "2999-01-01"]
+    found = await command(watch, "query", *filters, "--proof", str(folder / "proof"))
+    assert [row["kind"] for row in found["events"]] == ["grants.granted"]
+    assert (folder / "proof").stat().st_size == found["proof_bytes"]
+    written = await command(watch, "export", str(folder / "typed"), "--select", *filters)
+    assert len(verify((folder / "typed").read_bytes(), trust_root=written["trust_root"]).grants) == 1
+
+
 async def export(watch: House, folder: Path) -> None:
     """A selection's bundle, cosigned by the other institutions once they have told of the newest height."""
     file = folder / "selection"
@@ -92,6 +125,7 @@ def test_who_sees_what_and_what_is_cosigned(tmp_path: Path) -> None:
             await look(port, mill, bank, watch)
             await page(watch, tmp_path)
             await export(watch, tmp_path)
+            await type_it(watch, tmp_path)
         finally:
             for house in reversed(houses):
                 await house.end()

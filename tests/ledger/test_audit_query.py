@@ -116,6 +116,16 @@ def test_a_page_has_at_most_a_hundred_events(world: tuple[World, bytes, History]
             ask(made.ledger, history, Selection(), REGULATOR, limit=limit)
 
 
+def test_numbers_beyond_all_heights_and_times_find_what_they_say(world: tuple[World, bytes, History]) -> None:
+    made, _task, history = world
+    everything = _numbers(_all(made.ledger, history))
+    for far in (1 << 63, 1 << 200):
+        assert _numbers(_all(made.ledger, history, until_height=far, until_time=far)) == everything
+        assert _numbers(_all(made.ledger, history, since_height=-far, since_time=-far)) == everything
+        assert _numbers(_all(made.ledger, history, since_time=far)) == []
+        assert ask(made.ledger, history, Selection(), REGULATOR, after=far).found.events == ()
+
+
 # -- what is found ------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from fondaco.ledger.transactions import Transaction, open_transaction
 
 FORMAT = 1  # of the file; another is rebuilt
 _PAGE = 1000
+_MOST = (1 << 63) - 1
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS event (
@@ -166,7 +167,10 @@ class History:
 
     def candidates(self, selection: Selection, after: int, size: int, limit: int) -> list[int]:
         """Numbers, above `after` and below `size`, in order, of events that may be asked for; none is missing."""
-        query, given = "SELECT number FROM event WHERE number > ? AND number < ?", list[int | str]([after, size])
+        query, given = (
+            "SELECT number FROM event WHERE number > ? AND number < ?",
+            list[int | str]([_clamped(after), size]),
+        )
         for clause, value in (
             (" AND height >= ?", selection.since_height),
             (" AND height <= ?", selection.until_height),
@@ -175,7 +179,7 @@ class History:
         ):
             if value is not None:
                 query += clause
-                given.append(value)
+                given.append(_clamped(value))
         if selection.kind is not None:
             query += " AND kind = ?" if "." in selection.kind else " AND contract = ?"
             given.append(selection.kind)
@@ -205,6 +209,11 @@ def _connected(path: Path | str) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _clamped(number: int) -> int:
+    """A number as SQLite has them; beyond its range nothing happened."""
+    return max(-_MOST, min(number, _MOST))
 
 
 def _numbers(sources: bytes) -> tuple[int, ...]:
