@@ -18,6 +18,7 @@ from fondaco.ledger.follower import Diverged
 from fondaco.ledger.light import SignedHeader
 from fondaco.ledger.reader import Ledger
 from fondaco.ledger.witness import DOMAIN, MAX_NOTE, Note, check_note, checkpoint, cosign, verify_cosigned
+from fondaco.node.ledgers import BLOCKS, Ask, Blocks, LedgerService
 from fondaco.node.witness import PROTOCOL, WitnessService, evidence_headers
 from fondaco.transport.identity import PeerIdentity
 from fondaco.transport.memory import MemoryNetwork
@@ -242,3 +243,61 @@ def test_a_halted_ledger_cosigns_nothing(faces: Faces, tmp_path: Path) -> None:
     service = WitnessService(ours, key("airline/node"), peers=tuple, on_fault=lambda _fault: None)
     assert service.cosigned() == ()
     ours.close()
+
+
+def test_a_validator_that_serves_two_faces_is_caught_while_the_two_follow_it(faces: Faces) -> None:
+    """It answers each follower with a face of its own, all of it correctly signed, and takes notes without a word."""
+    ledgers = {"airline": follower(), "weather": follower()}
+    shown = {DIDS["airline"]: faces.true, DIDS["weather"]: faces.false}
+    lies: list[str] = []
+    faults: dict[str, list[LedgerError]] = {name: [] for name in ledgers}
+    caught = {name: asyncio.Event() for name in ledgers}
+
+    async def lie(peer: str, payload: bytes) -> bytes:
+        start = from_bytes(Ask, payload).start
+        blocks = shown[peer]
+        lies.append(peer)
+        return to_bytes(Blocks(blocks=tuple(blocks[start - 1 :]), tip=faces.tip(blocks, len(blocks))))
+
+    async def keep_silent(_peer: str, _payload: bytes) -> bytes:
+        return b""
+
+    def hears(name: str) -> Callable[[LedgerError], None]:
+        def told(fault: LedgerError) -> None:
+            faults[name].append(fault)
+            caught[name].set()
+
+        return told
+
+    async def told() -> None:
+        network = MemoryNetwork()
+        liar = network.endpoint(DIDS["authority"], Directory())
+        liar.serve_calls(BLOCKS, lie)
+        liar.serve_calls(PROTOCOL, keep_silent)
+        await liar.start()
+        tasks: list[asyncio.Task[None]] = []
+        for name, ledger in ledgers.items():
+            endpoint = network.endpoint(DIDS[name], Directory())
+            service = LedgerService(ledger, validator=DIDS["authority"], own=DIDS[name])
+            witness = WitnessService(ledger, key(f"{name}/node"), peers=DIDS.values, on_fault=hears(name))
+            service.on_height(lambda _height, witness=witness: witness.wake())  # type: ignore[misc]
+            service.start(endpoint)
+            witness.start(endpoint)
+            await endpoint.start()
+            tasks += [asyncio.create_task(service.follow()), asyncio.create_task(witness.run())]
+        async with asyncio.timeout(SECONDS):
+            await asyncio.gather(*(event.wait() for event in caught.values()))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for endpoint in tuple(network.endpoints.values()):
+            await endpoint.stop()
+
+    asyncio.run(told())
+    assert set(lies) == set(shown)
+    for name, ledger in ledgers.items():
+        assert isinstance(faults[name][0], Diverged)
+        true, false = evidence_headers(ledger)
+        assert true.header.height == false.header.height
+        assert true.header.hash != false.header.hash
+        ledger.close()
