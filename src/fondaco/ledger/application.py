@@ -31,7 +31,6 @@ from fondaco.ledger.blocks import Validator, app_hash, block_source
 from fondaco.ledger.contracts.kit import VALIDATORS, Context, Event, ValidatorUpdate
 from fondaco.ledger.log import Log
 from fondaco.ledger.quotas import Quotas
-from fondaco.ledger.results import TxResult, refusal_result
 from fondaco.ledger.state import Overlay, ReadStore, Tree
 from fondaco.ledger.storage import Storage
 from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Body, Transaction, open_transaction
@@ -43,6 +42,7 @@ _PRUNED = b"replay/pruned"
 _VERIFIED = 20_000
 _VERIFIED_BYTES = 4096  # a larger transaction is verified each time, so that memory is bounded
 _NANOS = 1_000_000_000
+MAX_SAID = 300  # bytes of a refusal's cause, and of its remedy; only its code is consensus
 BAD_CODE, UNSOUND_CODE = 1, 4
 
 
@@ -103,6 +103,18 @@ class Registry(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class TxResult:
+    """What became of a transaction: code 0, or a refusal with codespace, cause and remedy."""
+
+    code: int
+    codespace: str
+    error: str
+    cause: str
+    remedy: str
+    events: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Finalized:
     """What became of a block.
 
@@ -126,6 +138,15 @@ def _entropy(before: bytes, height: int, time: int) -> bytes:
     return hashlib.sha256(
         b"fondaco/entropy\x00" + before + height.to_bytes(8, "big") + time.to_bytes(8, "big")
     ).digest()
+
+
+def _refusal(code: int, codespace: str, fault: FondacoError) -> TxResult:
+    """A refused transaction's result: its words are bounded and printable, since the sender may have chosen them."""
+    cause, remedy = (
+        "".join(c if c.isprintable() else "?" for c in text[:MAX_SAID]).encode()[:MAX_SAID].decode("utf-8", "ignore")
+        for text in (fault.cause, fault.remedy)
+    )
+    return TxResult(code, codespace, fault.code, cause, remedy, ())
 
 
 class _Phase(enum.Enum):
@@ -428,7 +449,7 @@ class Application:
             tx = self._open(data)
             self._check_replay(tx, self._changes, height)
         except FondacoError as fault:
-            return refusal_result(BAD_CODE, "ledger", fault)
+            return _refusal(BAD_CODE, "ledger", fault)
         self._verified.pop(tx.hash, None)
         self._changes.set(self._replay_key(tx), b"\x01")
         branch, events = Overlay(self._changes), list[Event]()
@@ -437,9 +458,9 @@ class Application:
             self._registry.execute(ctx, tx.body.kind, tx.payload())
             leaves = self._leaves_of(height, index, tx.hash, events)
         except ContractError as refusal:
-            return refusal_result(refusal.number, refusal.codespace, refusal)
+            return _refusal(refusal.number, refusal.codespace, refusal)
         except (BadTransaction, CodecError, NamingError, KeyMaterialError, SealError) as fault:
-            return refusal_result(UNSOUND_CODE, "ledger", fault)
+            return _refusal(UNSOUND_CODE, "ledger", fault)
         branch.merge_into(self._changes)
         return TxResult(0, "", "", "", "", self._append(leaves))
 

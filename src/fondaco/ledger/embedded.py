@@ -23,13 +23,13 @@ from pathlib import Path
 from fondaco.core.keys import SecretKey
 from fondaco.core.messages import to_bytes
 from fondaco.errors import DeadlineExceeded, LedgerError
-from fondaco.ledger.application import MAX_TXS_BYTES, Registry
+from fondaco.ledger.application import MAX_TXS_BYTES, Registry, TxResult
 from fondaco.ledger.blocks import FLAG_COMMIT, Block, Commit, CommitSig, Validator, block_id, vote_bytes
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import SignedHeader, verify_signed
 from fondaco.ledger.reader import Ledger
-from fondaco.ledger.results import TxResult
 from fondaco.ledger.transactions import BadTransaction
+from fondaco.ledger.witness import pair_bytes, two_faces
 
 MAX_WAITING = 50_000
 MAX_WAITING_BYTES = 64 << 20
@@ -127,12 +127,13 @@ class EmbeddedLedger(Ledger):
         with self.lock:
             fault = self._overtaken()
             if fault is None:
-                if self._two_faces(first, second) is None:
+                cause = two_faces(self.chain_id, first, second, self.validators_at(first.header.height))
+                if cause is None:
                     return
-                fault = self._overtaken()
-        if fault is not None:
-            self._fail(fault, [])
-            raise fault
+                self._halt(cause, pair_bytes(first, second))
+                fault = Overtaken(cause, remedy=_RESTORE, height=first.header.height)
+        self._fail(fault, [])
+        raise fault
 
     def _overtaken(self) -> Overtaken | None:
         halted = self._halted()

@@ -15,6 +15,7 @@ from fondaco.errors import FondacoError, LedgerError, ProofError
 from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, Commit, Header, block_id, data_hash
 from fondaco.ledger.light import SignedHeader, verify_signed
 from fondaco.ledger.reader import Ledger
+from fondaco.ledger.witness import pair_bytes, two_faces
 
 
 class Diverged(LedgerError):
@@ -110,7 +111,9 @@ class FollowerLedger(Ledger):
         """
         with self.lock:
             self._check_halted()
-            if (cause := self._two_faces(first, second)) is not None:
+            cause = two_faces(self.chain_id, first, second, self.validators_at(first.header.height))
+            if cause is not None:
+                self._halt(cause, pair_bytes(first, second))
                 raise Diverged(cause, remedy=_REMEDY, height=first.header.height)
 
     def _check_halted(self) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from fondaco.core.codec import Value, decode, encode
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import CodecError, DeadlineExceeded, LedgerError
-from fondaco.ledger.application import Application, Finalized, Registry
+from fondaco.ledger.application import Application, Finalized, Registry, TxResult
 from fondaco.ledger.blocks import (
     BLOCK_PROTOCOL,
     CONSENSUS_HASH,
@@ -37,9 +37,8 @@ from fondaco.ledger.blocks import (
     validators_hash,
 )
 from fondaco.ledger.genesis import Genesis
-from fondaco.ledger.light import Anchor, Link, Proof, SignedHeader, carries, verify_signed
+from fondaco.ledger.light import Anchor, Link, Proof, SignedHeader, carries
 from fondaco.ledger.log import EventProof, Log, LogExtension
-from fondaco.ledger.results import TxResult
 from fondaco.ledger.state import Tree
 from fondaco.ledger.storage import Storage
 
@@ -141,26 +140,6 @@ class Ledger:
         """The newest signed header here; None before the first block."""
         with self.lock:
             return None if self._tip is None else SignedHeader(header=self._tip.header, commit=self._tip.commit)
-
-    def signed_at(self, height: int) -> SignedHeader | None:
-        """The signed header that is here at a height, or None."""
-        found = self.block(height) if 0 < height <= self._app.height else None
-        if found is None:
-            return None
-        block = from_bytes(Block, found, limit=MAX_WIRE_BYTES)
-        return SignedHeader(header=block.header, commit=block.commit)
-
-    def _two_faces(self, first: SignedHeader, second: SignedHeader) -> str | None:
-        """Halt with both headers as evidence if they are two of one height that its validators signed; the cause."""
-        height = first.header.height
-        if second.header.height != height or second.header == first.header:
-            return None
-        for signed in (first, second):
-            verify_signed(self.chain_id, signed.header, signed.commit, self.validators_at(height))
-        hashes = " and ".join(signed.header.hash.hex()[:16] for signed in (first, second))
-        cause = f"the validators signed two blocks {height} ({hashes})"
-        self._halt(cause, encode([to_bytes(first), to_bytes(second)]))
-        return cause
 
     def _header_at(self, height: int) -> Header | None:
         """The header that is here at a height, or None."""

@@ -9,10 +9,12 @@ Trusts the ledger of the node alone; leaks to peers which height a node has.
 
 from __future__ import annotations
 
+from fondaco.core.codec import encode
 from fondaco.core.keys import PublicKey, SecretKey
 from fondaco.core.messages import message, to_bytes
 from fondaco.errors import KeyMaterialError, ProofError
-from fondaco.ledger.light import Anchor, SignedHeader
+from fondaco.ledger.blocks import Validator
+from fondaco.ledger.light import Anchor, SignedHeader, verify_signed
 
 DOMAIN = "witness-checkpoint"
 MAX_NOTE = 128 << 10
@@ -111,3 +113,23 @@ def check_note(note: Note, sender: bytes) -> None:
     ):
         raise _refuse("the cosignature is over another header")
     verify_cosigned(note.cosigned)
+
+
+def two_faces(chain: str, first: SignedHeader, second: SignedHeader, validators: tuple[Validator, ...]) -> str | None:
+    """Why two headers show two faces of a chain; None when they are of different heights, or one.
+
+    Raises:
+        ProofError: these validators, of that height, did not sign both.
+    """
+    height = first.header.height
+    if second.header.height != height or second.header == first.header:
+        return None
+    for signed in (first, second):
+        verify_signed(chain, signed.header, signed.commit, validators)
+    hashes = " and ".join(signed.header.hash.hex()[:16] for signed in (first, second))
+    return f"the validators signed two blocks {height} ({hashes})"
+
+
+def pair_bytes(first: SignedHeader, second: SignedHeader) -> bytes:
+    """Two signed headers as a ledger keeps them for evidence."""
+    return encode([to_bytes(first), to_bytes(second)])

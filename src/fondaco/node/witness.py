@@ -52,8 +52,16 @@ def evidence_headers(ledger: Ledger) -> tuple[SignedHeader, ...]:
         other = SignedHeader(header=block.header, commit=block.commit)
     else:
         other = from_bytes(SignedHeader, data, limit=MAX_NOTE)
-    ours = ledger.signed_at(other.header.height) or ledger.signed_tip()
+    ours = _signed_at(ledger, other.header.height) or ledger.signed_tip()
     return (other,) if ours is None or ours.header == other.header else (ours, other)
+
+
+def _signed_at(ledger: Ledger, height: int) -> SignedHeader | None:
+    found = ledger.block(height) if 0 < height <= ledger.height else None
+    if found is None:
+        return None
+    block = from_bytes(Block, found, limit=MAX_WIRE_BYTES)
+    return SignedHeader(header=block.header, commit=block.commit)
 
 
 class WitnessService:
