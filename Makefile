@@ -1,19 +1,24 @@
-# Each target sets itself up from nothing: Python 3.11, make, a C compiler and cargo are all that is needed.
+# Each target sets itself up from nothing: Python 3.11, make, a C compiler and cargo are all that is needed; Go too for
+# `make chain` and the targets that run a network of validators.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMPS := .stamps
+CHAIN := build/cometbft
 RUST := $(shell find crates Cargo.toml Cargo.lock -name target -prune -o -type f -print)
 
-.PHONY: help setup system demo test lint bench docs lock format
+.PHONY: help setup system chain demo test network-test bench-ledger lint bench docs lock format
 
 help:
 	@echo "make demo    four institutions on this machine, from import to audit"
 	@echo "make test    every test"
+	@echo "make network-test  four validators through every failure (a few minutes)"
 	@echo "make lint    every check of style, types and imports"
+	@echo "make bench-ledger  the ledger embedded and on four validators, beside others"
 	@echo "make bench   every benchmark; results in bench/results"
+	@echo "make chain   build the consensus engine of several validators (needs Go)"
 	@echo "make format  put every file in the form that lint asks for"
 	@echo "make docs    write docs/reference from the code"
 	@echo "make lock    renew bootstrap.lock and requirements.lock from pyproject.toml"
@@ -43,10 +48,18 @@ $(STAMPS)/system:
 	  $$sudo apt-get update -q; $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy postgresql tcpdump; fi
 	@touch $@
 
+# The consensus engine of a consortium of several validators. A consortium of one validator needs no Go.
+chain: $(CHAIN)
+$(CHAIN): $(wildcard chain/*)
+	@command -v go >/dev/null || { echo "go is missing: install Go 1.25 or later to build chain/" >&2; exit 1; }
+	@mkdir -p $(@D)
+	cd chain && CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags='-s -w' -o ../$@ .
+	@touch $@
+
 demo: setup
 	$(BIN)/fondaco demo
 
-test: setup system
+test: setup system chain
 	cargo test --locked --quiet --workspace --exclude fondaco-binding
 	$(BIN)/pytest --junitxml=$(STAMPS)/tests.xml
 
@@ -57,6 +70,7 @@ lint: setup
 	$(BIN)/lint-imports --no-cache
 	cargo fmt --all --check
 	cargo clippy --locked --quiet --workspace --all-targets -- -D warnings
+	@if command -v go >/dev/null; then cd chain && test -z "$$(gofmt -l .)" && go vet ./...; fi
 
 format:
 	$(BIN)/ruff format .
@@ -66,7 +80,16 @@ format:
 docs: setup
 	$(BIN)/python tools/reference.py
 
-bench: setup
+# Half an hour of failures, each followed by a check that nothing was lost; test has a short form.
+network-test: setup system chain
+	$(BIN)/pytest -p no:randomly -s tests/network/long_network.py
+
+# The ledger alone: embedded, and four validators on this machine beside CometBFT's own kvstore.
+bench-ledger: setup chain
+	$(BIN)/python bench/bench_ledger.py
+	$(BIN)/python bench/bench_ledger_network.py
+
+bench: setup chain
 	@for one in bench/bench_*.py; do echo "== $$one"; $(BIN)/python $$one; done
 
 # Locks name versions and hashes, no host: pip and uv find the files wherever this machine is told to look.

@@ -40,8 +40,8 @@ def key(name: str) -> SecretKey:
 
 
 def organisation(name: str) -> OrganisationSpec:
-    node = NodeSpec(key=key(f"{name}/node").public.raw, certificate=b"c", address="host:1", seal_key=bytes(32))
-    user = UserSpec(key=key(f"{name}/user").public.raw, roles=("governor",), seal_key=bytes(32))
+    node = NodeSpec(key=key(f"{name}/node").public.raw, certificate=b"c", address="host:1", seal_key=b"\x09" * 32)
+    user = UserSpec(key=key(f"{name}/user").public.raw, roles=("governor",), seal_key=b"\x09" * 32)
     admins = (key(f"{name}/admin").public.raw,)
     return OrganisationSpec(name=name, title=name, kind="member", admins=admins, threshold=1, node=node, users=(user,))
 
@@ -80,9 +80,12 @@ def plain(folder: Path, txs: list[bytes], group: int) -> float:
     return seconds
 
 
+CHAIN_ID = genesis().chain_id
+
+
 def transfer(sequence: int, expires: int) -> bytes:
     msg = Transfer(source="payer", target="payee", amount=1, sequence=sequence)
-    return build(CHAIN, msg, (key("payer/user"),), nonce=os.urandom(16), expires=expires)
+    return build(CHAIN_ID, msg, (key("payer/user"),), nonce=os.urandom(16), expires=expires)
 
 
 def main(count: int) -> None:

@@ -55,9 +55,9 @@ def key(name: str) -> SecretKey:
 
 def organisation(name: str) -> OrganisationSpec:
     """An institution with one administrator, one node, and a user for each role."""
-    node = NodeSpec(key=key(f"{name}/node").public.raw, certificate=b"cert", address="host:1", seal_key=bytes(32))
+    node = NodeSpec(key=key(f"{name}/node").public.raw, certificate=b"cert", address="host:1", seal_key=b"\x09" * 32)
     users = tuple(
-        UserSpec(key=key(f"{name}/{role}").public.raw, roles=(role,), seal_key=bytes(32))
+        UserSpec(key=key(f"{name}/{role}").public.raw, roles=(role,), seal_key=b"\x09" * 32)
         for role in ("steward", "analyst", "reviewer", "governor")
     )
     admin = key(f"{name}/admin").public.raw
@@ -175,7 +175,7 @@ class Consortium(Ledger):
         header = self._next_header(time, txs, known[height % len(known)].address)
         last = self._last_commit()
         unsigned = Commit(height=height, round=0, block=block_id(header, txs, last), signatures=())
-        said = vote_bytes(CHAIN, unsigned, time)
+        said = vote_bytes(self.chain_id, unsigned, time)
         signatures = tuple(
             CommitSig(
                 flag=FLAG_COMMIT,
@@ -195,7 +195,7 @@ class Consortium(Ledger):
         """A transaction of these keys, in a block of its own; its hash."""
         self._count += 1
         nonce = self._count.to_bytes(16, "big")
-        tx = build(CHAIN, msg, tuple(key(name) for name in who), nonce=nonce, expires=self.height + 50)
+        tx = build(self.chain_id, msg, tuple(key(name) for name in who), nonce=nonce, expires=self.height + 50)
         self.make(tx)
         return hashlib.sha256(tx).digest()
 
@@ -235,7 +235,9 @@ def admit(chain: Consortium) -> None:
     body = g.Admit(organisation=FIFTH, kind="member", key=guest.public.raw, certificate=b"cert", expires=LATER)
     chain.pass_vote("airline", body, among=FOUNDERS)
     join = Join(invitation=guest.public.raw, organisation=organisation(FIFTH))
-    chain.do(join, "invitation", f"{FIFTH}/admin")
+    roles = ("steward", "analyst", "reviewer", "governor")
+    registered = (f"{FIFTH}/{part}" for part in ("admin", "node", *roles))
+    chain.do(join, "invitation", *registered)
     assert FIFTH not in chain.signers()
     seat = g.Seat(organisation=FIFTH, key=key(f"{FIFTH}/validator").public.raw, power=10)
     chain.pass_vote("weather", seat, among=(*FOUNDERS, FIFTH))
@@ -300,7 +302,7 @@ def sell(chain: Consortium) -> bytes:
         columns=("number",),
         operations=(OPERATION,),
         purpose=PURPOSE,
-        parties=("airline", FIFTH),
+        parties=("airline", FIFTH, "authority"),
         receivers=("airline",),
         uses=2,
         expires=LATER,
@@ -344,6 +346,7 @@ def use(chain: Consortium, grant: bytes) -> bytes:
     for name in parties:
         chain.do(t.Accept(task=task), f"{name}/node")
     chain.do(t.Run(task=task, attempt=1), "authority/node")
+    chain.do(t.Begin(task=task, attempt=1, step="match"), f"{FIFTH}/node")
     for name in ("airline", FIFTH):
         outcome = hashlib.sha256(task + name.encode()).digest()
         chain.do(t.Report(task=task, attempt=1, step="match", outcome=outcome), f"{name}/node")

@@ -172,6 +172,9 @@ def fleet() -> dict[str, Any]:
 
 def provision(cast: Cast, sources: dict[str, tuple[Path, Path, str]]) -> None:
     """Points, data, publications and grants for many uses."""
+    equal = {"weights": dict.fromkeys(MEMBERS, 1)}
+    admitted = cast[REGULATOR].ask("governance-propose", kind="weights", body=equal)["proposal"]
+    cast[REGULATOR].ask("vote", proposal=admitted)
     proposal = cast[REGULATOR].ask("mint", amounts=dict.fromkeys(MEMBERS, ALLOTMENT))["proposal"]
     for org in (REGULATOR, AIRLINE, AUTHORITY):
         wait_until(lambda org=org: cast[org].ask("points")["balances"] is not None, "the ledger")
@@ -186,16 +189,25 @@ def provision(cast: Cast, sources: dict[str, tuple[Path, Path, str]]) -> None:
             operations=[INTERSECTION, STATISTICS],
             purposes=[PURPOSE],
             price=price,
-            rules=[{"organisations": ["*"], "operations": ["*"], "purposes": ["*"], "uses": USES, "days": 60}],
+            rules=[
+                {
+                    "organisations": ["*"],
+                    "operations": ["*"],
+                    "purposes": ["*"],
+                    "keys": ["tailnum"] if org == AUTHORITY else ["slot"],
+                    "uses": USES,
+                    "days": 60,
+                }
+            ],
         )
-    for asker, dataset, columns, provider in (
-        (WEATHER, FLIGHTS, ["slot", "dep_delay"], AIRLINE),
-        (AIRLINE, PLANES, ["tailnum"], AUTHORITY),
+    for asker, dataset, keys, columns, provider in (
+        (WEATHER, FLIGHTS, ["slot"], ["dep_delay"], AIRLINE),
+        (AIRLINE, PLANES, ["tailnum"], [], AUTHORITY),
     ):
         wait_until(lambda a=asker, d=dataset: any(d in h["name"] for h in cast[a].ask("search")["hits"]), dataset)
         found = cast[asker].ask(
             "request",
-            datasets=[{"name": dataset, "columns": columns}],
+            datasets=[{"name": dataset, "keys": keys, "columns": columns}],
             operations=[INTERSECTION, STATISTICS],
             purpose=PURPOSE,
             parties=[asker, provider],

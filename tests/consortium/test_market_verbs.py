@@ -168,6 +168,13 @@ async def join(port: House, folder: Path, org: str, kind: str = "member") -> Hou
     return house
 
 
+async def give_weight(port: House, name: str) -> None:
+    """The founder's vote is the one that counts; an invited institution's does from here on."""
+    proposal = (await port.ask("governance-propose", kind="weights", body={"weights": {name: 1}}))["proposal"]
+    voted = await port.ask("governance-vote", proposal=proposal, choice="yes")
+    assert voted["status"] == "executed", voted
+
+
 async def vote(port: House, mill: House, kind: str, body: dict[str, Any]) -> None:
     proposal = (await port.ask("governance-propose", kind=kind, body=body))["proposal"]
     await port.ask("governance-vote", proposal=proposal, choice="yes")
@@ -183,9 +190,11 @@ def test_a_use_is_sought_offered_sold_computed_disputed_and_certified(tmp_path: 
         port = houses[0]
         try:
             houses.append(mill := await join(port, tmp_path, "mill"))
+            await give_weight(port, "mill")
             await vote(port, mill, "mint", {"amounts": {"mill": 100}})
             await vote(port, mill, "division", {"method": "shapley", "window": 600})
             houses.append(bank := await join(port, tmp_path, "bank"))
+            await vote(port, mill, "weights", {"weights": {"bank": 1}})
             await publish(port, tmp_path, THEIRS, ["aurora", "bora", "calypso"], price=60)
             await publish(mill, tmp_path, MINE, ["bora", "calypso", "dora"])
             await trade(port, mill)

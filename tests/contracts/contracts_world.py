@@ -58,9 +58,14 @@ class Org:
         self.validator = SecretKey.from_seed(seed("validator")).public.raw
         self.users = {role: SecretKey.from_seed(seed(role)).public.raw for role in ROLES}
 
+    @property
+    def registered(self) -> tuple[bytes, ...]:
+        """All keys that `spec` registers."""
+        return (self.admin, self.node, *self.users.values())
+
     def spec(self, **changes) -> OrganisationSpec:
-        node = NodeSpec(key=self.node, certificate=b"cert", address="host:1", seal_key=bytes(32))
-        users = tuple(UserSpec(key=key, roles=(role,), seal_key=bytes(32)) for role, key in self.users.items())
+        node = NodeSpec(key=self.node, certificate=b"cert", address="host:1", seal_key=b"\x09" * 32)
+        users = tuple(UserSpec(key=key, roles=(role,), seal_key=b"\x09" * 32) for role, key in self.users.items())
         fields = {
             "name": self.name,
             "title": self.name,
@@ -199,6 +204,7 @@ def rule(**changes) -> Rule:
         "organisations": ("*",),
         "operations": ("*",),
         "purposes": ("*",),
+        "keys": ("k",),
         "columns": (),
         "uses": 5,
         "until": 1_900_000_000,

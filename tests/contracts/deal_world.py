@@ -40,7 +40,7 @@ class Deals:
     def __init__(self, *, prices=(30, 20, 7), allotment: int = 10_000, **world) -> None:
         self.world = World(*EVERYONE, allotment=allotment, **world)
         for owner, price in zip((BUYER, *SELLERS), (0, *prices), strict=True):
-            offered = terms(price=price, rules=(rule(uses=1_000, organisations=(BUYER,), until=FOREVER),))
+            offered = terms(price=price, rules=(rule(uses=1_000, organisations=("*",), until=FOREVER),))
             self.world.send(publication(path_of(owner), terms=offered), self.key(owner, "steward"))
 
     def key(self, org: str, role: str) -> bytes:
@@ -53,7 +53,7 @@ class Deals:
 
     def grant(self, seller: str, uses: int = 1) -> bytes:
         msg = g.RequestUse(
-            items=(g.Item(path=path_of(seller), version=1, columns=("k",)),),
+            items=(g.Item(path=path_of(seller), version=1, keys=("k",), columns=("v",)),),
             operations=("psi.intersection",),
             purpose="study",
             parties=(BUYER, *SELLERS, COORDINATOR),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import pytest
-from deal_world import BUYER, COORDINATOR, EVERYONE, OTHERS, Deals, formula
+from deal_world import BUYER, COORDINATOR, EVERYONE, OTHERS, SELLERS, Deals, formula
 from hypothesis import given
 
 from fondaco.errors import ContractError
 from fondaco.ledger.contracts.certificates import messages as c
 from fondaco.ledger.contracts.disputes import handlers as disputes
 from fondaco.ledger.contracts.disputes import messages as m
+from fondaco.ledger.contracts.governance import messages as governance
 from fondaco.ledger.contracts.identity import messages as i
 from fondaco.ledger.contracts.tasks import messages as t
 
@@ -70,6 +71,16 @@ def test_parties_alone_dispute_and_only_what_has_finished(deals) -> None:
     for cause in ("", "x" * 501, "two\nlines"):
         deals.world.refused(m.Open(task=task, cause=cause), deals.key(BUYER, "analyst"))
     deals.world.refused(m.Open(task=bytes(32), cause=CAUSE), deals.key(BUYER, "analyst"))
+
+
+def test_whose_vote_has_no_weight_is_not_drawn(deals) -> None:
+    """One institution alone can invite any number of them."""
+    body = governance.Weights(weights=dict.fromkeys(OTHERS, 0) | {"seller-c": 0})
+    deals.world.pass_vote(body, *EVERYONE[:7])
+    task = deals.finished("seller-a")
+    opened(deals, task)
+    deals.blocks(1)
+    assert record(deals, task)["arbiters"] == [SELLERS[1]]
 
 
 def test_what_was_paid_cannot_be_disputed(deals) -> None:

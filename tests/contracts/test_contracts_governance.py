@@ -317,19 +317,46 @@ def test_an_institution_is_admitted_by_vote_alone_once_the_vote_says_so(world) -
         by="alpha", key=b"\x01" * 32, certificate=b"c", organisation="omega", kind="member", expires=world.time + 60
     )
     world.pass_vote(dataclasses.replace(DEFAULTS, admission_by_vote=True), *NAMES[:3])
-    assert world.refused(invite, world.orgs["alpha"].admin).code == "ledger.governance.vote_needed"
+    assert world.refused(invite, world.orgs["alpha"].admin, invite.key).code == "ledger.governance.vote_needed"
     omega = Org("omega")
     body = g.Admit(organisation="omega", kind="member", key=b"\x01" * 32, certificate=b"c", expires=world.time + 60)
     join = identity.Join(invitation=b"\x01" * 32, organisation=omega.spec())
-    world.refused(join, b"\x01" * 32, omega.admin)
+    world.refused(join, b"\x01" * 32, *omega.registered)
     world.pass_vote(body, *NAMES[:3])
-    world.send(join, b"\x01" * 32, omega.admin)
+    world.send(join, b"\x01" * 32, *omega.registered)
     world.orgs["omega"] = omega
     assert world.query("governance/weights")["omega"] == 1
     one = propose(world, MINT, "omega")
     for name in ("omega", "alpha", "beta", "gamma"):
         world.vote(one, name)
     assert proposal(world, one)["status"] == "executed"
+
+
+def test_one_institution_alone_can_invite_but_neither_vote_nor_mint_with_its_guests(world) -> None:
+    """Ten guests of one member among four: whatever they propose and vote, nothing comes of it."""
+    guests = [Org(f"guest-{number}") for number in range(10)]
+    for number, guest in enumerate(guests):
+        key = bytes([0x40 + number]) * 32
+        msg = identity.Invite(
+            by="alpha", key=key, certificate=b"c", organisation=guest.name, kind="member", expires=world.time + 60
+        )
+        world.send(msg, world.orgs["alpha"].admin, key)
+        world.send(identity.Join(invitation=key, organisation=guest.spec()), key, *guest.registered)
+        world.orgs[guest.name] = guest
+    names = [guest.name for guest in guests]
+    shown = world.query("governance/weights")
+    assert [shown[name] for name in names] == [0] * 10
+    for body in (g.Mint(amounts={"alpha": 10**9}), g.Weights(weights=dict.fromkeys(names, 9))):
+        one = propose(world, body, names[0])
+        for name in (*names, "alpha"):
+            world.vote(one, name)
+        while proposal(world, one)["status"] == "open":
+            world.end_block()
+        assert proposal(world, one)["status"] == "rejected"
+    assert world.query("points/balances")["alpha"] == 1000
+    assert world.query("governance/weights") == shown
+    world.pass_vote(g.Weights(weights={names[0]: 1}), *NAMES[:3])  # admitted by vote, it has one
+    assert world.query("governance/weights")[names[0]] == 1
 
 
 def test_a_seat_is_given_reweighed_replaced_and_taken(world) -> None:
@@ -480,5 +507,5 @@ def test_the_price_of_a_service_is_set_aside_and_goes_to_the_coordinator_or_back
     world.time += 4000
     world.send(t.ExpireTask(task=spoilt), world.orgs["beta"].node)
     balances = world.query("points/balances")
-    assert (balances["alpha"], balances["gamma"]) == (1000 - 24, 1000 + 24)
+    assert (balances["alpha"], balances["gamma"]) == (1000 - 12, 1000 + 12)  # nobody else's data were used for it
     assert world.query("points/supply")["escrows"] == 0

@@ -22,7 +22,7 @@ from fondaco.ledger.contracts.tasks.handlers import outcomes, result_hash
 from fondaco.ledger.contracts.tasks.handlers import task as task_record
 
 ORGS = ("alpha", "beta", "coord")
-ALLOTMENT, FEE = 500, Fraction(500, 10_000)
+ALLOTMENT, FEE, RULE_USES = 500, Fraction(500, 10_000), 3
 PATHS = {"alpha": "/alpha/d/one", "beta": "/beta/d/one"}
 MOVES = {
     "proposed": {"running", "failed", "abandoned", "expired"},
@@ -41,7 +41,7 @@ class Market(RuleBasedStateMachine):
     def begin(self, auto: bool, price: int) -> None:
         self.world = World(*ORGS, allotment=ALLOTMENT)
         self.price = price
-        rules = (rule(uses=3, organisations=("beta",)),) if auto else ()
+        rules = (rule(uses=RULE_USES, organisations=("beta", "coord")),) if auto else ()
         for owner, path in PATHS.items():
             self.world.send(
                 publication(path, terms=terms(price=price, rules=rules)), self.world.orgs[owner].users["steward"]
@@ -53,6 +53,7 @@ class Market(RuleBasedStateMachine):
         self.request: dict[bytes, dict] = {}
         self.task: dict[bytes, dict] = {}
         self.sent = dict.fromkeys(ORGS, 0)
+        self.by_rule = 0
 
     def attempt(self, allowed: bool, msg, *signers: bytes) -> bytes | None:
         """Send; the contract must answer as the model says."""
@@ -87,7 +88,7 @@ class Market(RuleBasedStateMachine):
         provider = "beta" if asker == "alpha" else "alpha"
         expires = self.world.time + days * 86400
         msg = g.RequestUse(
-            items=(g.Item(path=PATHS[provider], version=1, columns=("k",)),),
+            items=(g.Item(path=PATHS[provider], version=1, keys=("k",), columns=("v",)),),
             operations=("psi.intersection",), purpose=purpose, parties=("alpha", "beta", "coord"), receivers=("alpha", "beta"),
             uses=uses, expires=expires, max_price=most,
         )  # fmt: skip
@@ -113,7 +114,8 @@ class Market(RuleBasedStateMachine):
             "answer": "pending",
             "grant": grant,
         }
-        if self.auto and asker == "beta" and uses <= 3:
+        if self.auto and asker == "beta" and self.by_rule + uses <= RULE_USES:
+            self.by_rule += uses
             self.give(request, uses, expires)
         return request
 
@@ -167,9 +169,32 @@ class Market(RuleBasedStateMachine):
         if self.attempt(allowed, g.Expire(grant=grant), self.world.orgs["coord"].node) is not None:
             self.end_grant(grant, "expired")
 
+    @step(grant=grants, by=st.sampled_from(ORGS))
+    def give_back(self, grant: bytes, by: str) -> None:
+        known = self.grant[grant]
+        allowed = by == known["holder"] and known["status"] == "active"
+        if self.attempt(allowed, g.GiveBack(grant=grant), self.world.orgs[by].users["analyst"]) is not None:
+            self.end_grant(grant, "returned")
+
+    @step(request=requests, by=st.sampled_from(ORGS))
+    def withdraw(self, request: bytes, by: str) -> None:
+        asked = self.request[request]
+        allowed = by == asked["asker"] and asked["answer"] == "pending"
+        if self.attempt(allowed, g.WithdrawRequest(request=request), self.world.orgs[by].admin) is not None:
+            self.close_request(asked, "withdrawn")
+
+    def close_request(self, asked: dict, answer: str) -> None:
+        asked["answer"] = answer
+        self.balance[asked["asker"]] += self.escrow[asked["grant"]]
+        self.escrow[asked["grant"]] = 0
+
     @step(hours=st.integers(1, 30))
     def pass_time(self, hours: int) -> None:
         self.world.time += hours * 3600
+        self.world.end_block()
+        for asked in self.request.values():
+            if asked["answer"] == "pending" and self.world.time >= asked["expires"]:
+                self.close_request(asked, "expired")
 
     @step(
         target=tasks,
@@ -208,7 +233,7 @@ class Market(RuleBasedStateMachine):
             "attempt": 0,
             "reports": [],
             "consumed": False,
-            "ever": False,
+            "begun": False,
             "deadline": self.world.time + 86400,
             "by": proposer,
         }
@@ -246,13 +271,20 @@ class Market(RuleBasedStateMachine):
             known.update(status="running", attempt=known["attempt"] + 1, consumed=True, reports=[])
 
     @step(task=tasks, by=st.sampled_from(ORGS))
+    def begin_use(self, task: bytes, by: str) -> None:
+        known = self.task[task]
+        allowed = known["status"] == "running" and by == self.grant[known["grant"]]["provider"]
+        msg = t.Begin(task=task, attempt=known["attempt"], step="one")
+        if self.attempt(allowed, msg, self.world.orgs[by].node) is not None:
+            known["begun"] = True
+
+    @step(task=tasks, by=st.sampled_from(ORGS))
     def report(self, task: bytes, by: str) -> None:
         known = self.task[task]
         allowed = known["status"] == "running" and by != "coord" and by not in known["reports"]
         msg = t.Report(task=task, attempt=known["attempt"], step="one", outcome=bytes(32))
         if self.attempt(allowed, msg, self.world.orgs[by].node) is not None:
             known["reports"].append(by)
-            known["ever"] = True
 
     @step(task=tasks, by=st.sampled_from(ORGS), party=st.sampled_from(ORGS))
     def fail(self, task: bytes, by: str, party: str) -> None:
@@ -260,7 +292,8 @@ class Market(RuleBasedStateMachine):
         msg = t.Fail(
             task=task, attempt=known["attempt"], step="one", party=party, reason="engine.error", cause="it broke"
         )
-        if self.attempt(known["status"] in ("running", "proposed"), msg, self.world.orgs[by].node) is not None:
+        allowed = known["status"] == "proposed" or (known["status"] == "running" and len(known["reports"]) < 2)
+        if self.attempt(allowed, msg, self.world.orgs[by].node) is not None:
             known["status"] = "failed"
 
     @step(task=tasks, wrong=st.booleans())
@@ -276,14 +309,16 @@ class Market(RuleBasedStateMachine):
     def settle(self, task: bytes) -> None:
         known = self.task[task]
         if self.attempt(known["status"] == "finished", t.Settle(task=task), self.world.orgs["beta"].node) is not None:
-            grant = self.grant[known["grant"]]
-            exact = self.price * FEE
-            part = int(exact) + (exact % 1 > Fraction(1, 2))  # the larger remainder, and the provider's on a tie
-            self.escrow[known["grant"]] -= self.price
             self.escrow[derive("settlement", task)] = 0
-            self.balance[grant["provider"]] += self.price - part
-            self.balance["coord"] += part
+            self.pay_use(known["grant"])
             known["status"] = "settled"
+
+    def pay_use(self, grant: bytes) -> None:
+        exact = self.price * FEE
+        part = int(exact) + (exact % 1 > Fraction(1, 2))  # the larger remainder, and the provider's on a tie
+        self.escrow[grant] -= self.price
+        self.balance[self.grant[grant]["provider"]] += self.price - part
+        self.balance["coord"] += part
 
     @step(task=tasks, late=st.booleans())
     def give_up(self, task: bytes, late: bool) -> None:
@@ -300,9 +335,8 @@ class Market(RuleBasedStateMachine):
         if not known["consumed"]:
             return
         grant = self.grant[known["grant"]]
-        if known["ever"]:
-            self.escrow[known["grant"]] -= self.price
-            self.balance[grant["provider"]] += self.price
+        if known["begun"]:
+            self.pay_use(known["grant"])
         elif grant["status"] in ("active", "exhausted"):
             grant["left"] += 1
             grant["status"] = "active"
@@ -332,7 +366,7 @@ class Market(RuleBasedStateMachine):
             taken = sum(1 for task in self.task.values() if task["grant"] == row["id"] and task["consumed"])
             returned = sum(
                 1 for task in self.task.values()
-                if task["grant"] == row["id"] and task["consumed"] and task["status"] in ("abandoned", "expired") and not task["ever"]
+                if task["grant"] == row["id"] and task["consumed"] and task["status"] in ("abandoned", "expired") and not task["begun"]
             )  # fmt: skip
             assert row["uses_total"] - row["uses_left"] <= taken
             assert taken - returned <= row["uses_total"]

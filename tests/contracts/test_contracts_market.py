@@ -37,7 +37,7 @@ def demand(world: World, **changes) -> m.PutDemand:
 
 def offer(world: World, **changes) -> m.PutOffer:
     fields = {
-        "path": PATH, "version": 1, "columns": ("k", "v"), "operations": (OPERATION,), "purposes": ("study",),
+        "path": PATH, "version": 1, "keys": ("k",), "columns": ("v",), "operations": (OPERATION,), "purposes": ("study",),
         "price": 30, "uses": 3, "until": world.time + 1_000, "expires": world.time + 5_000, "demand": None,
     }  # fmt: skip
     return m.PutOffer(**(fields | changes))
@@ -45,7 +45,7 @@ def offer(world: World, **changes) -> m.PutOffer:
 
 def acceptance(world: World, of: bytes, **changes) -> m.AcceptOffer:
     fields = {
-        "offer": of, "demand": None, "columns": ("k",), "operations": (OPERATION,), "purpose": "study",
+        "offer": of, "demand": None, "keys": ("k",), "columns": (), "operations": (OPERATION,), "purpose": "study",
         "parties": (BUYER, SELLER), "receivers": (BUYER,), "uses": 2, "expires": world.time + 4_000,
     }  # fmt: skip
     return m.AcceptOffer(**(fields | changes))
@@ -86,8 +86,10 @@ def test_bad_demands_are_refused(world, changes) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"columns": ()},
-        {"columns": ("k", "nothing")},
+        {"keys": (), "columns": ()},
+        {"columns": ("k", "v")},
+        {"columns": ("v", "nothing")},
+        {"keys": ("nothing",)},
         {"operations": ()},
         {"purposes": ("*",)},
         {"price": -1},
@@ -119,7 +121,9 @@ def test_each_side_signs_for_itself_with_its_role(world) -> None:
     "changes",
     [
         {"columns": ("nothing",)},
-        {"columns": ()},
+        {"keys": ("v",)},
+        {"columns": ("k",), "keys": ()},
+        {"keys": ()},
         {"operations": ("mpc.statistics",)},
         {"purpose": "sale"},
         {"uses": 4},
@@ -204,7 +208,7 @@ def test_a_standing_offer_is_accepted_by_many(world) -> None:
 
 def test_matches_are_ranked_and_say_why(world) -> None:
     sought = seek(world)
-    dear, partial, meant = offered(world, price=40), offered(world, columns=("k",)), offered(world, demand=sought)
+    dear, partial, meant = offered(world, price=40), offered(world, columns=()), offered(world, demand=sought)
     offered(world, price=41)
     offered(world, purposes=("audit",))
     offered(world, demand=seek(world))
@@ -249,7 +253,7 @@ def test_a_score_is_bounded_and_says_no_more_than_is_there(words, wanted, has, p
         max_price=most, until=9, status="open", since=1,
     )  # fmt: skip
     given_ = m.Offer(
-        id=b"o" * 32, provider=SELLER, path=PATH, version=1, columns=has, operations=(OPERATION,),
+        id=b"o" * 32, provider=SELLER, path=PATH, version=1, keys=(), columns=has, operations=(OPERATION,),
         purposes=("study",), price=price, uses=1, until=9, expires=9, demand=sought.id if meant else None,
         status="open", since=1,
     )  # fmt: skip

@@ -81,16 +81,12 @@ class Leaving(Market):
         """All three institutions are in every task."""
         grant = self.grant[known["grant"]]
         if known["status"] == "finished":
-            part = self.price * 500 // 10_000
-            self.escrow[known["grant"]] -= self.price
-            self.balance[grant["provider"]] += self.price - part
-            self.balance["coord"] += part
+            self.pay_use(known["grant"])
             known["status"] = "settled"
         elif known["status"] in ("proposed", "running", "failed"):
             known["status"] = "abandoned"
-            if known["consumed"] and known["ever"]:
-                self.escrow[known["grant"]] -= self.price
-                self.balance[grant["provider"]] += self.price
+            if known["consumed"] and known["begun"]:
+                self.pay_use(known["grant"])
             elif known["consumed"] and grant["status"] in ("active", "exhausted"):
                 grant.update(left=grant["left"] + 1, status="active")
             elif known["consumed"]:
@@ -136,20 +132,20 @@ def test_no_key_of_an_expelled_institution_signs_anything(world) -> None:
     invite = identity.Invite(
         by="delta", key=b"\x01" * 32, certificate=b"c", organisation="omega", kind="member", expires=world.time + 60
     )
-    world.send(invite, delta.admin)
+    world.send(invite, delta.admin, invite.key)
     assert expel(world, "delta")["status"] == "executed"
     world.refused(publication("/delta/d/one"), delta.users["steward"])
     world.refused(identity.Move(address="host:2"), delta.node)
     world.refused(
         g.Propose(by="delta", title="x", kind="governance.mint/1", body={"amounts": {"delta": 1}}), delta.admin
     )
-    world.refused(dataclasses.replace(invite, key=b"\x02" * 32), delta.admin)
+    world.refused(dataclasses.replace(invite, key=b"\x02" * 32), delta.admin, b"\x02" * 32)
     world.refused(grants.RequestUse(
-        items=(grants.Item(path="/alpha/d/one", version=1, columns=("v",)),), operations=("psi.intersection",),
+        items=(grants.Item(path="/alpha/d/one", version=1, keys=("v",), columns=()),), operations=("psi.intersection",),
         purpose="study", parties=("delta",), receivers=("delta",), uses=1, expires=world.time + 60, max_price=5,
     ), delta.users["analyst"])  # fmt: skip
     join = identity.Join(invitation=b"\x01" * 32, organisation=world.orgs["delta"].spec(name="omega"))
-    world.refused(join, b"\x01" * 32, delta.admin)
+    world.refused(join, b"\x01" * 32, *delta.registered)
     assert world.query("governance/weights").keys() == {"alpha", "beta", "gamma"}
     assert world.query("points/balances")["delta"] == 1000
 
@@ -194,7 +190,7 @@ def test_the_only_validator_and_the_last_weight_cannot_be_expelled(world) -> Non
 def test_requests_of_others_to_it_are_denied_with_their_escrow_back(world) -> None:
     world.send(publication("/delta/d/one", terms=terms()), world.orgs["delta"].users["steward"])
     world.send(publication("/beta/d/one", terms=terms()), world.orgs["beta"].users["steward"])
-    items = tuple(grants.Item(path=f"/{name}/d/one", version=1, columns=("v",)) for name in ("delta", "beta"))
+    items = tuple(grants.Item(path=f"/{name}/d/one", version=1, keys=("v",), columns=()) for name in ("delta", "beta"))
     msg = grants.RequestUse(
         items=items, operations=("psi.intersection",), purpose="study", parties=("alpha", "beta", "delta", "gamma"),
         receivers=("alpha",), uses=2, expires=world.time + 3600, max_price=10,

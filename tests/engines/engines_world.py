@@ -25,6 +25,7 @@ def jobs(engine, operation, parameters, parties, columns, receivers, helper=None
             task="t", step="s", attempt=1, engine=engine, operation=operation, parameters=parameters,
             parties=tuple(parties), rank=rank, helper=helper, receivers=receivers, columns=tuple(columns[rank]),
             peer_columns=tuple(c for other in range(len(parties)) if other != rank for c in columns[other]),
+            peer_ranks=tuple(other for other in range(len(parties)) if other != rank for _column in columns[other]),
             timeout_seconds=seconds,
         )
         for rank in range(len(parties))

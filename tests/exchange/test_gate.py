@@ -45,9 +45,9 @@ def refused(world, task: str, step, check: str, *, match=None) -> GateRefused:
 def test_a_granted_use_gets_the_granted_columns_alone(world, started) -> None:
     _grant, step, task = started
     opened = world.gate.open(world.chain.task(task), step, None)
-    assert opened.table.column_names == ["k", "v"]
+    assert opened.table.column_names == ["k"]
     assert opened.table.num_rows == 200
-    assert [c.name for c in opened.columns] == ["k", "v"]
+    assert [c.name for c in opened.columns] == ["k"]
 
 
 def test_a_grant_revoked_while_the_task_runs_is_refused(world, started) -> None:
@@ -92,7 +92,7 @@ def test_another_attempt_is_refused(world, started) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"parameters": {"keys": ["v"]}},
+        {"parameters": {"keys": ["w"]}},
         {"operation": "intersection", "engine": "mpc"},
         {"receivers": ("asker", "holder")},
         {"id": "two"},
@@ -108,6 +108,37 @@ def test_more_columns_than_pinned_are_refused(world, started) -> None:
     grant, step, task = started
     more = Input(party="holder", dataset=PATHS["holder"] + "@1", columns=("k", "v", "w"), grant=grant)
     refused(world, task, dataclasses.replace(step, inputs=(step.inputs[0], more)), "workflow")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "check"),
+    [
+        ({"keys": ["v"], "value": {"party": "holder", "column": "v"}}, "keys"),
+        ({"keys": ["k", "v"], "value": {"party": "holder", "column": "v"}}, "keys"),
+        ({"keys": ["k"], "value": {"party": "holder", "column": "k"}}, "columns"),
+        ({"keys": ["k"], "group": {"party": "holder", "column": "k"}}, "columns"),
+        ({"keys": ["k"], "left": {"party": "holder", "column": "k"}}, "columns"),
+        ({"keys": ["k"], "right": {"party": "holder", "column": "k"}}, "columns"),
+        ({"value": "k"}, "columns"),
+        ({}, "columns"),
+    ],
+)
+def test_keys_are_not_computed_with_and_columns_not_matched_on(world, parameters, check) -> None:
+    """The contract cannot read parameters; the gate can, and is the last to look."""
+    grant = world.grant()
+    more = Input(party="holder", dataset=PATHS["holder"] + "@1", columns=("k", "v"), grant=grant)
+    step = world.step(grant, engine="mpc", operation="statistics", helper="coord", parameters=parameters)
+    step = dataclasses.replace(step, inputs=(step.inputs[0], more))
+    refused(world, world.running(world.workflow(step)), step, check)
+
+
+def test_keys_align_and_columns_are_computed_with(world) -> None:
+    grant = world.grant()
+    first, second = world.matched(grant)
+    task = world.running(world.workflow(first, second))
+    world.report(task, "one")
+    opened = world.gate.open(world.chain.task(task), second, pa.table({"k": ["key1"]}))
+    assert opened.table.column_names == ["k", "v"]
 
 
 def test_a_workflow_other_than_the_pinned_one_is_refused(world, started) -> None:
@@ -160,23 +191,143 @@ def test_a_vault_that_holds_something_else_is_refused(world, started) -> None:
     refused(world, task, step, "commitment")
 
 
-def test_terms_about_few_rows_are_kept(tmp_path) -> None:
-    world = GateWorld(tmp_path / "w", minimum_rows=50, minimum_count=10)
-    grant = world.grant()
-    step = world.step(grant)
-    task = world.running(world.workflow(step))
-    world.gate.open(world.chain.task(task), step, None)
-    refused(world, task, step, "minimum-rows", match=pa.table({"k": ["a"] * 49}))
-    numbers = world.step(grant, engine="mpc", operation="statistics", helper="coord", parameters={"minimum_count": 9})
-    task = world.running(world.workflow(numbers))
-    refused(world, task, numbers, "minimum-count")
-    enough = world.step(grant, engine="mpc", operation="statistics", helper="coord", parameters={"minimum_count": 10})
-    task = world.running(world.workflow(enough))
-    assert world.gate.open(world.chain.task(task), enough, None).table.num_rows == 200
-    rows = world.step(grant, engine="mpc", operation="arithmetic", helper="coord", parameters={"minimum_count": 10})
-    task = world.running(world.workflow(rows))
-    refused(world, task, rows, "minimum-count")
+def pairs(rows: int) -> pa.Table:
+    return pa.table({"k": [f"key{i}" for i in range(rows)]})
+
+
+@pytest.mark.parametrize(("asked", "allowed"), [(9, False), (10, True), (None, False)])
+def test_terms_about_small_groups_are_kept(tmp_path, asked, allowed) -> None:
+    world = GateWorld(tmp_path / "w", minimum_count=10)
+    parameters = {"keys": ["k"], "value": {"party": "holder", "column": "v"}}
+    if asked is not None:
+        parameters["minimum_count"] = asked
+    first, second = world.matched(world.grant(), parameters=parameters)
+    task = world.running(world.workflow(first, second))
+    world.report(task, "one")
+    if allowed:
+        assert world.gate.open(world.chain.task(task), second, pairs(200)).table.num_rows == 200
+    else:
+        refused(world, task, second, "minimum-count", match=pairs(200))
     world.close()
+
+
+def test_terms_about_small_groups_refuse_what_opens_rows(tmp_path) -> None:
+    world = GateWorld(tmp_path / "w", minimum_count=10)
+    parameters = {
+        "keys": ["k"], "minimum_count": 10, "operation": "add", "left": {"party": "holder", "column": "v"},
+        "right": {"party": "asker", "column": "v"},
+    }  # fmt: skip
+    first, second = world.matched(world.grant(), operation="arithmetic", parameters=parameters)
+    task = world.running(world.workflow(first, second))
+    world.report(task, "one")
+    refused(world, task, second, "minimum-count", match=pairs(200))
+    world.close()
+
+
+def few(refusal: GateRefused) -> None:
+    """What a party says aloud of a refusal goes to the ledger: it must not tell of the data."""
+    assert "row" not in refusal.cause.replace("/holder/d/rows", "").replace("/asker/d/rows", "")
+    assert not any(digit in refusal.diagnostics() for digit in ("49", "50"))
+
+
+@pytest.mark.parametrize(("rows", "allowed"), [(49, False), (50, True)])
+def test_a_match_of_few_rows_is_not_computed_on(tmp_path, rows, allowed) -> None:
+    world = GateWorld(tmp_path / "w", minimum_rows=50)
+    first, second = world.matched(world.grant())
+    task = world.running(world.workflow(first, second))
+    world.report(task, "one")
+    if allowed:
+        world.gate.open(world.chain.task(task), second, pairs(rows))
+    else:
+        few(refused(world, task, second, "terms", match=pairs(rows)))
+        assert any("fewer than 50 rows" in entry.cause for entry in world.journal.of(task))
+    world.close()
+
+
+@pytest.mark.parametrize(("rows", "allowed"), [(0, False), (49, False), (50, True)])
+def test_a_match_of_few_rows_is_not_kept_by_who_receives_it(tmp_path, rows, allowed) -> None:
+    world = GateWorld(tmp_path / "w", minimum_rows=50)
+    first, second = world.matched(world.grant())
+    task = world.running(world.workflow(first, second))
+    view = world.chain.task(task)
+    if allowed:
+        world.gate.check_match(view, first, pairs(rows))
+    else:
+        with pytest.raises(GateRefused) as caught:
+            world.gate.check_match(view, first, pairs(rows))
+        assert caught.value.check == "terms"
+        few(caught.value)
+        assert any("fewer than 50 rows" in entry.cause for entry in world.journal.of(task))
+    world.close()
+
+
+def test_data_of_few_rows_is_not_used(tmp_path) -> None:
+    world = GateWorld(tmp_path / "w", rows=49, minimum_rows=50)
+    step = world.step(world.grant())
+    few(refused(world, world.running(world.workflow(step)), step, "terms"))
+    world.close()
+
+
+def test_a_step_without_the_match_that_it_names_is_refused(world) -> None:
+    """The coordinator orders the second step and not the first: rows would be aligned by their place in the file."""
+    first, second = world.matched(world.grant())
+    task = world.running(world.workflow(first, second))
+    world.report(task, "one")
+    refused(world, task, second, "match")
+
+
+def test_a_match_that_the_step_does_not_name_is_refused(world, started) -> None:
+    _grant, step, task = started
+    refused(world, task, step, "match", match=pairs(200))
+
+
+def test_a_step_whose_earlier_step_this_node_has_not_reported_is_refused(world) -> None:
+    first, second = world.matched(world.grant())
+    task = world.running(world.workflow(first, second))
+    world.report(task, "one", by="asker")
+    refused(world, task, second, "order", match=pairs(200))
+
+
+def test_a_helper_helps_once_and_in_order(world) -> None:
+    first, second = world.matched(world.grant())
+    late = dataclasses.replace(second, id="three")
+    task = world.running(world.workflow(first, second, late))
+    gate = world.gate_of("coord")
+    with pytest.raises(GateRefused) as caught:
+        gate.check_program(world.chain.task(task), late)
+    assert caught.value.check == "order"
+    gate.check_program(world.chain.task(task), second)
+    with pytest.raises(GateRefused) as caught:
+        gate.check_program(world.chain.task(task), second)
+    assert caught.value.check == "once"
+
+
+def test_a_step_is_opened_once(world, started) -> None:
+    _grant, step, task = started
+    world.gate.open(world.chain.task(task), step, None)
+    for _again in range(2):
+        refused(world, task, step, "once")
+
+
+def test_a_step_that_was_opened_stays_so_when_the_node_starts_again(world, started) -> None:
+    _grant, step, task = started
+    world.gate.open(world.chain.task(task), step, None)
+    world.restart()
+    refused(world, task, step, "once")
+
+
+def test_a_refused_step_is_not_counted_as_opened(world, started) -> None:
+    _grant, step, task = started
+    world.heard = lambda: time.monotonic() - 31
+    refused(world, task, step, "freshness")
+    world.heard = time.monotonic
+    assert world.gate.open(world.chain.task(task), step, None).table.num_rows == 200
+
+
+def test_a_step_that_this_node_has_reported_is_refused(world, started) -> None:
+    _grant, step, task = started
+    world.report(task, "one")
+    refused(world, task, step, "once")
 
 
 def test_a_helper_takes_part_only_in_what_is_pinned(world, started) -> None:

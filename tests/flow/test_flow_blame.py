@@ -24,7 +24,7 @@ class Directory:
 
 @pytest.fixture
 def party() -> Party:
-    return Party(org="airline", chain=Directory(), peering=None, gate=None, results=None, journal=None)
+    return Party(org="airline", chain=Directory(), peering=None, gate=None, results=None, journal=None, step_seconds=1)
 
 
 def remote(code: str, **details) -> RemoteError:

@@ -94,6 +94,12 @@ REFUSED: list[tuple[str, dict[str, Any], type[FondacoError], str]] = [
         "not brought by every party",
     ),
     (
+        "a value beside the keys",
+        step("psi", "intersection", ["email"], ["email", "score"], parameters={"keys": ["email"]}),
+        BadJob,
+        "brings its keys alone",
+    ),
+    (
         "a receiver that is no party",
         step("psi", "intersection", ["email"], ["email"], parameters={"keys": ["email"]}, receivers=["reg"]),
         FlowError,

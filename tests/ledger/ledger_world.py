@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 from fondaco.core.codec import Value
@@ -12,6 +13,7 @@ from fondaco.core.messages import message, to_value
 from fondaco.core.models import Column, Schema
 from fondaco.errors import ContractError
 from fondaco.ledger.blocks import Validator
+from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.ledger.contracts import registry as contracts
 from fondaco.ledger.contracts.catalog.messages import Publish, Rule, Terms
 from fondaco.ledger.contracts.governance.messages import Upgrade
@@ -25,6 +27,7 @@ from fondaco.ledger.contracts.tasks.handlers import outcomes, result_hash
 from fondaco.ledger.contracts.tasks.handlers import task as load_task
 from fondaco.ledger.contracts.tasks.messages import (
     Accept,
+    Begin,
     Finish,
     InputHead,
     Propose,
@@ -40,6 +43,7 @@ from fondaco.ledger.transactions import build
 
 CHAIN = "test-chain"
 START = 1_700_000_000
+LATER = int(time.time()) + 10**7  # an embedded ledger has the time of the clock
 VALIDATOR = "validator"
 
 
@@ -158,13 +162,13 @@ def organisation(name: str) -> OrganisationSpec:
         admins=(key(f"{name}/admin").public.raw,),
         threshold=1,
         node=NodeSpec(
-            key=key(f"{name}/node").public.raw, certificate=b"certificate", address="localhost:1", seal_key=bytes(32)
+            key=key(f"{name}/node").public.raw, certificate=b"certificate", address="localhost:1", seal_key=b"\x09" * 32
         ),
         users=(
             UserSpec(
                 key=key(f"{name}/user").public.raw,
                 roles=("steward", "analyst", "reviewer", "governor"),
-                seal_key=bytes(32),
+                seal_key=b"\x09" * 32,
             ),
         ),
     )
@@ -196,9 +200,9 @@ def transfer(sequence: int, *, amount: int = 1, expires: int = 900) -> bytes:
 class World:
     """A consortium at work."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, ledger: EmbeddedLedger | CometLedger | None = None) -> None:
         self.genesis = consortium_genesis()
-        self.ledger = EmbeddedLedger(folder, self.genesis, contracts, key(VALIDATOR))
+        self.ledger = ledger or EmbeddedLedger(folder, self.genesis, contracts, key(VALIDATOR))
         self.purpose = "delay-study"
         self.operation = "mpc.statistics"
 
@@ -251,20 +255,20 @@ class World:
     def request(self, path: str, *, uses: int = 1) -> bytes:
         """The airline asks for a dataset; the request's id."""
         msg = RequestUse(
-            items=(Item(path=path, version=1, columns=("value",)),),
+            items=(Item(path=path, version=1, keys=("value",), columns=()),),
             operations=(self.operation,),
             purpose=self.purpose,
             parties=("airline", "weather", "authority"),
             receivers=("airline",),
             uses=uses,
-            expires=START + 10**9,
+            expires=LATER,
             max_price=100,
         )
         return derive("request", self.must(msg, "airline/user").tx)
 
     def review(self, request: bytes, *, uses: int = 1) -> bytes:
         """The weather service says yes; the grant's id."""
-        msg = Review(request=request, item=0, approve=True, reason="", uses=uses, expires=START + 10**9)
+        msg = Review(request=request, item=0, approve=True, reason="", uses=uses, expires=LATER)
         self.must(msg, "weather/user")
         return grant_id(request, 0)
 
@@ -296,6 +300,7 @@ class World:
         for party in ("airline", "weather", "authority"):
             self.must(Accept(task=task), f"{party}/node")
         self.must(Run(task=task, attempt=1), "authority/node")
+        self.must(Begin(task=task, attempt=1, step="statistics"), "weather/node")
         for party in ("airline", "weather"):
             msg = Report(task=task, attempt=1, step="statistics", outcome=hashlib.sha256(party.encode()).digest())
             self.must(msg, f"{party}/node")
@@ -314,9 +319,10 @@ class World:
         self.run(task)
         assert self.propose(theirs, mine, grant).result.code != 0
         rule = Rule(
-            organisations=("airline",),
+            organisations=("airline", "authority"),
             operations=("mpc.statistics",),
             purposes=("delay-study",),
+            keys=("value",),
             columns=(),
             uses=5,
             until=START + 10**9,

@@ -101,7 +101,7 @@ class Several(Ledger):
                     flag=FLAG_COMMIT,
                     address=validator.address,
                     time=time,
-                    signature=self._secrets[validator.key].sign_raw(vote_bytes(self.chain_id, unsigned, time)),
+                    signature=self._secrets[validator.key].sign_raw(vote_bytes(self.genesis.chain_id, unsigned, time)),
                 )
                 for validator in known
             )
@@ -191,7 +191,7 @@ class Story:
         )
         self.decide(body, *FOUNDERS[:3])
         join = Join(invitation=invitation, organisation=organisation(FIFTH))
-        self.do(join, INVITATION, f"{FIFTH}/admin")
+        self.do(join, INVITATION, f"{FIFTH}/admin", f"{FIFTH}/node", f"{FIFTH}/user")
         self.decide(g.Mint(amounts={FIFTH: 50}), *FOUNDERS)
 
     def seat(self) -> None:
@@ -228,7 +228,7 @@ class Story:
     def ask(self, uses: int) -> bytes:
         """The airline asks for uses of the fifth's data; the request."""
         msg = RequestUse(
-            items=(Item(path=PATH, version=1, columns=("value",)),), operations=("mpc.statistics",),
+            items=(Item(path=PATH, version=1, keys=("value",), columns=()),), operations=("mpc.statistics",),
             purpose="delay-study", parties=("airline", FIFTH, "authority"), receivers=("airline",), uses=uses,
             expires=START + 10**6, max_price=PRICE,
         )  # fmt: skip
@@ -269,6 +269,7 @@ class Story:
         accepts = [self.tx(t.Accept(task=task), f"{name}/node") for name in ("airline", FIFTH, "authority")]
         assert [result.code for result in self.block(*accepts)] == [0, 0, 0]
         self.do(t.Run(task=task, attempt=1), "authority/node")
+        self.do(t.Begin(task=task, attempt=1, step="statistics"), f"{FIFTH}/node")
         for name in ("airline", FIFTH):
             outcome = hashlib.sha256(name.encode()).digest()
             self.do(t.Report(task=task, attempt=1, step="statistics", outcome=outcome), f"{name}/node")

@@ -10,18 +10,26 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ledger_world import World, key, transfer
+from changes_world import Place, changes, places, replaced
+from hypothesis import given
+from hypothesis import strategies as st
+from ledger_world import VALIDATOR, World, consortium_genesis, key, transfer
 
 from fondaco.core.codec import Value, decode, encode
-from fondaco.core.messages import from_bytes
+from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import LedgerError, ProofError
+from fondaco.ledger.audit import receipts
 from fondaco.ledger.audit.__main__ import main
 from fondaco.ledger.audit.bundle import export
 from fondaco.ledger.audit.format import DOMAIN, MAX_BUNDLE, Bundle
 from fondaco.ledger.audit.verify import CHECKS, verify
-from fondaco.ledger.contracts.grants.messages import Review, RevokeGrant, WithdrawRequest
-from fondaco.ledger.contracts.kit import derive
-from fondaco.ledger.contracts.tasks.messages import Abandon, Accept, Fail, Report, Run
+from fondaco.ledger.contracts import registry as contracts
+from fondaco.ledger.contracts.grants.messages import GiveBack, Review, RevokeGrant, WithdrawRequest
+from fondaco.ledger.contracts.kit import Context, derive
+from fondaco.ledger.contracts.settlement import keys as settlement_keys
+from fondaco.ledger.contracts.settlement.messages import Settlement
+from fondaco.ledger.contracts.tasks.messages import Abandon, Accept, Begin, Fail, Run
+from fondaco.ledger.embedded import EmbeddedLedger
 from fondaco.ledger.witness import Cosigned, checkpoint, cosign
 
 EXPORTER = "authority/node"
@@ -61,56 +69,6 @@ def one(world: tuple[World, bytes]) -> tuple[bytes, str]:
     return export(made.ledger, key(EXPORTER), task=task), made.genesis.hash.hex()
 
 
-Place = tuple[int | str, ...]
-
-
-def _places(value: Value, place: Place = ()) -> Iterator[tuple[Place, Value]]:
-    """Each list and each plain value in a tree, with the way to it."""
-    match value:
-        case dict():
-            for name, item in value.items():
-                yield from _places(item, (*place, name))
-        case list():
-            yield place, value
-            for index, item in enumerate(value):
-                yield from _places(item, (*place, index))
-        case _:
-            yield place, value
-
-
-def _changes(value: Value) -> list[Value]:
-    """What a field is changed to: a bit flipped, a number moved, an element dropped, doubled, or moved."""
-    found: list[Value] = []
-    match value:
-        case bool():
-            found = [not value]
-        case int():
-            found = [value + 1]
-        case None:
-            found = [0, b"x"]
-        case bytes():
-            at = len(value) // 2
-            found = [value[:at] + bytes((value[at] ^ 1,)) + value[at + 1 :] if value else b"x"]
-        case str():
-            found = [value[:-1] + chr(ord(value[-1]) ^ 1) if value else "x"]
-        case list():
-            turned = [*value[1:], *value[:1]]
-            found = [[*value, value[-1] if value else b"x"], value[1:], turned]
-    return [new for new in found if encode(new) != encode(value)]
-
-
-def _replaced(value: Value, place: Place, new: Value) -> Value:
-    """A copy of a tree with one place changed."""
-    if not place:
-        return new
-    head, *rest = place
-    if isinstance(value, dict):
-        return value | {str(head): _replaced(value[str(head)], tuple(rest), new)}
-    assert isinstance(value, list)
-    assert isinstance(head, int)
-    return [*value[:head], _replaced(value[head], tuple(rest), new), *value[head + 1 :]]
-
-
 def _failed(data: bytes, root: str | None) -> str:
     with pytest.raises(ProofError) as caught:
         verify(data, trust_root=root)
@@ -129,9 +87,9 @@ def _content(bundle: bytes) -> Value:
 
 def _every_change(bundle: bytes) -> Iterator[tuple[Place, Value]]:
     tree = _content(bundle)
-    for place, value in _places(tree):
-        for new in _changes(value):
-            yield place, _replaced(tree, place, new)
+    for place, value in places(tree):
+        for new in changes(value):
+            yield place, replaced(tree, place, new)
 
 
 @pytest.mark.parametrize("selection", ["whole", "one"])
@@ -213,7 +171,7 @@ def test_no_number_of_a_transaction_can_be_another(selection: str, request: pyte
     for at, tx in enumerate(tree["transactions"]):  # type: ignore[arg-type, union-attr]
         for field in ("height", "index"):
             for moved in (-8, -4, -3, -2, -1, 1, 2, 3, 4, 8, 16):
-                changed = _replaced(tree, ("transactions", at, field), tx[field] + moved)  # type: ignore[index, call-overload, operator]
+                changed = replaced(tree, ("transactions", at, field), tx[field] + moved)  # type: ignore[index, call-overload, operator]
                 assert _failed(_signed(changed), root), (at, field, moved)
 
 
@@ -284,6 +242,8 @@ def test_every_other_ending_has_its_receipt_too() -> None:
     open_request = world.request(theirs)
     world.must(WithdrawRequest(request=open_request), "airline/user")
     grant = world.review(world.request(theirs, uses=5), uses=3)
+    unwanted = world.review(world.request(theirs, uses=2), uses=2)
+    world.must(GiveBack(grant=unwanted), "airline/user")
 
     def proposed() -> bytes:
         done = world.propose(theirs, mine, grant)
@@ -303,17 +263,19 @@ def test_every_other_ending_has_its_receipt_too() -> None:
     world.must(Run(task=again, attempt=2), "authority/node")
     failing(given_back, 1)
     world.must(Abandon(task=given_back), "authority/node")
-    world.must(Report(task=spent, attempt=1, step="statistics", outcome=bytes(32)), "airline/node")
+    world.must(Begin(task=spent, attempt=1, step="statistics"), "weather/node")
     failing(spent, 1)
     world.must(Abandon(task=spent), "airline/user")
     world.must(RevokeGrant(grant=grant, reason="enough"), "weather/user")
     world.ledger.wait_provable(10)
     root = world.genesis.hash.hex()
     found = verify(export(world.ledger, key(EXPORTER)), trust_root=root)
-    (receipt,) = found.grants
+    receipt, returned = found.grants
+    assert (returned.status, returned.paid, returned.refunded, returned.escrow) == ("returned", 0, 200, 0)
     assert (receipt.status, receipt.uses_total, len(receipt.used), len(receipt.returned)) == ("revoked", 3, 3, 1)
     assert (receipt.paid, receipt.refunded, receipt.escrow) == (100, 300, 100)
     assert [task.status for task in found.receipts] == ["running", "abandoned", "abandoned"]
+    assert [len(task.begun) for task in found.receipts] == [0, 0, 1]
     assert [len(task.running) for task in found.receipts] == [2, 1, 1]
     assert all(task.result == b"" for task in found.receipts)
     for task in (again, given_back, spent):
@@ -352,9 +314,9 @@ def test_a_cosignature_that_does_not_hold_is_named(whole: tuple[bytes, str], nam
     made = tree["cosignatures"]
     assert isinstance(made, list)
     at = sorted(key(f"{n}/node").public.raw for n in ("airline", "weather")).index(key(name).public.raw)
-    changed = _replaced(tree, ("cosignatures", at, "signature"), bytes(64))
+    changed = replaced(tree, ("cosignatures", at, "signature"), bytes(64))
     assert _failed(_signed(changed), whole[1]) == "cosignature"
-    turned = _replaced(tree, ("cosignatures",), made[::-1])
+    turned = replaced(tree, ("cosignatures",), made[::-1])
     assert _failed(_signed(turned), whole[1]) == "cosignature"
 
 
@@ -400,3 +362,67 @@ def test_the_command_names_the_check_that_failed(
     assert "app-hash" in out.err
     assert json.loads(out.out)["error"]["details"]["check"] == "app-hash"
     assert main([str(tmp_path / "nothing")]) == 3
+
+
+# -- a chain of the exporter's own making, which nobody pinned ------------------------------------------------------
+
+
+class Lying:
+    """The contracts, but what they emit at the end of a task has a number out of range."""
+
+    def __init__(self, attribute: str, value: int) -> None:
+        self._lie = {attribute: value}
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(contracts, name)
+
+    def execute(self, ctx: Context, kind: str, payload: Value) -> None:
+        """As the contracts do, and then lie."""
+        contracts.execute(ctx, kind, payload)
+        for event in ctx.events:
+            event.attributes.update({name: lie for name, lie in self._lie.items() if name in event.attributes})
+
+
+@pytest.mark.parametrize("attempt", [-1, 0, 70_000, (1 << 63) - 1])
+def test_an_unpinned_chain_of_lies_is_refused_by_name(attempt: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World.__new__(World)
+    world.genesis, world.purpose, world.operation = consortium_genesis(), "delay-study", "mpc.statistics"
+    world.ledger = EmbeddedLedger(None, world.genesis, Lying("attempt", attempt), key(VALIDATOR))  # type: ignore[arg-type]
+    world.story()
+    with monkeypatch.context() as patch:  # a hostile exporter skips its own derivation
+        patch.setattr(receipts, "tasks", lambda *_arguments: ())
+        bundle = export(world.ledger, key(EXPORTER))
+    assert _failed(bundle, None) == "receipt-link"
+    world.ledger.stop()
+
+
+@pytest.mark.parametrize("spoiled", ["formula", "uses"])
+def test_a_settlement_that_cannot_be_divided_is_refused_by_name(
+    spoiled: str, world: tuple[World, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, task = world
+    where = settlement_keys.settlement(task)
+    record = from_bytes(Settlement, made.ledger.value(where) or b"")
+    none = dataclasses.replace(record.formula, providers=0, participants=0, coordinator=0, fund=0)
+    uses = tuple(dataclasses.replace(use, weight=0) for use in record.uses)
+    false = dataclasses.replace(record, **({"formula": none} if spoiled == "formula" else {"uses": uses}))  # type: ignore[arg-type]
+    inner = receipts.Evidence
+
+    def evidence(events: object, transactions: object, states: dict[bytes, bytes | None]) -> receipts.Evidence:
+        changed = states | {where: to_bytes(false)} if where in states else states
+        return inner(events, transactions, changed)  # type: ignore[arg-type]
+
+    bundle = export(made.ledger, key(EXPORTER), task=task)
+    monkeypatch.setattr(receipts, "Evidence", evidence)
+    assert _failed(bundle, None) == "receipt-link"
+
+
+@given(st.integers(-(1 << 63), (1 << 63) - 1), st.integers(-(1 << 63), (1 << 63) - 1))
+def test_an_event_of_any_place_is_read_or_refused(height: int, index: int) -> None:
+    leaf = {"attributes": {}, "contract": "a", "height": height, "index": index, "kind": "b", "tx": b""}
+    if 0 <= height < 1 << 62 and 0 <= index < 1 << 32:
+        assert receipts.entry(0, encode(leaf)).height == height
+        return
+    with pytest.raises(ProofError) as caught:
+        receipts.entry(0, encode(leaf))
+    assert caught.value.check == "event-source"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from changes_world import changes, places, replaced
 from ledger_world import World, key
 from story_world import Story
-from test_audit_bundle import _changes, _places, _replaced
 
 from fondaco.core.codec import decode, encode
 from fondaco.errors import LedgerError, ProofError
@@ -97,9 +97,9 @@ def test_no_changed_field_of_an_answer_shows_something_else(world: tuple[World, 
     assert len(page.found.events) == 1
     tree = decode(page.proof, limit=MAX_ANSWER)
     tried = 0
-    for place, value in _places(tree):
-        for new in _changes(value):
-            data = encode(_replaced(tree, place, new))
+    for place, value in places(tree):
+        for new in changes(value):
+            data = encode(replaced(tree, place, new))
             tried += 1
             try:
                 found = verify(data, trust_root=made.genesis.hash.hex(), selection=asked, viewer=REGULATOR)

@@ -166,7 +166,8 @@ def test_signatures_are_checked_once_between_check_and_execution(
 ) -> None:
     tx = adding("n", 1)
     app.check_tx(tx)
-    monkeypatch.setattr("fondaco.ledger.application.open_transaction", None)
+    monkeypatch.setattr("fondaco.ledger.verified.open_transaction", None)
+    monkeypatch.setattr("fondaco.ledger.verified.open_many", None)
     assert app.prepare_proposal([tx]) == [tx]
     assert step(app, tx) == [0]
 

@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ledger_world import (
@@ -39,10 +41,13 @@ from fondaco.ledger.blocks import (
 )
 from fondaco.ledger.contracts import registry as contracts
 from fondaco.ledger.contracts.kit import Context
+from fondaco.ledger.contracts.points.messages import Transfer
 from fondaco.ledger.embedded import EmbeddedLedger, LedgerFull
 from fondaco.ledger.follower import Diverged, FollowerLedger
+from fondaco.ledger.integrity import Damaged
 from fondaco.ledger.light import trust_genesis, verify_header, verify_proof
 from fondaco.ledger.log import verify_consistency
+from fondaco.ledger.reader import MOST_AHEAD_SECONDS, TooEarly
 from fondaco.ledger.storage import Storage
 from fondaco.ledger.transactions import BadTransaction
 
@@ -236,8 +241,10 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         counter_ledger(tmp_path)
 
 
-def test_an_operator_who_edits_the_validators_database_is_found_out(tmp_path: Path) -> None:
-    """Whoever holds the machine can change its file; nobody else then believes it."""
+def test_an_operator_who_edits_the_validators_database_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever holds the machine can change its file, and the software that looks at it; nobody else then believes it."""
     world = World(tmp_path)
     honest = FollowerLedger(None, consortium_genesis(), contracts)
     world.ledger.submit(transfer(1)).result(10)
@@ -245,6 +252,9 @@ def test_an_operator_who_edits_the_validators_database_is_found_out(tmp_path: Pa
     world.ledger.stop()
     with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as db:
         db.execute("UPDATE kv SET value = ? WHERE key = ?", ((10**9).to_bytes(8, "big"), b"points/balance/airline"))
+    with pytest.raises(Damaged):
+        EmbeddedLedger(tmp_path, consortium_genesis(), contracts, key(VALIDATOR))
+    monkeypatch.setattr("fondaco.ledger.reader.check_whole", lambda *_storage, **_roots: None)
     edited = EmbeddedLedger(tmp_path, consortium_genesis(), contracts, key(VALIDATOR))
     with pytest.raises(ProofError) as caught:
         verify_proof(trust_genesis(consortium_genesis()), edited.prove([b"points/balance/airline"]))
@@ -257,14 +267,25 @@ def test_an_operator_who_edits_the_validators_database_is_found_out(tmp_path: Pa
     honest.close()
 
 
-@pytest.mark.parametrize("table", ["node", "log_node"])
-def test_an_edited_tree_or_log_does_not_open(table: str, tmp_path: Path) -> None:
+EDITS = {
+    "tree": "UPDATE node SET node = zeroblob(length(node))",
+    "log tree": "UPDATE log_node SET hash = zeroblob(length(hash))",
+    "value": "UPDATE kv SET value = x'7f' WHERE key = CAST('counter/n' AS BLOB)",
+    "value more": "INSERT INTO kv VALUES (CAST('counter/m' AS BLOB), x'01')",
+    "value less": "DELETE FROM kv WHERE key = CAST('counter/n' AS BLOB)",
+    "event": "UPDATE event SET leaf = (SELECT leaf FROM event WHERE idx = 0) WHERE idx = 1",
+    "event more": "INSERT INTO event SELECT idx + 2, height, leaf FROM event WHERE idx = 0",
+    "event less": "DELETE FROM event WHERE idx = 0",
+}
+
+
+@pytest.mark.parametrize("edit", sorted(EDITS))
+def test_an_edited_file_does_not_open(edit: str, tmp_path: Path) -> None:
     ledger = counter_ledger(tmp_path)
     ledger.submit(adding("n", 1)).result(10)
     ledger.stop()
     with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as db:
-        column = "node" if table == "node" else "hash"
-        db.execute(f"UPDATE {table} SET {column} = zeroblob(length({column}))")
+        assert db.execute(EDITS[edit]).rowcount > 0
     with pytest.raises(LedgerError, match="changed or is damaged"):
         counter_ledger(tmp_path)
 
@@ -447,6 +468,26 @@ def test_what_the_validator_signed_wrongly_halts_the_follower_and_is_kept(
     follower.close()
 
 
+def test_a_follower_whose_own_file_was_edited_while_it_ran_blames_no_validator(tmp_path: Path) -> None:
+    world = World()
+    world.ledger.submit(transfer(1)).result(10)
+    world.ledger.wait_provable(10)
+    follower = follow(tmp_path)
+    apply_all(follower, world.ledger.blocks(1, 100))
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as db:
+        db.execute("UPDATE kv SET value = ? WHERE key = ?", ((7).to_bytes(8, "big"), b"points/supply"))
+        db.execute("UPDATE kv SET value = ? WHERE key = ?", (bytes(8), b"points/balance/authority"))
+    follower._storage._values.clear()  # as after other reads
+    pay = Transfer(source="authority", target="weather", amount=5, sequence=1)
+    world.must(pay, "authority/user")
+    world.ledger.wait_provable(10)
+    with pytest.raises(Damaged, match="own ledger file"):
+        apply_all(follower, world.ledger.blocks(follower.height + 1, 100))
+    assert follower.evidence is None
+    follower.close()
+    world.ledger.stop()
+
+
 def test_a_signed_block_that_breaks_the_rules_halts_the_follower(chain: list[bytes]) -> None:
     follower = follow()
     for data in chain[:2]:
@@ -479,3 +520,58 @@ def test_a_crashed_founding_is_founded_again(tmp_path: Path, monkeypatch: pytest
         with pytest.raises(KeyboardInterrupt):
             follow(tmp_path)
     follow(tmp_path).close()
+
+
+# -- time --------------------------------------------------------------------------------------------------------------
+
+
+def ahead(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let the embedded driver's clock be wrong from now on."""
+    wrong = SimpleNamespace(
+        time_ns=lambda: time.time_ns() + int(seconds * 10**9),
+        time=lambda: time.time() + seconds,
+        monotonic=time.monotonic,
+    )
+    monkeypatch.setattr("fondaco.ledger.embedded.time", wrong)
+
+
+def test_a_block_of_the_future_waits_and_is_no_evidence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block 70 years ahead would end every grant and rule at once."""
+    with monkeypatch.context() as patch:
+        ahead(patch, 3600)
+        ledger = counter_ledger()
+        ledger.submit(adding("n", 1)).result(10)
+    block = ledger.blocks(1, 1)[0]
+    follower = FollowerLedger(None, counter_genesis(), Counter())
+    with pytest.raises(TooEarly, match="ahead of this node's clock"):
+        follower.apply(block)
+    assert (follower.height, follower.evidence) == (0, None)
+    with monkeypatch.context() as patch:
+        patch.setattr("fondaco.ledger.follower.time", SimpleNamespace(time_ns=lambda: time.time_ns() + 3600 * 10**9))
+        assert follower.apply(block) == 1
+    follower.close()
+    ledger.stop()
+
+
+def test_a_clock_that_is_a_little_behind_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead(monkeypatch, MOST_AHEAD_SECONDS - 10)
+    ledger = counter_ledger()
+    ledger.submit(adding("n", 1)).result(10)
+    follower = FollowerLedger(None, counter_genesis(), Counter())
+    assert follower.apply(ledger.blocks(1, 1)[0]) == 1
+    follower.close()
+    ledger.stop()
+
+
+def test_a_validator_whose_clock_fell_behind_its_last_block_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        ahead(patch, 3600)
+        ledger = counter_ledger(tmp_path)
+        ledger.submit(adding("n", 1)).result(10)
+        ledger.stop()
+    with pytest.raises(TooEarly, match="ahead of this node's clock"):
+        counter_ledger(tmp_path)
+    ahead(monkeypatch, 3600)
+    counter_ledger(tmp_path).stop()

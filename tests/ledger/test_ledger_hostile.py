@@ -86,7 +86,7 @@ def test_a_block_full_of_refusals_stops_neither_restart_nor_export(
     world = World(folders[0])
     with monkeypatch.context() as patch:  # killed before the empty block that follows, so that these are the newest
         patch.setattr(Ledger, "provable", lambda _self: True)
-        with world.ledger.lock:
+        with world.ledger._work:
             waiting = [world.ledger.submit(swelling()) for _n in range(30)]
         heights = {future.result(30).height for future in waiting}
         follower = FollowerLedger(folders[1], consortium_genesis(), contracts)

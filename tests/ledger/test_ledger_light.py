@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from hypothesis import given, settings
+from changes_world import changes, places, replaced
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from ledger_world import CHAIN, START, adding, counter_genesis, counter_ledger, key
 
+from fondaco.core.codec import decode, encode
 from fondaco.core.keys import SecretKey
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import CodecError, ProofError
@@ -150,10 +152,19 @@ def test_time_and_height_only_grow_and_the_chain_stays() -> None:
     signed = commit(of, FOUR, "cccc")
     for trusted in (
         dataclasses.replace(root(FOUR), height=1),
-        dataclasses.replace(root(FOUR), time=of.time),
+        dataclasses.replace(root(FOUR), time=of.time + 1),
         dataclasses.replace(root(FOUR), chain="another"),
     ):
         assert refused(trusted, of, signed, FOUR) == "header-chain"
+    second = dataclasses.replace(header(2, FOUR, FOUR), time=of.time)
+    after = dataclasses.replace(root(FOUR), height=1, time=of.time)
+    assert refused(after, second, commit(second, FOUR, "cccc"), FOUR) == "header-chain"
+
+
+def test_the_first_block_may_have_the_time_of_the_genesis() -> None:
+    of = header(1, FOUR, FOUR)
+    trusted = dataclasses.replace(root(FOUR), time=of.time)
+    assert verify_header(trusted, of, commit(of, FOUR, "cccc"), FOUR).time == of.time
 
 
 def test_a_commit_for_something_else_is_refused() -> None:
@@ -171,7 +182,7 @@ def test_a_place_of_a_commit_belongs_to_one_validator() -> None:
     of = header(1, FOUR, FOUR)
     good = commit(of, FOUR, "cccc")
     a, b, c, d = good.signatures
-    for places in (
+    for chosen in (
         (a, b, c),
         (a, b, c, d, d),
         (a, a, b, c),
@@ -181,7 +192,7 @@ def test_a_place_of_a_commit_belongs_to_one_validator() -> None:
         (a, b, c, dataclasses.replace(d, flag=FLAG_NIL)),
         (a, b, c, dataclasses.replace(d, time=d.time + 1)),
     ):
-        assert refused(root(FOUR), of, dataclasses.replace(good, signatures=places), FOUR) == "commit-signature"
+        assert refused(root(FOUR), of, dataclasses.replace(good, signatures=chosen), FOUR) == "commit-signature"
 
 
 def test_numbers_out_of_range_are_refused_and_never_crash() -> None:
@@ -239,8 +250,39 @@ def test_keys_and_events_are_proven_offline_from_the_genesis() -> None:
         verify_proof(trust_genesis(counter_genesis(stranger)), proof)
 
 
-@settings(deadline=None)
-@given(st.binary(max_size=200))
-def test_random_bytes_are_no_proof(data: bytes) -> None:
-    with pytest.raises(CodecError):
-        from_bytes(Proof, data)
+@pytest.fixture(scope="module")
+def real() -> tuple[bytes, Trusted]:
+    """A proof of a key, of the absence of one, and of two events, and what it is checked against."""
+    ledger = counter_ledger()
+    for name in ("a", "b", "c"):
+        ledger.submit(adding(name, 1)).result(10)
+    ledger.wait_provable(10)
+    proof = ledger.prove([b"counter/a", b"counter/none", b"counter/nothing"], [1, 2])
+    ledger.stop()
+    return to_bytes(proof), trust_genesis(counter_genesis())
+
+
+def test_no_field_of_a_proof_can_be_another(real: tuple[bytes, Trusted]) -> None:
+    """All is covered but which keys and events were asked for: fewer of them, or in another order, prove less or as much."""
+    data, trusted = real
+    verify_proof(trusted, from_bytes(Proof, data))
+    tree, tried = decode(data), 0
+    for place, value in places(tree):
+        if place in (("states",), ("events",)):
+            continue
+        for new in changes(value):
+            with pytest.raises((CodecError, ProofError)):
+                verify_proof(trusted, from_bytes(Proof, encode(replaced(tree, place, new))))
+            tried += 1
+    assert tried > 80
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_damaged_proof_is_refused_by_name(real: tuple[bytes, Trusted], data: st.DataObject) -> None:
+    whole, trusted = real
+    at, much = data.draw(st.integers(0, len(whole) - 1)), data.draw(st.binary(min_size=1, max_size=4))
+    damaged = whole[:at] + much + whole[at + len(much) :]
+    assume(damaged != whole)
+    with pytest.raises((CodecError, ProofError)):
+        verify_proof(trusted, from_bytes(Proof, damaged))

@@ -96,8 +96,24 @@ def test_the_decision_on_dependencies_has_a_line_for_each() -> None:
     versions = {package["name"]: package["version"] for package in CARGO_LOCK["package"]}
     expected = dict(item.split("==") for item in [*RUNTIME, *DEMO, *DEV, *BOOTSTRAP])
     expected |= {f"{name} (crate)": versions[name] for name in crates}
+    expected |= {f"{name} (Go module)": version for name, version in go_modules().items()}
     assert rows.keys() - {"dependency", "---"} == expected.keys()
     assert {name: rows[name] for name, version in expected.items() if f"| {version} |" not in rows[name]} == {}
+
+
+def go_modules() -> dict[str, str]:
+    """What chain/ asks for itself, by the last part of its path."""
+    text = (ROOT / "chain/go.mod").read_text()
+    asked = re.findall(r"^(?:require )?\s*\S+/([\w.-]+) v(\d\S*)$", text, re.MULTILINE)  # no `// indirect` after it
+    return dict(asked)
+
+
+def test_the_consensus_engine_is_the_version_that_was_chosen_and_is_pinned_by_hash() -> None:
+    """v1 is retracted upstream, and of v0.40 only v0.40.1 and later count."""
+    assert go_modules() == {"cometbft": "0.39.4"}
+    sums = (ROOT / "chain/go.sum").read_text()
+    assert re.search(r"^\S+/cometbft v0\.39\.4 h1:\S+=$", sums, re.MULTILINE)
+    assert "replace" not in (ROOT / "chain/go.mod").read_text()
 
 
 def test_wheel_crates_and_package_have_one_version() -> None:

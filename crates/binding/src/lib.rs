@@ -1,5 +1,7 @@
 //! The kernel for Python: bytes in, bytes out, one error map, the GIL released while hashing.
 
+mod ledger;
+
 use fondaco_kernel::{Items, Refused};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -55,5 +57,6 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(blake3_many, module)?)?;
     module.add_function(wrap_pyfunction!(sha256_many, module)?)?;
     module.add_function(wrap_pyfunction!(keyed_ids, module)?)?;
+    ledger::register(module)?;
     Ok(())
 }

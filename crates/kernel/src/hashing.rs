@@ -80,7 +80,8 @@ impl<'a> Items<'a> {
         self.len() == 0
     }
 
-    fn item(&self, index: usize) -> &'a [u8] {
+    /// The item of this number, which must be below `len`.
+    pub(crate) fn item(&self, index: usize) -> &'a [u8] {
         let at = |i: usize| usize::try_from(read(&self.offsets[8 * i..8 * i + 8])).unwrap_or(0);
         &self.data[at(index)..at(index + 1)]
     }

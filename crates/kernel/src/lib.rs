@@ -2,6 +2,9 @@
 
 pub mod block;
 pub mod hashing;
+pub mod ledger;
+pub mod ledger_canonical;
+pub mod ledger_merkle;
 pub mod protocol;
 mod simd;
 pub mod vole;

@@ -13,7 +13,8 @@ from fondaco.errors import NodeError
 
 app = group()
 _PERMISSIONS = (
-    'write [[rules]] with organisations = ["*"], operations = […], purposes = […], and if you will columns, uses, days'
+    'write [[rules]] with organisations = ["*"], operations = […], purposes = […], and perhaps keys, columns, '
+    "uses, days"
 )
 
 

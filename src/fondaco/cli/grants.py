@@ -12,9 +12,13 @@ from fondaco.errors import NodeError
 app = group()
 
 
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
 @app.command()
 def request(
-    dataset: Annotated[list[str], typer.Argument(help="/org/topic/name=column,column …")],
+    dataset: Annotated[list[str], typer.Argument(help="/org/topic/name=KEY,…/COLUMN,… (match on / compute with).")],
     operation: Annotated[list[str], typer.Option(help="Operation wanted; repeat.")],
     purpose: Annotated[str, typer.Option(help="What for.")],
     party: Annotated[list[str], typer.Option(help="Who takes part; repeat.")],
@@ -26,11 +30,15 @@ def request(
     max_price: Annotated[int, typer.Option(help="Most points for one use of one dataset.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Ask for the use of datasets; the price is set aside at once."""
+    """Ask for the use of datasets; the price is set aside at once.
+
+    Rows may be matched on the columns before the slash, and be computed with those after it.
+    """
     wanted: list[dict[str, Any]] = []
     for text in dataset:
-        name, _equals, columns = text.partition("=")
-        wanted.append({"name": name, "columns": [c for c in columns.split(",") if c]})
+        name, _equals, named = text.partition("=")
+        keys, _slash, columns = named.partition("/")
+        wanted.append({"name": name, "keys": _names(keys), "columns": _names(columns)})
     arguments = {
         "datasets": wanted,
         "operations": operation,

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from fondaco.cli import audit, data, disputes, governance, grants, market, output, points, tasks
+from fondaco.cli import audit, data, disputes, governance, grants, market, network, output, points, tasks
 from fondaco.cli.base import HERE, AsJson, Dir, ask, group
 from fondaco.cli.processes import free_port, launch, wait_ready
 from fondaco.errors import FondacoError
@@ -22,6 +22,7 @@ from fondaco.node import control
 app = group()
 for part in (data.app, market.app, grants.app, tasks.app, points.app, governance.app, disputes.app):
     app.add_typer(part)
+app.add_typer(network.app, name="network", help="Make and run a consortium of several validators on this machine.")
 app.add_typer(audit.app, name="audit", help="Query the chain; export and verify audit bundles.")
 
 

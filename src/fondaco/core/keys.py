@@ -8,12 +8,15 @@ A secret key shows itself in no repr, no log and no pickle. Source: "The did:key
 
 from __future__ import annotations
 
+import array
+import sys
 from typing import NoReturn
 
 import nacl.bindings
 import nacl.exceptions
 import nacl.signing
 
+from fondaco import _kernel
 from fondaco.core.base58 import base58_decode, base58_encode
 from fondaco.errors import KeyMaterialError
 
@@ -89,6 +92,42 @@ class PublicKey:
             nacl.bindings.crypto_sign_open(signature + message, self.raw)
         except nacl.exceptions.BadSignatureError as fault:
             raise KeyMaterialError("signature does not verify", remedy=remedy, key=self.did) from fault
+
+
+class SignatureBatch:
+    """Many signatures, verified at once in the kernel, each exactly as `PublicKey.verify` would judge it."""
+
+    def __init__(self) -> None:
+        self._keys = bytearray()
+        self._signatures = bytearray()
+        self._messages = bytearray()
+        self._ends = array.array("q", [0])
+        self._shaped: list[bool] = []
+
+    def add(self, key: bytes, domain: str, message: bytes, signature: bytes) -> None:
+        """One more; a key or a signature of another length never holds."""
+        shaped = len(key) == KEY_BYTES and len(signature) == SIGNATURE_BYTES
+        self._shaped.append(shaped)
+        if shaped:
+            self._keys += key
+            self._signatures += signature
+            self._messages += _framed(domain, message)
+            self._ends.append(len(self._messages))
+
+    def verify(self) -> list[bool]:
+        """Whether each holds, in the order that they were added."""
+        ends = self._ends if sys.byteorder == "little" else _swapped(self._ends)
+        judged = _kernel.ed25519_verify_many(
+            bytes(self._keys), bytes(self._signatures), bytes(self._messages), ends.tobytes()
+        )
+        found = iter(judged)
+        return [shaped and bool(next(found)) for shaped in self._shaped]
+
+
+def _swapped(numbers: array.array[int]) -> array.array[int]:
+    other = numbers[:]
+    other.byteswap()
+    return other
 
 
 class SecretKey:

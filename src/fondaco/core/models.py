@@ -7,12 +7,14 @@ computation runs, so an input outside its declared range is an error before anyt
 from __future__ import annotations
 
 from fondaco.core.messages import message
+from fondaco.core.names import is_plain
 from fondaco.errors import NamingError
 
 TYPES = ("bool", "int64", "decimal", "float64", "text", "date", "timestamp", "bytes")
 CLASSIFICATIONS = ("public", "internal", "confidential", "personal")
 MAX_COLUMNS = 1024
 MAX_NAME = 128
+MAX_UNIT = 64
 MAX_SCALE = 15
 
 
@@ -69,6 +71,12 @@ def check_schema(schema: Schema) -> Schema:
         where = column.name[:MAX_NAME]
         if not column.name.strip() or len(column.name) > MAX_NAME or column.name in names:
             raise NamingError("a column's name is blank, too long or used twice", remedy=remedy, column=where)
+        if not is_plain(column.name) or not is_plain(column.unit) or len(column.unit) > MAX_UNIT:
+            raise NamingError(
+                f"a column's name, and its unit of up to {MAX_UNIT} letters, have no control characters",
+                remedy=remedy,
+                column=where.encode("unicode_escape").decode(),
+            )
         if column.type not in TYPES:
             raise NamingError("unknown type", remedy=f"choose one of: {', '.join(TYPES)}", column=where)
         if column.classification not in CLASSIFICATIONS:

@@ -12,6 +12,15 @@ _NAME = re.compile(r"/([^/@]+)/([^/@]+)/([^/@]+)(?:@([1-9][0-9]{0,8}))?")
 _REMEDY = "write /org/topic/name or /org/topic/name@version, in lower-case letters, digits and hyphens"
 
 
+# Control characters, and what hides text or turns its direction: shown to a person, these say what is not there.
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+
+
+def is_plain(text: str) -> bool:
+    """Whether text is one line without control characters or marks that hide text or turn its direction."""
+    return _UNSEEN.search(text) is None
+
+
 def check_part(text: str) -> str:
     """The same text if it can be a part of a name (1 to 63 of a-z, 0-9 and hyphen; no leading hyphen).
 

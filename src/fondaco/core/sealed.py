@@ -18,6 +18,7 @@ from fondaco.errors import SealError
 SEAL_KEY_BYTES = 32
 _ENC_BYTES = 32
 _TAG_BYTES = 16
+_P, _A = (1 << 255) - 19, 486_662
 _SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
 _REMEDY = "open it with the key it was sealed to, in the place it was sealed for"
 
@@ -53,6 +54,21 @@ class SealSecret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret key is not pickled")
+
+
+def is_seal_key(key: bytes) -> bool:
+    """Whether 32 bytes can be sealed to: a shared secret with a point of low order would be zero for everyone.
+
+    Doubles the point three times by its u-coordinate on curve25519 (RFC 7748, section 4.1: v² = u³ + 486662u² + u);
+    what is then at infinity has an order of 1, 2, 4 or 8 on the curve or its twist (section 6.1).
+    """
+    if len(key) != SEAL_KEY_BYTES:
+        return False
+    u, z = int.from_bytes(key, "little") & ((1 << 255) - 1), 1
+    for _ in range(3):
+        square, product = (u * u - z * z) % _P, u * z % _P
+        u, z = square * square % _P, 4 * product * (u * u + _A * product + z * z) % _P
+    return z != 0
 
 
 def seal(public: bytes, info: bytes, plaintext: bytes) -> bytes:

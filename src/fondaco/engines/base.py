@@ -44,7 +44,8 @@ class Job:
     """One party's share of one computation.
 
     `parties` are all members in rank order, the helper last if there is one; `receivers` the ranks that learn the
-    output; `columns` the declarations of this party's own columns, `peer_columns` those of the others.
+    output; `columns` the declarations of this party's own columns, `peer_columns` those of the others, and
+    `peer_ranks` whose each of them is.
     """
 
     task: str
@@ -59,6 +60,7 @@ class Job:
     receivers: tuple[int, ...]
     columns: tuple[Column, ...]
     peer_columns: tuple[Column, ...]
+    peer_ranks: tuple[int, ...]
     timeout_seconds: int
 
     @property
@@ -103,12 +105,13 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("mpc", "statistics"): (
         "each receiver learns count, sum, mean and variance of each group, and nothing of any row",
-        "a group below the smallest count is suppressed before it is opened",
+        "a group of fewer keys than the smallest count is not opened, nor one more where the rest would tell it",
         "all members learn the number of matched rows; the helper learns nothing else",
     ),
     ("mpc", "pooled-statistics"): (
         "each receiver learns count, sum, mean and variance over all parties together",
-        "no party's own part is opened; with two parties the receiver can subtract its own",
+        "nothing is opened unless every party brings the smallest count",
+        "no part is opened alone, but with two parties the receiver can subtract its own",
     ),
     ("mpc", "arithmetic"): (
         "each receiver learns the result of every row, from which it can work back the other's value with its own",

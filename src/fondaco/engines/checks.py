@@ -105,7 +105,10 @@ def _intersection(job: Job) -> None:
     _two(job)
     if job.helper is not None:
         raise BadJob("an intersection needs no helper", remedy="leave helper out")
-    key_columns(job)
+    names = key_columns(job)
+    for column in (*job.columns, *job.peer_columns):
+        if column.name not in names:
+            raise BadJob("an intersection brings its keys alone", remedy="leave it out", column=column.name)
 
 
 def _statistics(job: Job) -> None:
@@ -152,10 +155,10 @@ def arithmetic_columns(job: Job) -> tuple[Column, Column]:
     operation = inputs.parameters(job).get("operation")
     if operation not in ARITHMETIC:
         raise BadJob(f"operation is one of {', '.join(ARITHMETIC)}", remedy="correct the step's parameters")
-    a, b = (
-        inputs.declared(job, inputs.reference(job, inputs.parameters(job).get(what), what))
-        for what in ("left", "right")
-    )
+    left, right = (inputs.reference(job, inputs.parameters(job).get(what), what) for what in ("left", "right"))
+    if left.rank == right.rank:
+        raise BadJob("left and right are columns of two parties", remedy="compute what is your own before you publish")
+    a, b = inputs.declared(job, left), inputs.declared(job, right)
     high_a, high_b = _number(a), _number(b)
     if operation in ("add", "subtract"):
         if a.scale != b.scale:

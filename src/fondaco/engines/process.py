@@ -28,14 +28,19 @@ from fondaco.errors import DeadlineExceeded, EngineError, PartyFailed, RemoteErr
 
 _log = logging.getLogger(__name__)
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
-_KEEP = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
+_KEEP = ("PATH", "HOME", "LANG", "LC_ALL", "VIRTUAL_ENV")
 _STDERR = 4000
 _OWNED = re.compile(r"fondaco-(\d{1,10})-(\d{1,20})-[a-z0-9_]+")
 
 
-def _environment() -> dict[str, str]:
+def _environment(scratch: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEEP if name in os.environ}
-    return kept | {"PYTHONDONTWRITEBYTECODE": "1", "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "2"}
+    return kept | {
+        "TMPDIR": str(scratch),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "JAX_PLATFORMS": "cpu",
+        "OMP_NUM_THREADS": "2",
+    }
 
 
 def _root() -> Path:
@@ -91,6 +96,7 @@ async def _supervise(job: Job, inputs: dict[str, pa.Table], sockets: Path, scrat
     try:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",
             "-m",
             "fondaco.engines.worker",
             str(write_end),
@@ -101,7 +107,9 @@ async def _supervise(job: Job, inputs: dict[str, pa.Table], sockets: Path, scrat
             stderr=asyncio.subprocess.PIPE,
             pass_fds=(write_end,),
             start_new_session=True,
-            env=_environment(),
+            env=_environment(scratch),
+            cwd=scratch,
+            umask=0o077,
         )
     except BaseException:
         os.close(read_end)
@@ -123,12 +131,7 @@ async def _supervise(job: Job, inputs: dict[str, pa.Table], sockets: Path, scrat
         code = await process.wait()
         said = (await errors).decode("utf-8", "replace")[-_STDERR:]
         _log.warning("worker of step %s ended with %s: %s", job.step, code, said)
-        raise WorkerDied(
-            f"the engine's worker died ({_reason(code)})",
-            party=job.parties[job.rank],
-            step=job.step,
-            remedy="look at this node's log; start the task again",
-        ) from fault
+        raise _silent(code, job) from fault
     finally:
         _kill(process)
         pipe.close()
@@ -136,8 +139,17 @@ async def _supervise(job: Job, inputs: dict[str, pa.Table], sockets: Path, scrat
         await asyncio.gather(feeding, errors, process.wait(), return_exceptions=True)
 
 
-def _reason(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+def _silent(code: int, job: Job) -> EngineError:
+    """A worker that was killed is this party's; one that ended by itself without a word had its link broken by SPU."""
+    if code >= 0:
+        remedy = "look for the party that failed; start the task again"
+        return EngineStopped(f"the secure engine stopped (exit code {code})", remedy=remedy, step=job.step)
+    return WorkerDied(
+        f"the engine's worker died ({signal.Signals(-code).name})",
+        party=job.parties[job.rank],
+        step=job.step,
+        remedy="look at this node's log; start the task again",
+    )
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

@@ -2,7 +2,7 @@
 
 Reads the job and its tables from standard input, writes the outcome to the descriptor FD, and dies with its node.
 It opens no network socket, only the unix sockets in its folder. What it prints goes to the node's log and holds no
-data: SPU's own log is kept to errors.
+data: SPU's own log is kept to errors, and an error that nobody foresaw is told by its type and place alone.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import os
 import resource
 import signal
 import sys
+import traceback
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import BinaryIO, NoReturn
 
 import pyarrow as pa
 from spu import libspu
@@ -62,6 +64,28 @@ def _run(job: Job, tables: dict[str, pa.Table], sockets: Path, scratch: Path) ->
     raise BadJob("no such engine", remedy="see docs/concepts/engines.md", engine=job.engine)
 
 
+def _unforeseen(kind: type[BaseException], _fault: BaseException, trace: TracebackType | None) -> EngineError:
+    """An error of a library by its type and place: its text and its traceback may hold cells of a table."""
+    place = traceback.extract_tb(trace)[-1]
+    where = f"{kind.__name__} at {Path(place.filename).name}:{place.lineno}"
+    if issubclass(kind, RuntimeError):
+        # SPU reports a broken link or a time-out as a bare RuntimeError.
+        remedy = "look for the party that failed; start the task again"
+        return EngineStopped(f"the secure engine stopped ({where})", remedy=remedy)
+    return EngineError(f"the engine broke ({where})", remedy="report this, and say what kinds of columns were used")
+
+
+def _tell(sink: BinaryIO, fault: FondacoError) -> NoReturn:
+    _end(sink, frames.frame(frames.FAILURE, pack_error(fault)))
+
+
+def _end(sink: BinaryIO, *said: bytes) -> NoReturn:
+    sink.writelines(said)
+    sink.flush()
+    # SPU's link threads have nothing left to say; ending here avoids their slow goodbye.
+    os._exit(0)
+
+
 def main() -> None:
     """Run one job."""
     _die_with_parent()
@@ -70,26 +94,15 @@ def main() -> None:
     options = libspu.logging.LogOptions()
     options.log_level = libspu.logging.LogLevel.ERROR
     libspu.logging.setup_logging(options)
-    with os.fdopen(out, "wb") as sink:
-        try:
-            job, tables = _read(sys.stdin.buffer)
-            outcome = _run(job, tables, sockets, scratch)
-        except FondacoError as fault:
-            sink.write(frames.frame(frames.FAILURE, pack_error(fault)))
-        except RuntimeError as fault:
-            # SPU reports a broken link or a time-out as a bare RuntimeError.
-            broken = EngineStopped(
-                f"the secure engine stopped: {str(fault).splitlines()[0][:200]}",
-                remedy="look for the party that failed; start the task again",
-            )
-            sink.write(frames.frame(frames.FAILURE, pack_error(broken)))
-        else:
-            for name, table in outcome.tables.items():
-                sink.write(frames.frame(frames.TABLE, frames.pack_table(name, table)))
-            sink.write(frames.frame(frames.OUTCOME, to_bytes(outcome.report)))
-        sink.flush()
-    # SPU's link threads have nothing left to say; ending here avoids their slow goodbye.
-    os._exit(0)
+    sink = os.fdopen(out, "wb")
+    sys.excepthook = lambda kind, fault, trace: _tell(sink, _unforeseen(kind, fault, trace))
+    try:
+        job, tables = _read(sys.stdin.buffer)
+        outcome = _run(job, tables, sockets, scratch)
+    except FondacoError as fault:
+        _tell(sink, fault)
+    packed = [frames.frame(frames.TABLE, frames.pack_table(name, table)) for name, table in outcome.tables.items()]
+    _end(sink, *packed, frames.frame(frames.OUTCOME, to_bytes(outcome.report)))
 
 
 if __name__ == "__main__":

@@ -65,6 +65,9 @@ class Chain(Protocol):
     async def run(self, task: str) -> None:
         """Move the task to running: the uses of its grants are consumed."""
 
+    async def begin(self, task: str, attempt: int, step: str) -> None:
+        """Say that this institution's data are used from here on, under a grant."""
+
     async def report(self, task: str, attempt: int, step: str, outcome: bytes) -> None:
         """Commit to this institution's outcome of a step."""
 
@@ -104,7 +107,10 @@ class Gate(Protocol):
         """Refuse a step that takes no data of ours but that we should still not take part in."""
 
     def open(self, task: TaskView, step: Step, match: pa.Table | None) -> Opened:
-        """Check everything and read the granted columns; GateRefused otherwise."""
+        """Check everything and read the granted columns; GateRefused otherwise, and for a second time."""
+
+    def check_match(self, task: TaskView, step: Step, match: pa.Table) -> None:
+        """GateRefused where the terms allow no match of so few rows; a receiver asks before it keeps it."""
 
 
 class Results(Protocol):

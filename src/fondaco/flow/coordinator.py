@@ -150,7 +150,6 @@ class Coordinator:
         step = view.missing_reports()[0][0]
         cause = f"{self.org}, the coordinator, went away in the middle of the attempt and is back"
         await self._chain.fail(view.id, view.attempt, step, self.org, PartyFailed.code, cause)
-        self._party.forget(view.id)
 
     async def _await_acceptance(self, view: TaskView) -> None:
         """Give the parties their time; then name the one that has not accepted."""
@@ -189,13 +188,11 @@ class Coordinator:
                 await self._chain.fail(
                     view.id, running.attempt, step.id, failure.party, failure.code, failure.cause[:400]
                 )
-                self._party.forget(view.id)
                 return
         await self._finish(self._chain.task(view.id))
 
     async def _finish(self, view: TaskView) -> None:
         await self._chain.finish(view.id)
-        self._party.forget(view.id)
         await self._settle(view)
 
     async def _settle(self, view: TaskView) -> None:

@@ -17,6 +17,11 @@ CREATE TABLE IF NOT EXISTS journal (
     step TEXT NOT NULL, event TEXT NOT NULL, party TEXT NOT NULL, cause TEXT NOT NULL, micros INTEGER NOT NULL
 )
 """
+_OPENED = """
+CREATE TABLE IF NOT EXISTS opened (
+    task TEXT NOT NULL, attempt INTEGER NOT NULL, step TEXT NOT NULL, PRIMARY KEY (task, attempt, step)
+) WITHOUT ROWID
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Journal:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute(_TABLE)
+        self._db.execute(_OPENED)
         path.chmod(0o600)
 
     def record(
@@ -62,6 +68,12 @@ class Journal:
                 "INSERT INTO journal (at, task, attempt, step, event, party, cause, micros) VALUES (?,?,?,?,?,?,?,?)",
                 row,
             )
+
+    def open_once(self, task: str, attempt: int, step: str) -> bool:
+        """Whether this is the first time for a step of an attempt; durable when this returns."""
+        with self._lock:
+            done = self._db.execute("INSERT OR IGNORE INTO opened VALUES (?,?,?)", (task, attempt, step))
+        return done.rowcount == 1
 
     def of(self, task: str) -> list[Entry]:
         """All entries of a task, oldest first."""

@@ -17,6 +17,7 @@ from fondaco.errors import CodecError, FlowError
 MAX_STEPS = 16
 MAX_BYTES = 24 * 1024
 ENGINE_VERSION = 1
+_FIGURES = ("statistics", "pooled-statistics")
 _REMEDY = "correct the workflow and propose it again"
 
 
@@ -80,6 +81,7 @@ class Step:
             seconds: how long it may take.
         """
         members = self.members
+        others = [(members.index(other), column) for other in declared if other != party for column in declared[other]]
         return Job(
             task=task,
             step=self.id,
@@ -92,7 +94,8 @@ class Step:
             helper=None if self.helper is None else len(self.parties),
             receivers=tuple(members.index(receiver) for receiver in self.receivers),
             columns=declared.get(party, ()),
-            peer_columns=tuple(column for other, columns in declared.items() if other != party for column in columns),
+            peer_columns=tuple(column for _rank, column in others),
+            peer_ranks=tuple(rank for rank, _column in others),
             timeout_seconds=seconds,
         )
 
@@ -165,6 +168,10 @@ def _refuse(cause: str, step: str) -> FlowError:
     return FlowError(cause, remedy=_REMEDY, step=step[:64])
 
 
+def _parameter(step: Step, name: str) -> Value:
+    return step.parameters.get(name) if isinstance(step.parameters, dict) else None
+
+
 def _check_step(step: Step, before: dict[str, Step], workflow: Workflow) -> None:
     members = step.members
     if len(step.parties) < 2 or len(dict.fromkeys(members)) != len(members):
@@ -179,21 +186,49 @@ def _check_step(step: Step, before: dict[str, Step], workflow: Workflow) -> None
     if bringing != list(step.parties):
         raise _refuse("each party brings one input, in the order of the parties", step.id)
     for item in step.inputs:
-        name = DatasetName.parse(item.dataset)
-        if name.org != item.party or name.version is None:
-            raise _refuse("an input names its own party's dataset with a version", step.id)
+        # Whose it is the ledger says: a dataset that was handed over keeps its path.
+        if DatasetName.parse(item.dataset).version is None:
+            raise _refuse("an input names a dataset with a version", step.id)
         if not item.columns or len(dict.fromkeys(item.columns)) != len(item.columns):
             raise _refuse("an input names its columns, each once", step.id)
         if item.grant is None and item.party != workflow.initiator:
             raise _refuse(f"the use of {item.party}'s data needs a grant", step.id)
     if step.match is not None:
-        earlier = before.get(step.match)
-        if earlier is None or earlier.operation != "intersection":
-            raise _refuse("match names an earlier intersection", step.id)
-        if any(p not in earlier.receivers for p in step.parties):
-            raise _refuse("every party of the step must have received the intersection it aligns by", step.id)
-        if any(earlier.input_of(i.party).dataset != i.dataset for i in step.inputs):  # type: ignore[union-attr]
-            raise _refuse("the step and the intersection it aligns by must use the same datasets", step.id)
+        _check_match(step, before)
+
+
+def _check_match(step: Step, before: dict[str, Step]) -> None:
+    if step.engine != "mpc":
+        raise _refuse("this step aligns no rows and takes no match", step.id)
+    earlier = before.get(step.match or "")
+    if earlier is None or earlier.operation != "intersection":
+        raise _refuse("match names an earlier intersection", step.id)
+    if any(p not in earlier.receivers for p in step.parties):
+        raise _refuse("every party of the step must have received the intersection it aligns by", step.id)
+    if any(earlier.input_of(i.party).dataset != i.dataset for i in step.inputs):  # type: ignore[union-attr]
+        raise _refuse("the step and the intersection it aligns by must use the same datasets", step.id)
+    if _parameter(step, "keys") is None or _parameter(step, "keys") != _parameter(earlier, "keys"):
+        raise _refuse("the step and the intersection it aligns by must name the same keys", step.id)
+
+
+def _check_figures(step: Step, before: dict[str, Step]) -> None:
+    """Two sets of figures about one institution's data differ by their value alone: else one could be had of another.
+
+    By other groups, keys, matches or minimums, what one hides the difference of both would open. Figures of other tasks
+    are not seen here: each costs a use of the grant, and the provider counts them.
+    """
+    if step.operation not in _FIGURES:
+        return
+    granted = {item.dataset for item in step.inputs if item.grant is not None}
+    for earlier in before.values():
+        if earlier.operation not in _FIGURES or granted.isdisjoint(item.dataset for item in earlier.inputs):
+            continue
+        same = [
+            _parameter(step, name) == _parameter(earlier, name) for name in ("keys", "group", "groups", "minimum_count")
+        ]
+        alike = (step.operation, step.match) == (earlier.operation, earlier.match) and all(same)
+        if not alike or _parameter(step, "value") == _parameter(earlier, "value"):
+            raise _refuse(f"figures of this step could be subtracted from those of {earlier.id}", step.id)
 
 
 def check_workflow(workflow: Workflow) -> Workflow:
@@ -201,7 +236,8 @@ def check_workflow(workflow: Workflow) -> Workflow:
 
     Raises:
         FlowError: no steps or too many, doubled ids, a party without its input, an output for a party that
-            takes no part, data of another institution without a grant, a match that is not earlier.
+            takes no part, data of another institution without a grant, a match that is not earlier, figures that
+            could be subtracted from one another.
     """
     if not 1 <= len(workflow.steps) <= MAX_STEPS:
         raise FlowError(f"a workflow has 1 to {MAX_STEPS} steps", remedy=_REMEDY)
@@ -210,5 +246,6 @@ def check_workflow(workflow: Workflow) -> Workflow:
         if step.id in before or not 1 <= len(step.id) <= 64:
             raise _refuse("step ids are 1 to 64 letters and each is used once", step.id)
         _check_step(step, before, workflow)
+        _check_figures(step, before)
         before[step.id] = step
     return workflow

@@ -70,7 +70,15 @@ class Party:
     """Runs this institution's share of the steps it is ordered to."""
 
     def __init__(
-        self, *, org: str, chain: Chain, peering: Peering, gate: Gate, results: Results, journal: Journal
+        self,
+        *,
+        org: str,
+        chain: Chain,
+        peering: Peering,
+        gate: Gate,
+        results: Results,
+        journal: Journal,
+        step_seconds: int,
     ) -> None:
         self.org = org
         self._chain = chain
@@ -78,6 +86,7 @@ class Party:
         self._gate = gate
         self._results = results
         self._journal = journal
+        self._step_seconds = step_seconds
         self._active: dict[_Key, _Active] = {}
         self._arrived = asyncio.Condition()
         self._matches: dict[tuple[str, int, str], pa.Table] = {}
@@ -154,6 +163,7 @@ class Party:
                 task=order.task,
                 step=order.step,
             )
+        order = dataclasses.replace(order, seconds=self._allowed(view, order))
         if key in self._active:
             raise FlowError("this step is being run already", remedy="wait for it to end", step=order.step)
         sockets = Path(tempfile.mkdtemp(prefix="fondaco-"))
@@ -175,6 +185,13 @@ class Party:
             shutil.rmtree(sockets, ignore_errors=True)
         micros = int((time.monotonic() - started) * 1e6)
         self._journal.record(order.task, order.attempt, order.step, "reported", micros=micros)
+
+    def _allowed(self, view: TaskView, order: wire.Order) -> int:
+        """The seconds for a step: what was ordered, but no more than we set and than the task has left."""
+        seconds = min(order.seconds, self._step_seconds, view.deadline - int(time.time()))
+        if seconds <= 0:
+            raise FlowError("there is no time left for this step", remedy="propose the task again", step=order.step)
+        return seconds
 
     async def _ended(self, active: _Active, order: wire.Order) -> None:
         work = active.work
@@ -215,9 +232,13 @@ class Party:
         key = (order.task, order.attempt)
         match = None if step.match is None else self._matches.get((*key, step.match))
         opened = await asyncio.to_thread(self._open, active, match)
+        item = step.input_of(self.org)
+        if item is not None and item.grant is not None:
+            await self._chain.begin(order.task, order.attempt, order.step)
         outcome = await self._compute(active, opened, match, order)
         learns = self.org in step.receivers
         if learns and step.operation == "intersection":
+            await asyncio.to_thread(self._gate.check_match, view, step, outcome.tables["match"])
             self._matches[(*key, step.id)] = outcome.tables["match"]
             await self._measure(view, order)
         keep = self._results.keep if learns else lambda v, s, _tables: self._results.nothing(v, s)
@@ -313,7 +334,13 @@ class Party:
             declared[self.org] = opened.columns
         return active.step.job(declared, party=self.org, task=order.task, attempt=order.attempt, seconds=order.seconds)
 
-    def forget(self, task: str) -> None:
-        """Drop what was kept between the steps of a task that has ended."""
-        for key in [key for key in self._matches if key[0] == task]:
-            del self._matches[key]
+    def remembers(self, task: str) -> bool:
+        """Whether matched keys of a task are kept here for its later steps."""
+        return any(key[0] == task for key in self._matches)
+
+    def forget_ended(self) -> None:
+        """Drop the matched keys of attempts that the ledger has no longer running; called on every new height."""
+        for key in tuple(self._matches):
+            view = self._chain.task(key[0])
+            if (view.status, view.attempt) != ("running", key[1]):
+                del self._matches[key]

@@ -19,6 +19,7 @@ from fondaco.engines.checks import check_job
 from fondaco.errors import FlowError
 from fondaco.flow.heads import operation_name
 from fondaco.flow.model import Input, Step, Workflow, check_workflow
+from fondaco.flow.uses import Uses, column_uses
 from fondaco.ledger.contracts.catalog.messages import Dataset
 from fondaco.ledger.contracts.grants.messages import Grant
 
@@ -97,6 +98,7 @@ class Missing:
     step: str
     provider: str
     dataset: str
+    keys: tuple[str, ...]
     columns: tuple[str, ...]
     operation: str
     parties: tuple[str, ...]
@@ -157,7 +159,7 @@ class Planner:
         purpose: str,
         coordinator: str,
         missing: list[Missing],
-        used: dict[bytes, Grant],
+        relied: dict[bytes, Grant],
         datasets: dict[str, Dataset],
     ) -> Step:
         unknown = sorted(set(entry) - _STEP)
@@ -187,14 +189,13 @@ class Planner:
             made = Input(party=party, dataset=name, columns=columns, grant=pinned)
             if party != self._org and pinned is None:
                 everyone = tuple(dict.fromkeys((*parties, *helpers, coordinator)))
-                wanted = (engine, operation, purpose, columns, everyone, receivers)
-                grant = self._covering(dataset, wanted)
+                used = column_uses(engine, entry.get("parameters", {}), party, columns)
+                grant = self._covering(dataset, (engine, operation, purpose, everyone, receivers), used)
                 if grant is None:
-                    missing.append(
-                        Missing(step_id, dataset.owner, name, columns, operation_name(engine, operation), everyone)
-                    )
+                    named = operation_name(engine, operation)
+                    missing.append(Missing(step_id, dataset.owner, name, used.keys, used.columns, named, everyone))
                 else:
-                    used[grant.id] = grant
+                    relied[grant.id] = grant
                     made = dataclasses.replace(made, grant=grant.id.hex())
             inputs.append(made)
         step = Step(
@@ -214,10 +215,11 @@ class Planner:
     def _covering(
         self,
         dataset: Dataset,
-        wanted: tuple[str, str, str, tuple[str, ...], tuple[str, ...], tuple[str, ...]],
+        wanted: tuple[str, str, str, tuple[str, ...], tuple[str, ...]],
+        used: Uses,
     ) -> Grant | None:
         """An active grant that covers a use; the one that ends first."""
-        engine, operation, purpose, columns, parties, receivers = wanted
+        engine, operation, purpose, parties, receivers = wanted
         name = operation_name(engine, operation)
         found = [
             grant
@@ -228,7 +230,7 @@ class Planner:
             and self._now < grant.expires
             and grant.purpose == purpose
             and name in grant.operations
-            and all(c in grant.columns for c in columns)
+            and used.covered(grant.keys, grant.columns)
             and all(p in grant.parties for p in parties)
             and all(r in grant.receivers for r in receivers)
         ]
@@ -261,7 +263,8 @@ def explain(plan: Plan) -> dict[str, Any]:
         "coordinator": plan.workflow.coordinator,
         "ready": not plan.missing,
         "missing": [
-            dataclasses.asdict(m) | {"columns": list(m.columns), "parties": list(m.parties)} for m in plan.missing
+            dataclasses.asdict(m) | {"keys": list(m.keys), "columns": list(m.columns), "parties": list(m.parties)}
+            for m in plan.missing
         ],
         "price": sum(grant.price for grant in plan.grants)
         + sum(plan.datasets[name].terms.price for name in dict.fromkeys(m.dataset for m in plan.missing)),

@@ -29,18 +29,18 @@ from fondaco.errors import (
 )
 from fondaco.ledger.blocks import Validator, app_hash, block_source
 from fondaco.ledger.contracts.kit import VALIDATORS, Context, Event, ValidatorUpdate
+from fondaco.ledger.execution import entropy, event_leaves
 from fondaco.ledger.log import Log
 from fondaco.ledger.quotas import Quotas
 from fondaco.ledger.state import Overlay, ReadStore, Tree
 from fondaco.ledger.storage import Storage
-from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Body, Transaction, open_transaction
+from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Body, Transaction
+from fondaco.ledger.verified import Verified
 
 APP_VERSION = 1  # the newest rules that this software has; it keeps all older ones, for the heights they were made for
 MAX_TXS_BYTES = (2 << 20) - (64 << 10)  # a block of 2 MiB, less room for header and commit
 _REPLAY = b"replay/nonce/"
 _PRUNED = b"replay/pruned"
-_VERIFIED = 20_000
-_VERIFIED_BYTES = 4096  # a larger transaction is verified each time, so that memory is bounded
 _NANOS = 1_000_000_000
 MAX_SAID = 300  # bytes of a refusal's cause, and of its remedy; only its code is consensus
 BAD_CODE, UNSOUND_CODE = 1, 4
@@ -129,17 +129,6 @@ class Finalized:
     next_version: int
 
 
-def _entropy(before: bytes, height: int, time: int) -> bytes:
-    """What draws by lot are made from: the app hash before a block, its height, its time in nanoseconds.
-
-    Who signs a transaction of an earlier block does not know it; who proposes the block itself, and can choose its
-    time, might try several (on CometBFT the time is the median of the validators' votes).
-    """
-    return hashlib.sha256(
-        b"fondaco/entropy\x00" + before + height.to_bytes(8, "big") + time.to_bytes(8, "big")
-    ).digest()
-
-
 def _refusal(code: int, codespace: str, fault: FondacoError) -> TxResult:
     """A refused transaction's result: its words are bounded and printable, since the sender may have chosen them."""
     cause, remedy = (
@@ -161,7 +150,7 @@ class Application:
         self._storage = storage
         self._registry = registry
         self._phase = _Phase.IDLE
-        self._verified: dict[bytes, Transaction] = {}
+        self._verified = Verified()
         self._admitting = threading.Lock()
         self._admitted = self._quotas()
         self._load()
@@ -176,7 +165,8 @@ class Application:
         self._leaves: list[tuple[int, bytes]] = []
         self._at = self.height
         self._version = 1
-        self.app_hash = app_hash(self._tree.root(), self._log.root(), size)
+        self._sealed = self.app_hash = app_hash(self._tree.root(), self._log.root(), size)
+        self.log_size = size
         if self._storage.meta("app_hash") not in (None, self.app_hash):
             raise LedgerError(
                 "the stored state is not the one that was committed: the ledger's file was changed or is damaged",
@@ -214,7 +204,7 @@ class Application:
         for validator in validators:
             self._changes.set(VALIDATORS + validator.key, validator.power.to_bytes(8, "big"))
         self._registry.init_genesis(ctx, document)
-        self._append(self._leaves_of(0, 0, ctx.tx, events))
+        self._append(event_leaves(0, 0, ctx.tx, events))
         self._seal()
         self.commit(also)
         return self.app_hash
@@ -243,7 +233,7 @@ class Application:
             BadTransaction, KeyMaterialError: it may not.
             Stranger: the author is nobody in the consortium.
         """
-        tx = self._open(data, self._admit)
+        tx = self._verified.open(data, self.chain, self._admit)
         self._admit(tx.body)
         self._check_replay(tx, self._storage, self.height + 1)
         return tx
@@ -257,6 +247,7 @@ class Application:
 
     def prepare_proposal(self, txs: list[bytes], limit: int = MAX_TXS_BYTES) -> list[bytes]:
         """The transactions, in order, that a block can hold; bad and doubled ones, and over quota, are left out."""
+        self.verify_together(txs)
         kept: list[bytes] = []
         size, seen, quotas = 0, dict[bytes, None](), self._quotas()
         for data in txs:
@@ -286,6 +277,7 @@ class Application:
         """Raise LedgerError unless a proposed block is one that prepare_proposal could have made."""
         if sum(map(len, txs)) > MAX_TXS_BYTES:
             raise BadTransaction("the block is too large", remedy="propose a smaller block")
+        self.verify_together(txs)
         seen, quotas = dict[bytes, None](), self._quotas()
         for data in txs:
             tx = self.sound(data)
@@ -307,13 +299,14 @@ class Application:
                 f"block {height} does not follow {self.height}", remedy="apply blocks in order, each once"
             )
         self._check_version(height)
+        self.verify_together(txs)
         results = tuple(self._deliver(height, time, index, data) for index, data in enumerate(txs))
         if txs:
             self._forget_old(height)
         updates = self._end(height, time, len(txs))
         self._at = height
         self._seal()
-        return Finalized(results, self.app_hash, updates, self._registry.rules(self._changes, height + 1).version)
+        return Finalized(results, self._sealed, updates, self._registry.rules(self._changes, height + 1).version)
 
     def commit(self, also: Callable[[sqlite3.Connection], None] | None) -> None:
         """Persist the finalised block in one transaction, with what the driver adds to it.
@@ -335,14 +328,14 @@ class Application:
                 ("height", self._at.to_bytes(8, "big")),
                 ("chain", self.chain.encode()),
                 ("log_size", self._log.size.to_bytes(8, "big")),
-                ("app_hash", self.app_hash),
+                ("app_hash", self._sealed),
             ]
             db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta)
             if also is not None:
                 also(db)
 
         self._storage.write(work)
-        self.height = self._at
+        self.height, self.app_hash, self.log_size = self._at, self._sealed, self._log.size
         self._changes = Overlay(self._storage)
         self._tree = Tree(self._storage)
         self._log = Log(self._storage, self._log.size)
@@ -381,24 +374,23 @@ class Application:
     # -- parts ----------------------------------------------------------------------------------------------
 
     @property
-    def log_size(self) -> int:
-        """How many events there are."""
-        return self._log.size
-
-    @property
     def log(self) -> Log:
-        """The event log, for proofs."""
-        return self._log
+        """The committed event log, for proofs."""
+        return Log(self._storage, self.log_size)
 
     @property
     def tree(self) -> Tree:
-        """The state tree, for proofs."""
-        return self._tree
+        """The committed state tree, for proofs."""
+        return Tree(self._storage)
 
     @property
-    def changed_keys(self) -> tuple[bytes, ...]:
-        """The keys that the finalised block changes."""
-        return tuple(self._changes.changes)
+    def finalized(self) -> bool:
+        """Whether a block is executed and not yet committed."""
+        return self._phase is _Phase.FINALIZED
+
+    def overwritten(self) -> tuple[dict[bytes, bytes | None], dict[bytes, bytes | None]]:
+        """What stands, before the finalised block is committed, at the keys and tree nodes that it changes."""
+        return {key: self._storage.get(key) for key in self._changes.changes}, self._tree.before()
 
     def _context(
         self,
@@ -416,21 +408,14 @@ class Application:
             time=time // _NANOS,
             signers=signers,
             tx=tx,
-            entropy=_entropy(self.app_hash, height, time),
+            entropy=entropy(self.app_hash, height, time),
             events=events,
             version=self._version,
         )
 
-    def _open(self, data: bytes, admit: Callable[[Body], None] | None = None) -> Transaction:
-        key = hashlib.sha256(data).digest()
-        found = self._verified.get(key)
-        if found is None:
-            found = open_transaction(data, self.chain, admit)
-            if len(self._verified) >= _VERIFIED:
-                self._verified.clear()
-            if len(data) <= _VERIFIED_BYTES:
-                self._verified[key] = found
-        return found
+    def verify_together(self, txs: list[bytes]) -> None:
+        """Verify the signatures of all that are not verified yet in one go; those that hold are remembered."""
+        self._verified.together(txs, self.chain)
 
     @staticmethod
     def _replay_key(tx: Transaction) -> bytes:
@@ -446,17 +431,17 @@ class Application:
 
     def _deliver(self, height: int, time: int, index: int, data: bytes) -> TxResult:
         try:
-            tx = self._open(data)
+            tx = self._verified.open(data, self.chain)
             self._check_replay(tx, self._changes, height)
         except FondacoError as fault:
             return _refusal(BAD_CODE, "ledger", fault)
-        self._verified.pop(tx.hash, None)
+        self._verified.forget(tx.hash)
         self._changes.set(self._replay_key(tx), b"\x01")
         branch, events = Overlay(self._changes), list[Event]()
         ctx = self._context(branch, height, time, tx.signers, tx.hash, events)
         try:
             self._registry.execute(ctx, tx.body.kind, tx.payload())
-            leaves = self._leaves_of(height, index, tx.hash, events)
+            leaves = event_leaves(height, index, tx.hash, events)
         except ContractError as refusal:
             return _refusal(refusal.number, refusal.codespace, refusal)
         except (BadTransaction, CodecError, NamingError, KeyMaterialError, SealError) as fault:
@@ -469,7 +454,7 @@ class Application:
         events: list[Event] = []
         ctx = self._context(self._changes, height, time, (), block_source(self.chain, height), events)
         self._registry.end_block(ctx)
-        self._append(self._leaves_of(height, count, ctx.tx, events))
+        self._append(event_leaves(height, count, ctx.tx, events))
         last = {update.key: update for update in ctx.updates}
         updates = tuple(last[key] for key in sorted(last) if last[key].power != self._voted_power(key))
         for update in updates:
@@ -482,23 +467,6 @@ class Application:
     def _voted_power(self, key: bytes) -> int:
         """A validator's power before this block; CometBFT refuses to remove one that it does not have."""
         return int.from_bytes(self._changes.get(VALIDATORS + key) or b"", "big")
-
-    @staticmethod
-    def _leaves_of(height: int, index: int, tx: bytes, events: list[Event]) -> list[bytes]:
-        """The log's entries for the events of one transaction, or of a block's end."""
-        return [
-            encode(
-                {
-                    "attributes": dict(event.attributes),
-                    "contract": event.contract,
-                    "height": height,
-                    "index": index,
-                    "kind": event.kind,
-                    "tx": tx,
-                }
-            )
-            for event in events
-        ]
 
     def _append(self, leaves: list[bytes]) -> tuple[int, ...]:
         places = tuple(self._log.append(leaf) for leaf in leaves)
@@ -517,5 +485,5 @@ class Application:
 
     def _seal(self) -> None:
         root = self._tree.update(self._changes.changes)
-        self.app_hash = app_hash(root, self._log.root(), self._log.size)
+        self._sealed = app_hash(root, self._log.root(), self._log.size)
         self._phase = _Phase.FINALIZED

@@ -27,7 +27,7 @@ from fondaco.ledger.application import MAX_TXS_BYTES, Registry, TxResult
 from fondaco.ledger.blocks import FLAG_COMMIT, Block, Commit, CommitSig, Validator, block_id, vote_bytes
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import SignedHeader, verify_signed
-from fondaco.ledger.reader import Ledger
+from fondaco.ledger.reader import Ledger, check_time
 from fondaco.ledger.transactions import BadTransaction
 from fondaco.ledger.witness import pair_bytes, two_faces
 
@@ -81,6 +81,8 @@ class EmbeddedLedger(Ledger):
         self._address = Validator(key=validator.public.raw, power=1).address
         try:
             self._check_alone()
+            if self._tip is not None:
+                check_time(self._tip.header, time.time_ns())
         except LedgerError:
             self.close()
             raise
@@ -252,14 +254,8 @@ class EmbeddedLedger(Ledger):
             self._check_alone()
             txs = tuple(self._app.prepare_proposal([tx for tx, _future in batch]))
             previous = self.genesis.time if self._tip is None else self._tip.header.time
-            now = max(previous + _MILLISECOND, time.time_ns())
-            header = self._next_header(now, txs, self._address)
-            last = self._last_commit()
-            unsigned = Commit(height=header.height, round=0, block=block_id(header, txs, last), signatures=())
-            signature = self._validator.sign_raw(vote_bytes(self.chain_id, unsigned, now))
-            signed = CommitSig(flag=FLAG_COMMIT, address=self._address, time=now, signature=signature)
-            commit = dataclasses.replace(unsigned, signatures=(signed,))
-            results = self._commit_block(Block(header=header, txs=txs, last_commit=last, commit=commit))
+            results = self._make_block(max(previous + _MILLISECOND, time.time_ns()), txs)
+            height = self._app.height
         self._made = time.monotonic()
         places = {tx: index for index, tx in enumerate(txs)}
         left: list[tuple[bytes, Future[Committed]]] = []
@@ -271,8 +267,18 @@ class EmbeddedLedger(Ledger):
                 refusal = BadTransaction("the transaction was doubled or has expired", remedy="sign a new one")
                 future.set_exception(refusal)
             else:
-                future.set_result(Committed(header.height, index, hashlib.sha256(tx).digest(), results[index]))
+                future.set_result(Committed(height, index, hashlib.sha256(tx).digest(), results[index]))
         with self._work:
             self._waiting.extendleft(reversed(left))
             self._waiting_bytes += sum(len(tx) for tx, _future in left)
-        self._announce(header.height)
+        self._announce(height)
+
+    def _make_block(self, now: int, txs: tuple[bytes, ...]) -> tuple[TxResult, ...]:
+        """Make, sign, execute and persist the next block, of this time (unix nanoseconds)."""
+        header = self._next_header(now, txs, self._address)
+        last = self._last_commit()
+        unsigned = Commit(height=header.height, round=0, block=block_id(header, txs, last), signatures=())
+        signature = self._validator.sign_raw(vote_bytes(self.chain_id, unsigned, now))
+        signed = CommitSig(flag=FLAG_COMMIT, address=self._address, time=now, signature=signature)
+        commit = dataclasses.replace(unsigned, signatures=(signed,))
+        return self._commit_block(Block(header=header, txs=txs, last_commit=last, commit=commit))

@@ -9,12 +9,13 @@ is kept as evidence, and the same cause answers every later block, after a resta
 from __future__ import annotations
 
 import dataclasses
+import time
 
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import FondacoError, LedgerError, ProofError
-from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, Commit, Header, block_id, data_hash
-from fondaco.ledger.light import SignedHeader, verify_signed
-from fondaco.ledger.reader import Ledger
+from fondaco.ledger.blocks import EMPTY_HASH, MAX_WIRE_BYTES, Block, Commit, Header, block_id, data_hash
+from fondaco.ledger.light import SignedHeader, verify_commit, verify_signed
+from fondaco.ledger.reader import Ledger, check_time
 from fondaco.ledger.witness import pair_bytes, two_faces
 
 
@@ -42,6 +43,8 @@ class FollowerLedger(Ledger):
         Raises:
             CodecError: not a block.
             ProofError: not signed, or a carrier changed it.
+            TooEarly: signed, and ahead of this node's clock; it may be tried again.
+            Damaged: this node's own file was changed while it ran; the validators are not at fault.
             Diverged: signed, but not what this node computes, or not the block that it has at this height.
         """
         block = from_bytes(Block, data, limit=MAX_WIRE_BYTES)
@@ -57,9 +60,11 @@ class FollowerLedger(Ledger):
                 )
             verify_signed(self.chain_id, block.header, block.commit, self.validators_at(height))
             self._check_carried(block)
+            check_time(block.header, time.time_ns())
             try:
                 self._check_signed(block)
             except Diverged as fault:
+                self._check_own()
                 self._halt(f"block {height}: {fault.cause}", data)
                 raise
             self._commit_block(block)
@@ -144,16 +149,39 @@ class FollowerLedger(Ledger):
             raise refuse("transactions", "the transactions are not those of the header")
         if block.last_commit.hash != block.header.last_commit_hash:
             raise refuse("header-chain", "the last commit is not that of the header")
-        if block_id(block.header, block.txs, block.last_commit) != block.commit.block:
+        whole = block.header.evidence_hash == EMPTY_HASH  # the parts of a block with evidence hold that too
+        if whole and block_id(block.header, block.txs, block.last_commit) != block.commit.block:
             raise refuse("header-chain", "the commit is for another block")
+
+    def _as_they_say(self, expected: Header, block: Block) -> Header:
+        """Of several validators: which signatures of the last commit a block holds, and evidence, is theirs to say.
+
+        Raises:
+            Diverged: what it holds is no commit of the last block.
+        """
+        height, last, tip = block.header.height, block.last_commit, self._tip
+        if tip is not None:
+            try:
+                verify_commit(self.chain_id, last, self.validators_at(height - 1))
+            except ProofError as fault:
+                raise Diverged(
+                    f"the last commit does not hold: {fault.cause}", remedy=_REMEDY, height=height
+                ) from fault
+            if (last.height, last.block) != (tip.commit.height, tip.commit.block):
+                raise Diverged("the last commit is for another block", remedy=_REMEDY, height=height)
+            expected = dataclasses.replace(expected, last_commit_hash=last.hash)
+        return dataclasses.replace(expected, evidence_hash=block.header.evidence_hash)
 
     def _check_signed(self, block: Block) -> None:
         """What the validators signed must be what this node computes."""
         header = block.header
         before = self.genesis.time if self._tip is None else self._tip.header.time
-        if header.time <= before:
+        first = header.height == 1 and header.time == before  # CometBFT gives the first block the genesis' time
+        if header.time <= before and not first:
             raise Diverged("the signed block is not later than the one before", remedy=_REMEDY, height=header.height)
         expected = self._next_header(header.time, block.txs, header.proposer)
+        if len(self.genesis.validators) > 1 or len(self.validators_at(header.height)) > 1:
+            expected = self._as_they_say(expected, block)
         if header != expected:
             names = [field.name for field in dataclasses.fields(Header)]
             other = [name for name in names if getattr(header, name) != getattr(expected, name)]

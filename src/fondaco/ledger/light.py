@@ -101,6 +101,13 @@ def _check_places(commit: Commit, validators: tuple[Validator, ...]) -> None:
             raise _refuse("commit-signature", "a vote's time is out of range", height=commit.height)
 
 
+def verify_commit(chain: str, commit: Commit, validators: tuple[Validator, ...]) -> None:
+    """Raise ProofError (`commit-signature`) unless more than two thirds of the validators signed for its block."""
+    _check_places(commit, validators)
+    if 3 * _signed_power(chain, commit, validators) <= 2 * sum(v.power for v in validators):
+        raise _refuse("commit-signature", "no more than two thirds of the validators signed", height=commit.height)
+
+
 def verify_signed(chain: str, header: Header, commit: Commit, validators: tuple[Validator, ...]) -> None:
     """That these validators signed a header of the chain, wherever it stands in it.
 
@@ -120,20 +127,15 @@ def verify_signed(chain: str, header: Header, commit: Commit, validators: tuple[
     verify_commit(chain, commit, validators)
 
 
-def verify_commit(chain: str, commit: Commit, validators: tuple[Validator, ...]) -> None:
-    """Raise ProofError (`commit-signature`) unless more than two thirds of the validators signed for its block."""
-    _check_places(commit, validators)
-    if 3 * _signed_power(chain, commit, validators) <= 2 * sum(v.power for v in validators):
-        raise _refuse("commit-signature", "no more than two thirds of the validators signed", height=commit.height)
-
-
 def verify_header(trusted: Trusted, header: Header, commit: Commit, validators: tuple[Validator, ...]) -> Trusted:
     """What is trusted once `header` is verified from `trusted`.
 
     Raises:
         ProofError: checks `header-chain`, `validators` and `commit-signature`.
     """
-    if header.chain != trusted.chain or header.height <= trusted.height or header.time <= trusted.time:
+    first = header.height == 1 and header.time == trusted.time  # CometBFT gives the first block the genesis' time
+    later = header.height > trusted.height and (header.time > trusted.time or first)
+    if header.chain != trusted.chain or not later:
         raise _refuse("header-chain", "the header is not a later one of this chain", height=header.height)
     verify_signed(trusted.chain, header, commit, validators)
     if header.height == trusted.height + 1:

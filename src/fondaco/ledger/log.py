@@ -7,8 +7,11 @@ Proofs are made and checked as RFC 9162 sections 2.1.3 and 2.1.4 say. Trusts its
 from __future__ import annotations
 
 import hashlib
+import itertools
+import struct
 from typing import Protocol
 
+from fondaco import _kernel
 from fondaco.core.messages import message
 from fondaco.errors import ProofError
 
@@ -35,12 +38,8 @@ def log_inner_hash(left: bytes, right: bytes) -> bytes:
 
 def merkle_root(leaves: list[bytes]) -> bytes:
     """MTH of all entries at once; also how CometBFT hashes lists (crypto/merkle)."""
-    if not leaves:
-        return EMPTY_ROOT
-    if len(leaves) == 1:
-        return log_leaf_hash(leaves[0])
-    split = _split(len(leaves))
-    return log_inner_hash(merkle_root(leaves[:split]), merkle_root(leaves[split:]))
+    ends = itertools.accumulate(map(len, leaves), initial=0)
+    return _kernel.merkle_root(b"".join(leaves), struct.pack(f"<{len(leaves) + 1}q", *ends))
 
 
 def merkle_path(leaves: list[bytes], index: int) -> tuple[bytes, ...]:

@@ -1,7 +1,7 @@
 """Reading a ledger that this node has verified, whoever makes its blocks: the part both drivers share.
 
 Proofs are made at the newest header, which carries the app hash of the block before it (CometBFT's rule). The nodes
-and values that the newest block overwrote are therefore kept in memory for one block. Trusts its own storage; leaks
+and values that the newest blocks overwrote are therefore kept in memory for a few blocks. Trusts its own storage; leaks
 to whoever asks what is on the ledger, which every institution of the consortium may read.
 """
 
@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from fondaco.ledger.blocks import (
     validators_hash,
 )
 from fondaco.ledger.genesis import Genesis
+from fondaco.ledger.integrity import check_whole
 from fondaco.ledger.light import Anchor, Link, Proof, SignedHeader, carries
 from fondaco.ledger.log import EventProof, Log, LogExtension
 from fondaco.ledger.state import Tree
@@ -55,29 +57,69 @@ class Status:
     says: str
 
 
-_SETS = "validators/"
+SETS = "validators/"  # names of the stored sets: the height from which they sign
+_LAYERS = 16
+
+
+class TooEarly(LedgerError):
+    """A block's time is ahead of this node's clock; what is signed may be right once the clocks agree."""
+
+    code = "ledger.too_early"
+
+
+MOST_AHEAD_SECONDS = 30
+
+
+def check_time(header: Header, now: int) -> None:
+    """Raise TooEarly unless a header is at most 30 s ahead of the clock (unix nanoseconds)."""
+    ahead = (header.time - now) / 10**9
+    if ahead > MOST_AHEAD_SECONDS:
+        raise TooEarly(
+            f"block {header.height} is {ahead:.0f} s ahead of this node's clock",
+            remedy="set this machine's clock, or tell the validator's operator to set its own",
+            height=header.height,
+        )
+
+
 SAYS = "tamper-evident, not Byzantine fault tolerant: one validator makes the blocks"
 
 
-class _Before:
-    """The committed state as it was before the newest block: what that block overwrote, and the rest as it is."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Overwritten:
+    """What one block overwrote: the log's size before it, and the values and tree nodes that stood there."""
 
-    def __init__(self, storage: Storage, app: Application) -> None:
+    height: int
+    log_size: int
+    values: dict[bytes, bytes | None]
+    nodes: dict[bytes, bytes | None]
+
+
+class _Past:
+    """The committed state as it was before the newest blocks: what the first of them to do so overwrote."""
+
+    def __init__(self, storage: Storage, layers: list[_Overwritten]) -> None:
         self._storage = storage
-        self._values = {key: storage.get(key) for key in app.changed_keys}
-        self._nodes = app.tree.before()
+        self._layers = layers
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key then."""
-        return self._values[key] if key in self._values else self._storage.get(key)
+        for layer in self._layers:
+            if key in layer.values:
+                return layer.values[key]
+        return self._storage.get(key)
 
     def get_node(self, place: bytes) -> bytes | None:
         """The tree node at a place then."""
-        return self._nodes[place] if place in self._nodes else self._storage.get_node(place)
+        for layer in self._layers:
+            if place in layer.nodes:
+                return layer.nodes[place]
+        return self._storage.get_node(place)
 
 
 class Ledger:
     """The state, blocks and proofs of one chain, as of its last committed block. Safe from any thread."""
+
+    says = SAYS
 
     def __init__(self, folder: Path | None, genesis: Genesis, registry: Registry) -> None:
         genesis.check()
@@ -87,16 +129,14 @@ class Ledger:
         self._grown = threading.Condition(self.lock)
         self._watchers: list[Callable[[int], None]] = []
         self._storage = Storage(None if folder is None else folder / "ledger.sqlite")
-        self._before: tuple[_Before, int] | None = None
+        self._layers: deque[_Overwritten] = deque(maxlen=_LAYERS)
         with contextlib.ExitStack() as undo:
             undo.callback(self._storage.close)
             self._app = Application(self._storage, registry)
             self._start()
+            self._check_own()
             self._tip = self._load_tip()
-            self._sets = [(1, ordered(genesis.validators))]
-            self._sets += [
-                (int(height), from_bytes(ValidatorSet, data).validators) for height, data in self._storage.metas(_SETS)
-            ]
+            self._sets = self._load_sets()
             undo.pop_all()
 
     def _start(self) -> None:
@@ -111,6 +151,15 @@ class Ledger:
             self._app.init_chain(
                 self.chain_id, self.genesis.time, self.genesis.state, pin, validators=self.genesis.validators
             )
+
+    def _check_own(self) -> None:
+        """Raise Damaged unless this node's own file is what was committed. Linear in the state and the log."""
+        check_whole(
+            self._storage,
+            state_root=self._app.tree.root(),
+            log_root=self._app.log.root(),
+            log_size=self._app.log_size,
+        )
 
     def _load_tip(self) -> Block | None:
         found = self._storage.block(self._app.height)
@@ -150,6 +199,13 @@ class Ledger:
         return None if found is None else from_bytes(Block, found, limit=MAX_WIRE_BYTES).header
 
     # -- who signs --------------------------------------------------------------------------------------------
+
+    def _load_sets(self) -> list[tuple[int, tuple[Validator, ...]]]:
+        later = self._storage.metas(SETS)
+        return [
+            (1, ordered(self.genesis.validators)),
+            *((int(height), from_bytes(ValidatorSet, data).validators) for height, data in later),
+        ]
 
     def validators_at(self, height: int) -> tuple[Validator, ...]:
         """The validators that sign a height, in their order; known up to two heights after the last block."""
@@ -219,30 +275,36 @@ class Ledger:
 
     def _commit_block(self, block: Block) -> tuple[TxResult, ...]:
         """Execute and persist a block that was checked; on any failure the ledger is as it was."""
+        height = block.header.height
         with contextlib.ExitStack() as undo:
             undo.callback(self._app.roll_back)
-            size = self._app.log_size
-            height = block.header.height
             done = self._app.finalize_block(height, block.header.time, list(block.txs))
-            results, changed = done.results, self._next_sets(height, done)
-            data, written = to_bytes(block), write_results(results)
-            before = _Before(self._storage, self._app)
-
-            def also(db: sqlite3.Connection) -> None:
-                db.execute("INSERT INTO block VALUES (?, ?, ?)", (height, data, written))
-                if changed is not None:
-                    chosen = to_bytes(ValidatorSet(validators=changed[1]))
-                    db.execute("INSERT INTO meta VALUES (?, ?)", (f"{_SETS}{changed[0]:020}", chosen))
-
-            self._app.commit(also)
+            data, written = to_bytes(block), write_results(done.results)
+            self._persist(
+                height, done, lambda db: db.execute("INSERT INTO block VALUES (?, ?, ?)", (height, data, written))
+            )
             undo.pop_all()
-        self._before = (before, size)
         self._tip = block
+        self._codes = tuple(result.code for result in done.results)
+        self._grown.notify_all()
+        return done.results
+
+    def _persist(self, height: int, done: Finalized, also: Callable[[sqlite3.Connection], object]) -> None:
+        """Commit the finalised block with what the driver adds; keep what it overwrote, for proofs of before."""
+        values, nodes = self._app.overwritten()
+        layer = _Overwritten(height, self._app.log_size, values, nodes)
+        changed = self._next_sets(height, done)
+
+        def work(db: sqlite3.Connection) -> None:
+            if changed is not None:
+                chosen = to_bytes(ValidatorSet(validators=changed[1]))
+                db.execute("INSERT INTO meta VALUES (?, ?)", (f"{SETS}{changed[0]:020}", chosen))
+            also(db)
+
+        self._app.commit(work)
         if changed is not None:
             self._sets.append(changed)
-        self._codes = tuple(result.code for result in results)
-        self._grown.notify_all()
-        return results
+        self._layers.append(layer)
 
     def _announce(self, height: int) -> None:
         for watcher in tuple(self._watchers):
@@ -263,7 +325,8 @@ class Ledger:
         """Where the ledger is."""
         with self.lock:
             time = self.genesis.time if self._tip is None else self._tip.header.time
-            return Status(self.genesis.chain, self._app.height, time, self._app.app_hash, self._app.log_size, SAYS)
+            at = self._app
+            return Status(self.genesis.chain, at.height, time, at.app_hash, at.log_size, self.says)
 
     def query(self, path: str, data: dict[str, Value] | None = None) -> Value:
         """Answer a read from committed state."""
@@ -291,7 +354,7 @@ class Ledger:
         size = 0
         for height in range(max(start, 1), min(start + limit, self._app.height + 1)):
             data = self.block(height)
-            if data is None or (found and size + len(data) > most_bytes):
+            if not data or (found and size + len(data) > most_bytes):
                 break
             found.append(data)
             size += len(data)
@@ -327,21 +390,26 @@ class Ledger:
         with self.lock:
             return self._tip is not None and self._tip.header.app_hash == self._app.app_hash
 
-    def _provable_parts(self) -> tuple[Header, Commit, Storage | _Before, Tree, Log]:
+    def _provable_parts(self) -> tuple[Header, Commit, Storage | _Past, Tree, Log]:
         """The newest header, and the state and the log that its app hash is made of."""
         if self._tip is None:
             raise LedgerError("there is no block yet", remedy="ask again after the next block")
         header, commit = self._tip.header, self._tip.commit
         if self.provable():
             return header, commit, self._storage, self._app.tree, self._app.log
-        if self._before is None:
+        layers = [layer for layer in self._layers if layer.height >= header.height]
+        if len(layers) != self._app.height - header.height + 1:
             raise LedgerError(
                 "the present state is in no header yet",
                 remedy="ask again after the next block",
                 height=self.height,
             )
-        before, size = self._before
-        return header, commit, before, Tree(before), Log(self._storage, size)
+        past = _Past(self._storage, layers)
+        return header, commit, past, Tree(past), Log(self._storage, layers[0].log_size)
+
+    def _proven_from(self) -> int:
+        """The height of the newest header that is here: it proves the state of the block before."""
+        return 0 if self._tip is None else self._tip.header.height
 
     def wait_provable(self, seconds: float) -> None:
         """Until what is committed now can be proven: its app hash, or a later one, is in a header.
@@ -351,7 +419,7 @@ class Ledger:
         """
         with self._grown:
             now = self._app.height
-            if not self._grown.wait_for(lambda: self.provable() or self._app.height > now, seconds):
+            if not self._grown.wait_for(lambda: self.provable() or self._proven_from() > now, seconds):
                 raise DeadlineExceeded(
                     "the header that proves the present state did not come in time",
                     remedy="check the link to the validator",

@@ -11,9 +11,10 @@ absence, one other path.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from fondaco.core.messages import message
@@ -143,6 +144,19 @@ def _bit(path: bytes, depth: int) -> int:
 
 def _place(depth: int, prefix: int) -> bytes:
     return depth.to_bytes(2, "big") + prefix.to_bytes((depth + 7) // 8, "big")
+
+
+def root_of(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The root of a whole state, from its keys and values alone."""
+    leaves = sorted((path_of(key), hashlib.sha256(value).digest()) for key, value in pairs)
+
+    def node(start: int, stop: int, depth: int) -> bytes:
+        if stop - start <= 1:
+            return leaf_hash(*leaves[start]) if stop > start else EMPTY
+        cut = bisect.bisect_left(leaves, 1, start, stop, key=lambda leaf: _bit(leaf[0], depth))
+        return inner_hash(node(start, cut, depth + 1), node(cut, stop, depth + 1))
+
+    return node(0, len(leaves), 0)
 
 
 _Change = tuple[bytes, bytes | None]

@@ -24,7 +24,6 @@ CREATE TABLE IF NOT EXISTS log_node (level INTEGER, idx INTEGER, hash BLOB NOT N
     WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS event (idx INTEGER PRIMARY KEY, height INTEGER NOT NULL, leaf BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS block (height INTEGER PRIMARY KEY, block BLOB NOT NULL, results BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS tx (hash BLOB PRIMARY KEY, height INTEGER NOT NULL, idx INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 _CACHE = 200_000
@@ -160,12 +159,6 @@ class Storage:
             row = self._reader.execute("SELECT block, results FROM block WHERE height = ?", (height,)).fetchone()
         return None if row is None else (bytes(row[0]), bytes(row[1]))
 
-    def find_tx(self, tx_hash: bytes) -> tuple[int, int] | None:
-        """(height, index) of a transaction, or None."""
-        with self._reading:
-            row = self._reader.execute("SELECT height, idx FROM tx WHERE hash = ?", (tx_hash,)).fetchone()
-        return None if row is None else (int(row[0]), int(row[1]))
-
     def events(self, start: int, limit: int) -> list[tuple[int, bytes]]:
         """(index, leaf) of events from `start` on."""
         with self._reading:
@@ -225,6 +218,27 @@ class Storage:
         db.executemany("DELETE FROM node WHERE place = ?", gone)
         db.executemany("INSERT OR REPLACE INTO node VALUES (?, ?)", there)
         self._learned.append((self._nodes, changes))
+
+    def forget(self) -> None:
+        """Drop what is remembered of the file: it was written past the caches."""
+        with self._caching:
+            self._generation += 1
+            self._values.clear()
+            self._nodes.clear()
+
+    def unsealed(self) -> int | None:
+        """The lowest height whose block is not here yet though its results are."""
+        with self._reading:
+            row = self._reader.execute("SELECT min(height) FROM block WHERE length(block) = 0").fetchone()
+        return None if row is None or row[0] is None else int(row[0])
+
+    def newest_block(self) -> tuple[int, bytes] | None:
+        """The highest block that is here, and its height."""
+        with self._reading:
+            row = self._reader.execute(
+                "SELECT height, block FROM block WHERE length(block) > 0 ORDER BY height DESC LIMIT 1"
+            ).fetchone()
+        return None if row is None else (int(row[0]), bytes(row[1]))
 
     def close(self) -> None:
         """Close the file and let other processes have it."""

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable
 
 from fondaco.core.codec import Value, decode
-from fondaco.core.keys import PublicKey, SecretKey
+from fondaco.core.keys import PublicKey, SecretKey, SignatureBatch
 from fondaco.core.messages import from_bytes, kind_of, message, to_bytes
 from fondaco.errors import CodecError, LedgerError
 
@@ -133,3 +133,27 @@ def open_transaction(data: bytes, chain: str, admit: Callable[[Body], None] | No
     for key, signature in zip(body.signers, envelope.signatures, strict=True):
         PublicKey(key).verify(DOMAIN, envelope.body, signature)
     return Transaction(hashlib.sha256(data).digest(), body, body.signers)
+
+
+def open_many(txs: list[bytes], chain: str) -> list[Transaction | None]:
+    """As `open_transaction` for each, their signatures verified together; None for one that it would refuse."""
+    parsed: list[tuple[Envelope, Body] | None] = []
+    batch = SignatureBatch()
+    for data in txs:
+        try:
+            envelope, body = _parse(data, chain)
+        except BadTransaction:
+            parsed.append(None)
+            continue
+        parsed.append((envelope, body))
+        for key, signature in zip(body.signers, envelope.signatures, strict=True):
+            batch.add(key, DOMAIN, envelope.body, signature)
+    held = iter(batch.verify())
+    found: list[Transaction | None] = []
+    for data, one in zip(txs, parsed, strict=True):
+        if one is None:
+            found.append(None)
+            continue
+        sound = [next(held) for _key in one[1].signers]
+        found.append(Transaction(hashlib.sha256(data).digest(), one[1], one[1].signers) if all(sound) else None)
+    return found

@@ -133,6 +133,10 @@ class NodeChain:
         attempt = self.record(task).attempt + 1
         await self._service.submit(m.Run(task=_task_id(task), attempt=attempt), self._key)
 
+    async def begin(self, task: str, attempt: int, step: str) -> None:
+        """Say that our data are used from here on."""
+        await self._service.submit(m.Begin(task=_task_id(task), attempt=attempt, step=step), self._key)
+
     async def report(self, task: str, attempt: int, step: str, outcome: bytes) -> None:
         """Commit to an outcome."""
         msg = m.Report(task=_task_id(task), attempt=attempt, step=step, outcome=outcome)

@@ -1,7 +1,7 @@
 """A node's folder: where everything that one institution keeps is, and its settings.
 
-Layout (folder 0700, files 0600): `node.json` settings, `keys/`, `ledger/`, `vault/`, `results/`, `journal.sqlite`,
-`control.sock` (the socket's own folder keeps other users out), `node.log`, `node.lock`.
+Layout (folder 0700, files 0600): `node.json` settings, `keys/`, `ledger/`, `cometbft/`, `vault/`, `results/`,
+`journal.sqlite`, `control.sock` (the socket's own folder keeps other users out), `node.log`, `node.lock`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ REGULATOR_ROLES = {"auditor": ("regulator",)}
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a node knows of itself and of where its consortium begins. Nothing here is secret."""
+    """What a node knows of itself and of where its consortium begins. Nothing here is secret.
+
+    `driver` is embedded or cometbft; with CometBFT, `consensus_port` is its own port, and `consensus_peers` are the
+    validators that it links to, `id@host:port` each, with commas between.
+    """
 
     org: str
     title: str
@@ -45,6 +49,9 @@ class Settings:
     validator_did: str = ""
     validator_address: str = ""
     validator_certificate: str = ""
+    driver: str = "embedded"
+    consensus_port: int = 0
+    consensus_peers: str = ""
     stale_seconds: int = 30
     step_seconds: int = 120
 
@@ -59,6 +66,7 @@ class Folder:
         self.ledger = path / "ledger"
         self.vault = path / "vault"
         self.results = path / "results"
+        self.consensus = path / "cometbft"
         self.control = path / "control.sock"
         self.log = path / "node.log"
         self.journal = path / "journal.sqlite"
@@ -116,6 +124,11 @@ class Folder:
     def validator_key(self) -> SecretKey:
         """The key that signs blocks; only a validator has one."""
         return keystore.signing_key(self.keys / "validator.key")
+
+    @property
+    def consensus_key(self) -> SecretKey:
+        """The key by which CometBFT's peers know this one."""
+        return keystore.signing_key(self.keys / "consensus.key")
 
     @property
     def seal_key(self) -> SealSecret:

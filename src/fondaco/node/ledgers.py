@@ -22,10 +22,11 @@ from fondaco.errors import (
     RemoteError,
     TransportError,
 )
+from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.ledger.embedded import EmbeddedLedger, Overtaken
 from fondaco.ledger.follower import Behind, FollowerLedger
 from fondaco.ledger.light import SignedHeader
-from fondaco.ledger.reader import Ledger
+from fondaco.ledger.reader import Ledger, TooEarly
 from fondaco.ledger.transactions import MAX_AHEAD, NONCE_BYTES, build
 from fondaco.transport.peering import Peering
 
@@ -98,8 +99,9 @@ class LedgerService:
         self.trouble: FondacoError | None = None
 
     def contact(self) -> float:
-        """When this node last heard the validator (monotonic seconds)."""
-        return time.monotonic() if self.validator == self._own else self._heard
+        """When this node last heard the validator, or of a block of several validators (monotonic seconds)."""
+        alone = self.validator == self._own and not isinstance(self.ledger, CometLedger)
+        return time.monotonic() if alone else self._heard
 
     def on_height(self, listener: Callable[[int], None]) -> None:
         """Call with each new height, in the event loop."""
@@ -110,11 +112,13 @@ class LedgerService:
         self._peering = peering
         loop = asyncio.get_running_loop()
         self.ledger.watch(lambda height: _soon(loop, self._on_height, height))
-        if isinstance(self.ledger, EmbeddedLedger):
+        if isinstance(self.ledger, EmbeddedLedger | CometLedger):
             peering.serve_calls(SUBMIT, lambda _peer, tx: self._on_submit(tx), guests=True)
         peering.serve_calls(BLOCKS, self._on_ask, guests=True)
 
     def _on_height(self, height: int) -> None:
+        if isinstance(self.ledger, CometLedger):
+            self._heard = time.monotonic()
         for listener in self._listeners:
             listener(height)
         self._notifying = asyncio.ensure_future(self._notify())
@@ -129,7 +133,7 @@ class LedgerService:
         return to_bytes(await self._commit(tx))
 
     async def _commit(self, tx: bytes) -> Answer:
-        assert isinstance(self.ledger, EmbeddedLedger)
+        assert isinstance(self.ledger, EmbeddedLedger | CometLedger)
         async with asyncio.timeout(SUBMIT_SECONDS):
             waiting = await asyncio.to_thread(self.ledger.submit, tx)  # signatures are verified there
             done = await asyncio.wrap_future(waiting)
@@ -176,7 +180,7 @@ class LedgerService:
             try:
                 await self.catch_up_once()
                 self.trouble = None
-            except (PeerLost, TransportError, DeadlineExceeded, RemoteError, Behind) as fault:
+            except (PeerLost, TransportError, DeadlineExceeded, RemoteError, Behind, TooEarly) as fault:
                 if self.trouble is None or self.trouble.cause != fault.cause:
                     _log.warning("the validator cannot be heard: %s", fault.cause)
                 self.trouble = fault
@@ -225,7 +229,7 @@ class LedgerService:
         """
         expires = self.ledger.height + MAX_AHEAD // 2
         tx = build(self.ledger.chain_id, msg, secrets, nonce=os.urandom(NONCE_BYTES), expires=expires)
-        if isinstance(self.ledger, EmbeddedLedger):
+        if isinstance(self.ledger, EmbeddedLedger | CometLedger):
             answer = await self._commit(tx)
         else:
             assert self._peering is not None

@@ -17,6 +17,8 @@ from fondaco.flow.coordinator import Coordinator
 from fondaco.flow.journal import Journal
 from fondaco.flow.party import Party
 from fondaco.index.history import History
+from fondaco.ledger.cometbft.driver import CometLedger
+from fondaco.ledger.cometbft.home import Home
 from fondaco.ledger.contracts import registry
 from fondaco.ledger.contracts.identity.messages import Move
 from fondaco.ledger.embedded import EmbeddedLedger
@@ -52,6 +54,8 @@ def open_ledger(folder: Folder, settings: Settings) -> Ledger:
     genesis = from_bytes(Genesis, data, limit=_MAX_GENESIS)
     if genesis.hash.hex() != settings.genesis_hash:
         raise NodeError("the genesis file is not the pinned one", remedy="restore the node's folder")
+    if settings.driver == "cometbft":
+        return CometLedger(folder.ledger, genesis, registry, Home(folder.consensus))
     if settings.validator:
         return EmbeddedLedger(folder.ledger, genesis, registry, folder.validator_key)
     return FollowerLedger(folder.ledger, genesis, registry)
@@ -102,6 +106,7 @@ class Node:
             gate=self.gate,
             results=self.results,
             journal=self.journal,
+            step_seconds=self.settings.step_seconds,
         )
         self.coordinator = Coordinator(
             org=self.settings.org,
@@ -118,6 +123,7 @@ class Node:
     def _on_height(self, _height: int) -> None:
         if self.directory.update():
             self.endpoint.refresh()
+        self.party.forget_ended()
         self.coordinator.wake()
         self.witness.wake()
         self._accept_tasks()
@@ -167,8 +173,10 @@ class Node:
         self.service.start(self.endpoint)
         self.witness.start(self.endpoint)
         self.service.on_height(self._on_height)
-        if isinstance(self.ledger, EmbeddedLedger):
+        if isinstance(self.ledger, EmbeddedLedger | CometLedger):
             self.ledger.when_failed(lambda fault: loop.call_soon_threadsafe(self._halt, fault))
+        if isinstance(self.ledger, CometLedger):
+            self.ledger.start()
         await self.endpoint.start()
         if not self.settings.validator:
             self._tasks.append(asyncio.create_task(self._guarded(self.service.follow(), "following the ledger")))
@@ -188,7 +196,7 @@ class Node:
             await self.witness.tell_evidence()
             await self.endpoint.stop()
             self.history.close()
-            if isinstance(self.ledger, EmbeddedLedger):
+            if isinstance(self.ledger, EmbeddedLedger | CometLedger):
                 await asyncio.to_thread(self.ledger.stop)
             else:
                 self.ledger.close()

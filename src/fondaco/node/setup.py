@@ -36,7 +36,7 @@ from fondaco.transport.endpoint import Endpoint
 from fondaco.transport.identity import PeerIdentity, make_certificate
 
 _log = logging.getLogger(__name__)
-_POWER = 10
+POWER = 10
 _JOIN_SECONDS = 20
 _MAX_INVITATION = 1 << 20
 INVITATION_SECONDS = 7 * 86400
@@ -96,6 +96,12 @@ def organisation_spec(folder: Folder) -> OrganisationSpec:
     )
 
 
+def _registered(folder: Folder) -> tuple[SecretKey, ...]:
+    """The secrets of the keys that `organisation_spec` registers, beside the administrator's: each signs the join."""
+    roles = USER_ROLES | (REGULATOR_ROLES if folder.settings().kind == "regulator" else {})
+    return (folder.node_key, *(folder.user_key(name) for name in folder.user_names() if name in roles))
+
+
 def found(folder: Folder, *, chain: str) -> Genesis:
     """Found a consortium: this node is its validator and first organisation.
 
@@ -110,16 +116,16 @@ def found(folder: Folder, *, chain: str) -> Genesis:
         allotments={},
         # An embedded ledger has one validator; the vote may replace it, and no vote can add one that cannot join.
         rules=dataclasses.replace(DEFAULTS, most_validators=1),
-        seats=(Seat(organisation=settings.org, key=validator.public.raw, power=_POWER),),
+        seats=(Seat(organisation=settings.org, key=validator.public.raw, power=POWER),),
     )
     genesis = Genesis(
         chain=chain,
         time=time.time_ns(),
-        validators=(Validator(key=validator.public.raw, power=_POWER),),
+        validators=(Validator(key=validator.public.raw, power=POWER),),
         state=to_value(state),
     )
     key = folder.node_key
-    _pin(
+    pin(
         folder,
         genesis,
         settings,
@@ -131,7 +137,7 @@ def found(folder: Folder, *, chain: str) -> Genesis:
     return genesis
 
 
-def _pin(
+def pin(
     folder: Folder,
     genesis: Genesis,
     settings: Settings,
@@ -141,15 +147,12 @@ def _pin(
     address: str,
     certificate: bytes,
 ) -> None:
+    """Fix which chain this node is of, and where it finds the node that admits to it."""
     (folder.ledger / GENESIS).write_bytes(to_bytes(genesis))
     folder.save(
-        Settings(
-            org=settings.org,
-            title=settings.title,
-            kind=settings.kind,
+        dataclasses.replace(
+            settings,
             chain=genesis.chain,
-            host=settings.host,
-            port=settings.port,
             validator=validator,
             genesis_hash=genesis.hash.hex(),
             validator_did=validator_key.did,
@@ -159,8 +162,8 @@ def _pin(
     )
 
 
-def make_invitation(folder: Folder, *, organisation: str, kind: str) -> tuple[Invite, bytes]:
-    """The transaction that opens an invitation, and the bytes of the invitation file."""
+def make_invitation(folder: Folder, *, organisation: str, kind: str) -> tuple[Invite, SecretKey, bytes]:
+    """The transaction that opens an invitation, the invitation's key, which signs it, and the bytes of the file."""
     check_part(organisation)
     settings = folder.settings()
     secret = SecretKey.generate()
@@ -181,7 +184,7 @@ def make_invitation(folder: Folder, *, organisation: str, kind: str) -> tuple[In
         validator_address=settings.validator_address,
         validator_certificate=base64.b64decode(settings.validator_certificate),
     )
-    return invite, base64.b64encode(to_bytes(invitation))
+    return invite, secret, base64.b64encode(to_bytes(invitation))
 
 
 def write_invitation(path: Path, data: bytes) -> None:
@@ -246,7 +249,7 @@ async def _join(folder: Folder, invitation: Invitation) -> int:
         try:
             await _catch_up(guest.service)
             msg = Join(invitation=secret.public.raw, organisation=organisation_spec(folder))
-            await guest.service.send(msg, folder.admin_key, secret)
+            await guest.service.send(msg, folder.admin_key, secret, *_registered(folder))
         except (PeerLost, PeerRefused) as fault:
             _log.info("the link of the invitation ended: %s", fault.cause)
         finally:
@@ -295,7 +298,7 @@ def join(folder: Folder, invitation: Invitation) -> int:
         )
     genesis = from_bytes(Genesis, invitation.genesis)
     height = asyncio.run(_join(folder, invitation))
-    _pin(
+    pin(
         folder,
         genesis,
         settings,

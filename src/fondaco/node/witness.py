@@ -20,6 +20,7 @@ from fondaco.core.keys import PublicKey, SecretKey
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import DeadlineExceeded, LedgerError, PeerLost, ProofError, RemoteError, TransportError
 from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block
+from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.ledger.embedded import EmbeddedLedger, Overtaken
 from fondaco.ledger.follower import Diverged, FollowerLedger
 from fondaco.ledger.light import SignedHeader
@@ -205,7 +206,7 @@ class WitnessService:
 
     def _compare(self, headers: tuple[SignedHeader, ...]) -> None:
         ledger = self._ledger
-        assert isinstance(ledger, EmbeddedLedger | FollowerLedger)
+        assert isinstance(ledger, EmbeddedLedger | FollowerLedger | CometLedger)
         if len(headers) == _TWO:
             ledger.judge(headers[0], headers[1])
         for signed in headers:

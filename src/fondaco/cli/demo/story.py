@@ -164,6 +164,10 @@ class Story:
             at = actor.ask("status")
             say(f"     {org:<10} port {at['port']:<6} {at['role']:<10} height {at['height']}")
         say(f"     the ledger says of itself: {at['ledger']}")
+        equal = {"weights": dict.fromkeys(MEMBERS, 1)}
+        admitted = self.cast[REGULATOR].ask("governance-propose", kind="weights", body=equal)["proposal"]
+        self.cast[REGULATOR].ask("vote", proposal=admitted)
+        say("     by its vote, the one that counts so far, theirs count as much from now on")
         proposal = self.cast[REGULATOR].ask("mint", amounts=dict.fromkeys(MEMBERS, ALLOTMENT))["proposal"]
         for org in (REGULATOR, AIRLINE, AUTHORITY):
             self.cast[org].ask("vote", proposal=proposal)
@@ -204,10 +208,10 @@ class Story:
                 "price": 25,
                 "rules": [
                     {
-                        "organisations": [AIRLINE],
+                        "organisations": [AIRLINE, REGULATOR],
                         "operations": [INTERSECTION],
                         "purposes": [PURPOSE_FLEET],
-                        "columns": ["tailnum"],
+                        "keys": ["tailnum"],
                         "uses": 2,
                         "days": 60,
                     }
@@ -243,7 +247,7 @@ class Story:
         self._chapter("The airline asks for the register; its default permission grants at once")
         found = self.cast[AIRLINE].ask(
             "request",
-            datasets=[{"name": PLANES, "columns": ["tailnum"]}],
+            datasets=[{"name": PLANES, "keys": ["tailnum"]}],
             operations=[INTERSECTION],
             purpose=PURPOSE_FLEET,
             parties=[AIRLINE, AUTHORITY],
@@ -255,7 +259,7 @@ class Story:
         self._chapter("The weather service asks for the flights; a reviewer of the airline answers")
         found = self.cast[WEATHER].ask(
             "request",
-            datasets=[{"name": FLIGHTS, "columns": ["origin", "time_hour", "dep_delay"]}],
+            datasets=[{"name": FLIGHTS, "keys": ["origin", "time_hour"], "columns": ["dep_delay"]}],
             operations=[INTERSECTION, STATISTICS],
             purpose=PURPOSE_DELAY,
             parties=[WEATHER, AIRLINE],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import decimal
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import duckdb
@@ -73,7 +73,10 @@ def declaration(columns: Sequence[Column], name: str) -> Column:
 
 def declared(job: Job, where: Reference) -> Column:
     """The declaration of a column, own or another party's."""
-    return declaration(job.columns if where.rank == job.rank else job.peer_columns, where.column)
+    if where.rank == job.rank:
+        return declaration(job.columns, where.column)
+    theirs = zip(job.peer_columns, job.peer_ranks, strict=False)
+    return declaration([column for column, rank in theirs if rank == where.rank], where.column)
 
 
 def bound(column: Column) -> int:
@@ -101,33 +104,69 @@ def scaled(table: pa.Table, column: Column) -> pa.ChunkedArray:
     """
     values = table.column(column.name)
     kind = values.type
-    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
-        whole = pc.cast(values, pa.int64())
-        if column.scale:
-            whole = pc.multiply_checked(whole, pa.scalar(10**column.scale, pa.int64()))
-    elif pa.types.is_decimal(kind):
-        factor = pa.scalar(decimal.Decimal(10**column.scale))
-        whole = pc.cast(pc.multiply(values, factor), pa.int64())
-    elif pa.types.is_floating(kind):
-        whole = pc.cast(pc.round(pc.multiply(values, float(10**column.scale))), pa.int64())
-    else:
-        raise BadJob(f"a column of type {kind} is not a number", remedy="choose a number", column=column.name)
+    unit = 10**column.scale
     bound(column)
-    if column.type != "bool":
-        limits = pc.min_max(whole).as_py()
-        low, high = limits["min"], limits["max"]
-        if low is not None and (low < column.minimum or high > column.maximum):
-            raise OutOfRange(
-                "a value is outside the declared range; nothing was shared",
-                remedy="correct the data, or publish a version with a wider range",
-                column=column.name,
-            )
-    return whole
+    if pa.types.is_boolean(kind):
+        return pc.multiply(pc.cast(values, pa.int64()), pa.scalar(unit, pa.int64()))
+    if pa.types.is_integer(kind):
+        _check_range(values, column, unit)
+        return pc.multiply(pc.cast(values, pa.int64()), pa.scalar(unit, pa.int64()))
+    if pa.types.is_decimal(kind):
+        _check_range(values, column, unit)
+        return _unscaled(values, column)
+    if pa.types.is_floating(kind):
+        if not pc.all(pc.is_finite(values)).as_py() and values.null_count < len(values):
+            raise _outside(column)
+        rounded = pc.round(pc.multiply(values, float(unit)))
+        _check_range(rounded, column, 1)
+        return pc.cast(rounded, pa.int64())
+    raise BadJob(f"a column of type {kind} is not a number", remedy="choose a number", column=column.name)
+
+
+def _outside(column: Column) -> OutOfRange:
+    return OutOfRange(
+        "a value is outside the declared range; nothing was shared",
+        remedy="correct the data, or publish a version with a wider range or a larger scale",
+        column=column.name,
+    )
+
+
+def _check_range(values: pa.ChunkedArray, column: Column, unit: int) -> None:
+    """Before a value is multiplied or cast: an overflow there would be told with the value in it."""
+    limits = pc.min_max(values).as_py()
+    low, high = limits["min"], limits["max"]
+    if low is None or column.minimum is None or column.maximum is None:
+        return
+    if (
+        not -RING_LIMIT < column.minimum <= Fraction(low) * unit
+        or not Fraction(high) * unit <= column.maximum < RING_LIMIT
+    ):
+        raise _outside(column)
+
+
+def _unscaled(values: pa.ChunkedArray, column: Column) -> pa.ChunkedArray:
+    """Decimals that are in range, as whole multiples of 10**-scale: the low half of Arrow's 128-bit integers."""
+    rounded = pc.round(values, ndigits=column.scale)
+    if not pc.all(pc.equal(rounded, values)).as_py() and values.null_count < len(values):
+        raise _outside(column)  # more digits than the scale declares
+    whole: list[pa.Array] = []
+    for chunk in pc.cast(rounded, pa.decimal128(38, column.scale)).chunks:
+        pairs = np.frombuffer(chunk.buffers()[1], dtype=np.int64).reshape(-1, 2)
+        low = pairs[chunk.offset : chunk.offset + len(chunk), 0]
+        mask = np.asarray(chunk.is_null().to_numpy(zero_copy_only=False))
+        whole.append(pa.array(np.where(mask, 0, low), pa.int64(), mask=mask))
+    return pa.chunked_array(whole, pa.int64())
+
+
+def database() -> duckdb.DuckDBPyConnection:
+    """A database in memory alone: what does not fit there fails, and no clear row is spilled to a disk."""
+    db = duckdb.connect(config={"temp_directory": ""})
+    db.execute("SET enable_external_access = false")
+    return db
 
 
 def _aligned(match: pa.Table, data: pa.Table, keys: Sequence[str], selected: str) -> pa.Table:
-    with duckdb.connect() as db:
-        db.execute("SET enable_external_access = false")
+    with database() as db:
         numbered = match.select(list(keys)).append_column("__row", pa.array(range(match.num_rows), pa.int64()))
         db.register("m", numbered)
         db.register("d", data)
@@ -147,6 +186,13 @@ def summed(table: pa.Table, match: pa.Table, keys: Sequence[str], column: Column
         OutOfRange: the sums of squares of all rows together would not fit the ring.
     """
     whole = scaled(table, column)
+    # Before the query: each value is within its bound now, so no sum of squares can overflow in it, and show factors.
+    if len(whole) * bound(column) ** 2 >= RING_LIMIT:
+        raise OutOfRange(
+            "the sum of squares could overflow the ring; nothing was shared",
+            remedy="declare a narrower range or a smaller scale",
+            column=column.name,
+        )
     data = table.select(list(keys)).append_column("__v", whole)
     parts = _aligned(
         match,
@@ -154,13 +200,6 @@ def summed(table: pa.Table, match: pa.Table, keys: Sequence[str], column: Column
         keys,
         "count(d.__v) AS n, coalesce(sum(d.__v), 0) AS s, coalesce(sum(d.__v * d.__v), 0) AS q",
     )
-    total = pc.sum(parts.column("q")).as_py() or 0
-    if int(total) >= RING_LIMIT or len(whole) * bound(column) ** 2 >= RING_LIMIT:
-        raise OutOfRange(
-            "the sum of squares could overflow the ring; nothing was shared",
-            remedy="declare a narrower range or a smaller scale",
-            column=column.name,
-        )
     return _int64(parts.column("n")), _int64(parts.column("s")), _int64(parts.column("q"))
 
 

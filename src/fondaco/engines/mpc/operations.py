@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from fondaco.engines.base import BadJob, Job, Outcome, OutOfRange, Report
 from fondaco.engines.link import connect
 from fondaco.engines.mpc import inputs
 from fondaco.engines.mpc.runtime import Ring, Session
+
+_MANY = 1 << 40  # more than there are keys
 
 _MEANING = ("count", "sum", "sum of squares")
 
@@ -54,8 +57,11 @@ def _table(rows: list[dict[str, Any]]) -> pa.Table:
 def statistics(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Table | None:
     """Count, sum, mean, variance of one party's column by groups of another's, over the matched keys.
 
-    Shapes: the owner of the value shares three int64 vectors of one entry a key; the owner of the groups one 0/1
-    vector a group. Opened: three int64 a group, all zero for a group below the minimum.
+    Shapes: the owner of the value shares four int64 vectors of one entry a key; the owner of the groups one 0/1
+    vector a group. Opened: three int64 a group, all zero for a group of fewer keys with a value than the minimum. A
+    key has one row or more, so the minimum holds for rows too. Where all that is hidden together is of fewer keys, the
+    smallest open group is hidden with it (complementary suppression; Hundepool et al., Statistical Disclosure Control,
+    2012, ch. 4), for who knows the total would subtract.
     """
     parameters = inputs.parameters(job)
     value = inputs.reference(job, parameters.get("value"), "value")
@@ -77,18 +83,24 @@ def statistics(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Ta
     vector = np.zeros(rows, dtype=np.int64)
     for index, name in enumerate("nsq"):
         session.share(value.rank, name, own[index] if own else None, vector)
+    session.share(value.rank, "p", (own[0] > 0).astype(np.int64) if own else None, vector)
     session.share(group.rank, "g", flags, np.zeros((len(groups), rows), dtype=np.int64))
     minimum = checks.minimum_count(job)
 
-    def program(n: Any, s: Any, q: Any, g: Any) -> Any:
+    def program(n: Any, s: Any, q: Any, p: Any, g: Any) -> Any:
         import jax.numpy as jnp
 
-        counts = jnp.sum(g * n, axis=1)
-        enough = (counts >= minimum).astype(jnp.int64)
-        sums, squares = jnp.sum(g * s, axis=1), jnp.sum(g * q, axis=1)
-        return jnp.stack([counts * enough, sums * enough, squares * enough])
+        keys = jnp.sum(g * p, axis=1)
+        enough = (keys >= minimum).astype(jnp.int64)
+        # What stays hidden, keys of no group among it, could be had by subtraction: it too is of the minimum or none.
+        hidden = jnp.sum(p) - jnp.sum(keys * enough)
+        tells = ((hidden > 0) & (hidden < minimum)).astype(jnp.int64)
+        smallest = jnp.min(keys * enough + (1 - enough) * _MANY)
+        shown = enough * (1 - tells * (keys == smallest).astype(jnp.int64))
+        figures = (jnp.sum(g * n, axis=1), jnp.sum(g * s, axis=1), jnp.sum(g * q, axis=1))
+        return jnp.stack([figure * shown for figure in figures])
 
-    opened = session.open(session.run(program, ["n", "s", "q", "g"])[0], job.receivers)
+    opened = session.open(session.run(program, ["n", "s", "q", "p", "g"])[0], job.receivers)
     if opened is None or value_column is None:
         return None
     found = [[int(opened[part][index]) for part in range(len(_MEANING))] for index in range(len(groups))]
@@ -145,7 +157,10 @@ def pooled(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Table 
         import jax.numpy as jnp
 
         total = sum(parts[1:], start=parts[0])
-        return total * (total[0] >= minimum).astype(jnp.int64)
+        # With two parties the receiver can subtract its own: each part has to be of the minimum.
+        for part in parts:
+            total = total * (part[0] >= minimum).astype(jnp.int64)
+        return total
 
     opened = session.open(session.run(program, names)[0], job.receivers)
     if opened is None or column is None:
@@ -165,7 +180,8 @@ _EXACT = {
 def arithmetic(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Table | None:
     """Add, subtract, multiply (exact) or divide (fixed point, relative error below 1e-3) two parties' columns.
 
-    Rows are aligned by the match, or by position where there is none. Opened: one number a row.
+    Rows are aligned by the match, or by position where there is none. Opened: one number a row, an int64, a decimal of
+    the columns' scale, or a float64 for a quotient.
     """
     parameters = inputs.parameters(job)
     operation = parameters.get("operation")
@@ -181,6 +197,8 @@ def arithmetic(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Ta
         scale = a.scale + b.scale if operation == "multiply" else a.scale
         where = left if job.rank == left.rank else right
         match = tables.get("match")
+        if match is None and parameters.get("keys") is not None:
+            raise BadJob("the step names keys and has no match", remedy="name an intersection in the step's `match`")
         column = a if where is left else b
         mine = inputs.single(tables["data"], match, inputs.key_names(job) if match is not None else (), column)
         if divides:
@@ -196,7 +214,11 @@ def arithmetic(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Ta
         return None
     if divides:
         return pa.table({"result": pa.array(np.asarray(opened, dtype=np.float64))})
-    return pa.table({"result": pa.array([float(Fraction(int(v), 10**scale)) for v in opened], pa.float64())})
+    exact = [int(number) for number in opened]
+    if not scale:
+        return pa.table({"result": pa.array(exact, pa.int64())})
+    decimals = [Decimal(number).scaleb(-scale) for number in exact]
+    return pa.table({"result": pa.array(decimals, pa.decimal128(38, scale))})
 
 
 _PROGRAMS = {"statistics": statistics, "pooled-statistics": pooled, "arithmetic": arithmetic}

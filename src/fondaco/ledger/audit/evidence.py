@@ -13,9 +13,11 @@ from typing import TypeVar
 from fondaco.core.codec import Value, decode
 from fondaco.errors import CodecError
 from fondaco.ledger.audit.format import refuse
+from fondaco.ledger.light import MAX_SIZE
 from fondaco.ledger.transactions import Transaction
 
 T = TypeVar("T")
+MAX_INDEX = 1 << 32
 CHECK = "receipt-link"
 SUBJECTS = ("task", "grant", "request", "escrow", "into")
 _FIELDS = ("attributes", "contract", "height", "index", "kind", "tx")
@@ -72,6 +74,8 @@ def entry(number: int, leaf: bytes) -> Entry:
             "kind": str(kind),
             "tx": bytes(tx),
         }:
+            if not 0 <= height < MAX_SIZE or not 0 <= index < MAX_INDEX:
+                raise refuse("event-source", f"event {number} is of a place that cannot be")
             return Entry(number, height, index, tx, f"{contract}.{kind}", attributes)
     raise refuse("event-source", f"event {number} is not of the application's form")
 

@@ -96,6 +96,7 @@ class Receipt:
     proposed: int
     accepted: tuple[int, ...]
     running: tuple[int, ...]
+    begun: tuple[int, ...]
     reported: tuple[int, ...]
     failed: tuple[int, ...]
     finished: int | None

@@ -22,6 +22,7 @@ from fondaco.ledger.contracts.tasks import keys as task_keys
 
 __all__ = ["CHECK", "Entry", "Evidence", "active_node", "entry", "grants", "state_keys", "tasks"]
 MAX_ITEMS = 16
+MAX_ATTEMPT = 1 << 16
 _ENDED = ("settled", "abandoned", "expired")
 
 
@@ -82,7 +83,7 @@ def _grant(evidence: Evidence, granted: Entry) -> GrantReceipt:
     reviewed = _approval(evidence, granted, item)
     used = evidence.about("grant", grant, "grants.used")
     returned = evidence.about("grant", grant, "grants.use-returned")
-    ended = last(evidence.about("grant", grant, "grants.revoked", "grants.expired"))
+    ended = last(evidence.about("grant", grant, "grants.revoked", "grants.expired", "grants.returned"))
     for first, *later in ([granted, *used], [granted, *returned]):
         after("a grant and its uses", first.number, *numbers(later))
     record = evidence.record(grant_keys.grant(grant))
@@ -96,7 +97,7 @@ def _grant(evidence: Evidence, granted: Entry) -> GrantReceipt:
         (record.get("holder_key"), requested.raw("holder")),
         *((record.get(name), granted.attributes.get(name)) for name in ("provider", "path", "version", "purpose")),
         (record.get("basis"), granted.text("basis")),
-        (record.get("status") in ("revoked", "expired"), ended is not None),
+        (record.get("status") in ("revoked", "expired", "returned"), ended is not None),
     )
     locked = evidence.only("escrow", grant, "points.escrowed").number_of("amount")
     paid = evidence.about("escrow", grant, "points.paid", "points.gathered")
@@ -182,6 +183,7 @@ def _task(evidence: Evidence, proposed: Entry, by_grant: Mapping[bytes, GrantRec
     )
     relied = evidence.about("task", task, "tasks.relies-on")
     running = evidence.about("task", task, "tasks.running")
+    begun = evidence.about("task", task, "tasks.begun")
     reported = evidence.about("task", task, "tasks.reported")
     finished = evidence.about("task", task, "tasks.finished")
     settled = last(evidence.about("task", task, "tasks.settled"))
@@ -206,6 +208,7 @@ def _task(evidence: Evidence, proposed: Entry, by_grant: Mapping[bytes, GrantRec
         (record.get("coordinator"), proposed.text("coordinator")),
         (record.get("purpose"), proposed.text("purpose")),
         (record.get("attempt"), len(running)),
+        (record.get("begun"), [event.text("party") for event in begun]),
         (record.get("result") or b"", result),
         (status == "settled", settled is not None),
         (status in ("abandoned", "expired"), ended is not None),
@@ -227,6 +230,7 @@ def _task(evidence: Evidence, proposed: Entry, by_grant: Mapping[bytes, GrantRec
         proposed=proposed.number,
         accepted=numbers(evidence.about("task", task, "tasks.accepted")),
         running=numbers(running),
+        begun=numbers(begun),
         reported=numbers(reported),
         failed=numbers(evidence.about("task", task, "tasks.failed")),
         finished=last(finished),
@@ -277,6 +281,8 @@ def _check_result(task: bytes, finished: list[Entry], reported: list[Entry]) -> 
         return b""
     done = finished[0]
     attempt = done.number_of("attempt")
+    if not 0 < attempt < MAX_ATTEMPT:
+        raise refuse(CHECK, "a task finished in an attempt that cannot be")
     parts = sorted(
         (event.text("step").encode() + b"/" + event.text("party").encode(), event.number, event)
         for event in reported

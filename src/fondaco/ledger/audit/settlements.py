@@ -78,6 +78,15 @@ def _owed(record: Settlement) -> list[tuple[bytes, int]]:
     return [*((use.grant, use.price) for use in record.uses), *service]
 
 
+def _check_divisible(record: Settlement) -> None:
+    """A record that the contracts made can be divided; one of an exporter's own chain may hold any numbers."""
+    formula, weights = record.formula, [use.weight for use in record.uses]
+    shares = (formula.providers, formula.participants, formula.coordinator, formula.fund)
+    sound = min(shares) >= 0 and sum(shares) > 0 and min(weights, default=0) >= 0
+    if not sound or (record.total != record.service and sum(weights) == 0):
+        raise refuse(CHECK, "a settlement's shares or weights are none")
+
+
 def _sum(events: list[Entry]) -> int:
     return sum(event.number_of("amount") for event in events)
 
@@ -99,6 +108,7 @@ def settlement(evidence: Evidence, proposed: Entry, uses: Sequence[GrantReceipt]
     refunded = evidence.about("escrow", escrow, "points.refunded")
     kept = _record(evidence, Escrow, point_keys.escrow(escrow))
     held = 0 if kept is None else kept.amount
+    _check_divisible(record)
     done = record.status == "paid"
     back, payouts = division(record, record.refund)
     planned = [(payout.organisation, payout.amount) for payout in payouts if payout.amount]

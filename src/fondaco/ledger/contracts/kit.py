@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from fondaco.core.messages import from_bytes, to_bytes
+from fondaco.core.names import is_plain
 from fondaco.errors import ContractError
 from fondaco.ledger.state import Overlay, ReadStore, Store
 
@@ -125,8 +126,8 @@ def is_word(text: str) -> bool:
 
 
 def is_text(text: str, limit: int) -> bool:
-    """Whether text is of bounded length and holds no control characters."""
-    return len(text.encode("utf-8")) <= limit and all(c >= " " for c in text)
+    """Whether text is of bounded length, in bytes of UTF-8, and holds nothing that a reader would not see."""
+    return len(text.encode("utf-8")) <= limit and is_plain(text)
 
 
 def distinct(items: tuple[object, ...]) -> bool:

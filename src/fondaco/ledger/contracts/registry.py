@@ -27,8 +27,10 @@ from fondaco.ledger.contracts.governance.parameters import DEFAULTS
 from fondaco.ledger.contracts.grants import handlers as grants
 from fondaco.ledger.contracts.grants import keys as grant_keys
 from fondaco.ledger.contracts.grants.messages import Grant, Request
+from fondaco.ledger.contracts.identity import authority
 from fondaco.ledger.contracts.identity import handlers as identity
 from fondaco.ledger.contracts.identity import keys as identity_keys
+from fondaco.ledger.contracts.identity.errors import Unknown
 from fondaco.ledger.contracts.identity.messages import (
     Binding,
     Invitation,
@@ -72,6 +74,7 @@ _JOIN = kind_of(Join)
 HANDLERS: dict[str, tuple[type, Handler]] = {kind_of(cls): (cls, handler) for cls, handler in _ALL}
 # What each contract does with its subjects in the queue of due work (contracts/due.py), at the end of a block.
 DUE: dict[str, Callable[[Context, bytes], None]] = {
+    grants.CONTRACT: grants.on_due,
     governance.CONTRACT: governance.on_due,
     payments.CONTRACT: payments.pay_due,
     disputes.CONTRACT: disputes.do_due,
@@ -203,6 +206,8 @@ def init_genesis(ctx: Context, document: Value) -> None:
     for spec in genesis.organisations:
         identity.create(ctx, spec)
     for name, amount in sorted(genesis.allotments.items()):
+        if authority.organisation(ctx.store, name) is None:
+            raise Unknown(f"{name}, to whom the genesis allots points, is not a founding organisation")
         accounts.mint(ctx, name, amount)
     payments.set_shares(ctx, genesis.settlement)
     disputes.set_rules(ctx, genesis.disputes)

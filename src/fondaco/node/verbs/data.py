@@ -84,6 +84,7 @@ class DataVerbs(Group):
                 organisations=tuple(rule["organisations"]),
                 operations=tuple(rule["operations"]),
                 purposes=tuple(rule["purposes"]),
+                keys=tuple(rule.get("keys", [])),
                 columns=tuple(rule.get("columns", [])),
                 uses=int(rule.get("uses", 1)),
                 until=int(time.time()) + int(rule.get("days", 30)) * DAY,

@@ -96,7 +96,7 @@ class GovernanceVerbs(Group):
 
     async def _admit(self, given: Json, title: str) -> Json:
         file = Path(given["file"])
-        invite, data = setup.make_invitation(
+        invite, _secret, data = setup.make_invitation(
             self._node.folder, organisation=given["organisation"], kind=given.get("kind", "member")
         )
         body = governance.Admit(

@@ -31,7 +31,14 @@ class GrantVerbs(Group):
         items: list[grants.Item] = []
         for wanted in arguments["datasets"]:
             dataset = self._market.newest(DatasetName.parse(wanted["name"]))
-            items.append(grants.Item(path=dataset.path, version=dataset.version, columns=tuple(wanted["columns"])))
+            items.append(
+                grants.Item(
+                    path=dataset.path,
+                    version=dataset.version,
+                    keys=tuple(wanted.get("keys", [])),
+                    columns=tuple(wanted.get("columns", [])),
+                )
+            )
         msg = grants.RequestUse(
             items=tuple(items),
             operations=tuple(arguments["operations"]),
@@ -59,6 +66,7 @@ class GrantVerbs(Group):
                 {
                     "item": index,
                     "dataset": f"{item.path}@{item.version}",
+                    "keys": list(item.keys),
                     "columns": list(item.columns),
                     "provider": found.providers[index],
                     "price": found.prices[index],
@@ -109,6 +117,7 @@ class GrantVerbs(Group):
                     "provider": g.provider,
                     "holder": g.holder,
                     "dataset": f"{g.path}@{g.version}",
+                    "keys": list(g.keys),
                     "columns": list(g.columns),
                     "operations": list(g.operations),
                     "purpose": g.purpose,

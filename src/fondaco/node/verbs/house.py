@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.node import setup
 from fondaco.node.control import Json, Progress, Verb
 from fondaco.node.verbs.common import Group
@@ -24,6 +25,10 @@ class HouseVerbs(Group):
         """Who, where, how far."""
         at = self._ledger.status()
         trouble = self._node.service.trouble
+        ledger, said = self._ledger, "" if trouble is None else trouble.cause
+        if isinstance(ledger, CometLedger):
+            said = said or ledger.trouble or ""
+        signs = [validator.key for validator in ledger.validators_at(at.height + 1)]
         return {
             "organisation": self._org,
             "title": self._node.settings.title,
@@ -35,7 +40,8 @@ class HouseVerbs(Group):
             "height": at.height,
             "app_hash": at.app_hash.hex(),
             "trust_root": self._ledger.genesis.hash.hex(),
-            "trouble": "" if trouble is None else trouble.cause,
+            "validators": len(signs),
+            "trouble": said,
             "datasets": [str(name) for name, _cid in self._node.vault.names()],
         }
 
@@ -47,9 +53,9 @@ class HouseVerbs(Group):
     async def invite(self, arguments: Json, _progress: Progress) -> Json:
         """Invite an organisation; the file is written here."""
         folder = self._node.folder
-        msg, data = setup.make_invitation(
+        msg, secret, data = setup.make_invitation(
             folder, organisation=arguments["organisation"], kind=arguments.get("kind", "member")
         )
-        answer = await self._node.service.submit(msg, folder.admin_key)
+        answer = await self._node.service.submit(msg, folder.admin_key, secret)
         setup.write_invitation(Path(arguments["file"]), data)
         return {"organisation": msg.organisation, "file": arguments["file"], "height": answer.height}

@@ -134,7 +134,9 @@ class MarketVerbs(Group):
             columns=tuple(arguments.get("columns") or found.columns),
             operations=tuple(arguments.get("operations") or found.operations),
             purpose=arguments.get("purpose") or found.purposes[0],
-            parties=tuple(arguments.get("parties") or (self._org, found.provider)),
+            parties=tuple(
+                dict.fromkeys([*(arguments.get("parties") or (self._org, found.provider)), self._coordinator()])
+            ),
             receivers=tuple(arguments.get("receivers") or [self._org]),
             uses=int(arguments.get("uses", 1)),
             expires=found.expires,

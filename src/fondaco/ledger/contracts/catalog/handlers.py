@@ -54,8 +54,8 @@ def _check_terms(terms: m.Terms, columns: tuple[str, ...]) -> None:
             raise Invalid("a default permission names organisations, operations and purposes")
         if rule.uses < 1 or not is_amount(rule.uses) or rule.until < 0:
             raise Invalid("a default permission is for one use or more, until a time")
-        if not distinct(rule.columns) or any(c not in columns for c in rule.columns):
-            raise Invalid("a default permission names columns of the dataset")
+        if not distinct((*rule.keys, *rule.columns)) or any(c not in columns for c in (*rule.keys, *rule.columns)):
+            raise Invalid("a default permission names columns of the dataset, each once as key or as column")
 
 
 def _check_words(title: str, description: str) -> None:

@@ -8,11 +8,16 @@ from fondaco.core.models import Schema
 
 @message("catalog.rule/1")
 class Rule:
-    """A default permission: who may do what without a review. `*` stands for any; no columns means all of them."""
+    """A default permission: who may do what without a review. `*` stands for any.
+
+    `keys` are the columns that rows may be matched on, and none are unless they are named; `columns` those to
+    compute with, and no columns means all of them.
+    """
 
     organisations: tuple[str, ...]
     operations: tuple[str, ...]
     purposes: tuple[str, ...]
+    keys: tuple[str, ...]
     columns: tuple[str, ...]
     uses: int
     until: int

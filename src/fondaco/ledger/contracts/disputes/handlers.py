@@ -10,6 +10,7 @@ from fondaco.ledger.contracts.certificates import keys as certificate_keys
 from fondaco.ledger.contracts.disputes import keys
 from fondaco.ledger.contracts.disputes import messages as m
 from fondaco.ledger.contracts.disputes.errors import Conflict, Denied, Invalid, Unknown, WrongStatus
+from fondaco.ledger.contracts.governance.parameters import weight
 from fondaco.ledger.contracts.identity import authority
 from fondaco.ledger.contracts.identity import keys as identity_keys
 from fondaco.ledger.contracts.identity.messages import Organisation
@@ -145,7 +146,8 @@ def do_due(ctx: Context, task: bytes) -> None:
 
 def _draw(ctx: Context, found: m.Dispute) -> None:
     known = records(ctx.store, Organisation, identity_keys.ORGANISATIONS)
-    active = tuple(one.name for one in known if one.status == authority.ACTIVE)
+    # Whose vote has no weight judges nothing either: one institution alone can invite any number of them.
+    active = tuple(one.name for one in known if one.status == authority.ACTIVE and weight(ctx.store, one.name))
     rule = rules(ctx.store)
     drawn = draw(found, active, rule.arbiters, ctx.entropy)
     changed = dataclasses.replace(found, arbiters=drawn, deadline=ctx.height + rule.blocks, status=VOTING)

@@ -78,7 +78,7 @@ def _check_admit(ctx: Context, body: m.Admit) -> None:
 
 
 def _admit(ctx: Context, body: m.Admit, by: str) -> None:
-    identity.open_invitation(ctx, _invitation(body, by))
+    identity.open_invitation(ctx, _invitation(body, by), voted=True)
 
 
 def _check_expel(ctx: Context, body: m.Expel) -> None:
@@ -241,7 +241,7 @@ def _check_weights(ctx: Context, body: m.Weights) -> None:
 
 def _weights(ctx: Context, body: m.Weights, _by: str) -> None:
     for name, weight in sorted(body.weights.items()):
-        ctx.store.set(keys.weight(name), weight.to_bytes(8, "big"))
+        keys.put_weight(ctx.store, name, weight)
         ctx.emit(CONTRACT, "weight", organisation=name, weight=weight)
     expulsion.check_weight(ctx)
 

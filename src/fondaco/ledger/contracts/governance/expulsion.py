@@ -1,7 +1,7 @@
 """How an institution leaves: everything that it has open ends here, in this order, and no point is lost.
 
 1. Its tasks, as initiator, coordinator or member. One that is finished is settled; any other is abandoned: the uses
-   that were computed with are paid, the others go back.
+   whose providers had begun are paid, the others go back.
 2. Its active grants, given and held, are revoked: uses that no task took go back to the holder.
 3. Its requests are withdrawn, and what others ask of it is denied: the escrows go back to who asked.
    Its demands and offers are withdrawn. What settled tasks of it still hold is paid or refunded when the window or the

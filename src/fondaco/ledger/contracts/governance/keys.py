@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fondaco.ledger.state import Store
+
 PROPOSALS = b"governance/proposal/"
 OPEN = b"governance/open/"
 PARAMETERS = b"governance/parameters"
@@ -51,3 +53,8 @@ def seat(organisation: str) -> bytes:
 def weight(organisation: str) -> bytes:
     """Where the weight of an organisation's vote is."""
     return WEIGHTS + organisation.encode()
+
+
+def put_weight(store: Store, organisation: str, weight: int) -> None:
+    """Write how much an organisation's vote counts."""
+    store.set(WEIGHTS + organisation.encode(), weight.to_bytes(8, "big"))

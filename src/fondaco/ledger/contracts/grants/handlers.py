@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from fondaco.core.messages import to_bytes
+from fondaco.ledger.contracts import due
 from fondaco.ledger.contracts.catalog import handlers as catalog
 from fondaco.ledger.contracts.catalog.messages import Dataset, Rule
 from fondaco.ledger.contracts.grants import keys
@@ -18,6 +20,7 @@ CONTRACT = "grants"
 MAX_ITEMS = 16
 MAX_USES = 1_000_000
 MAX_REASON = 200
+MAX_SECONDS = 5 * 366 * 86400
 
 
 def grant(store: ReadStore, grant_id: bytes) -> m.Grant:
@@ -93,8 +96,8 @@ def _check_request(ctx: Context, msg: m.RequestUse, organisation: str) -> None:
             raise Unknown(f"{name} is not an active organisation")
     if not 1 <= msg.uses <= MAX_USES or not is_amount(msg.max_price):
         raise Invalid("uses are 1 to a million, a price is not negative")
-    if msg.expires <= ctx.time:
-        raise Invalid("the request asks for a grant that has expired")
+    if not ctx.time < msg.expires <= ctx.time + MAX_SECONDS:
+        raise Invalid("the request asks for a grant that has expired, or for more than five years")
 
 
 def _check_terms(dataset: Dataset, item: m.Item, msg: m.RequestUse, price: int) -> None:
@@ -103,8 +106,9 @@ def _check_terms(dataset: Dataset, item: m.Item, msg: m.RequestUse, price: int) 
     if dataset.status != "published":
         raise WrongStatus(f"{where} is withdrawn")
     known = [c.name for c in dataset.schema.columns]
-    if not item.columns or not distinct(item.columns) or any(c not in known for c in item.columns):
-        raise Invalid(f"name one or more columns of {where}, each once")
+    named = (*item.keys, *item.columns)
+    if not named or not distinct(named) or any(c not in known for c in named):
+        raise Invalid(f"name one or more columns of {where}, each once, as a key or to compute with")
     if catalog.ANY not in terms.operations and any(o not in terms.operations for o in msg.operations):
         raise Denied(f"{where} allows no such operation")
     if catalog.ANY not in terms.purposes and msg.purpose not in terms.purposes:
@@ -119,16 +123,28 @@ def _named(words: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
     return catalog.ANY in words or all(w in words for w in wanted)
 
 
-def _matches(rule: Rule, request: m.Request, item: m.Item, now: int) -> bool:
+def _matches(rule: Rule, request: m.Request, provider: str, item: m.Item, now: int) -> bool:
+    """Whether a default permission covers an item. Who takes part, helps or learns is among whom the rule names."""
+    others = tuple(name for name in request.parties if name != provider)
     return (
-        _named(rule.organisations, (request.organisation,))
+        _named(rule.organisations, others)
         and _named(rule.operations, request.operations)
         and _named(rule.purposes, (request.purpose,))
+        and all(c in rule.keys for c in item.keys)
         and (not rule.columns or all(c in rule.columns for c in item.columns))
-        and request.uses <= rule.uses
         and request.expires <= rule.until
         and now < rule.until
     )
+
+
+def _take_of_rule(ctx: Context, dataset: Dataset, rule: Rule, request: m.Request) -> bool:
+    """Count the uses that a default permission gives to one organisation; False where they would be too many."""
+    where = keys.by_rule(f"{dataset.path}@{dataset.version}", derive("rule", to_bytes(rule)), request.organisation)
+    given = accounts.read_number(ctx.store, where) + request.uses
+    if given > rule.uses:
+        return False
+    accounts.write_number(ctx.store, where, given)
+    return True
 
 
 def _ask(ctx: Context, msg: m.RequestUse, datasets: list[Dataset], prices: tuple[int, ...]) -> m.Request:
@@ -160,7 +176,16 @@ def _ask(ctx: Context, msg: m.RequestUse, datasets: list[Dataset], prices: tuple
     for index, price in enumerate(prices):
         accounts.lock(ctx, grant_id(request_id, index), author.organisation, price * msg.uses)
     _put_request(ctx, record)
+    due.at_time(ctx.store, record.expires, CONTRACT, request_id)
     return record
+
+
+def on_due(ctx: Context, request_id: bytes) -> None:
+    """The time of a request is over: what was not answered goes back."""
+    record = _request(ctx.store, request_id)
+    for index, answer in enumerate(record.answers):
+        if answer == "pending":
+            close_item(ctx, request_id, index, "expired", "its time is over")
 
 
 def request(ctx: Context, msg: m.RequestUse) -> None:
@@ -169,7 +194,8 @@ def request(ctx: Context, msg: m.RequestUse) -> None:
     record = _ask(ctx, msg, datasets, tuple(dataset.terms.price for dataset in datasets))
     for index, dataset in enumerate(datasets):
         for number, rule in enumerate(dataset.terms.rules):
-            if _matches(rule, record, msg.items[index], ctx.time):
+            covered = _matches(rule, record, dataset.owner, msg.items[index], ctx.time)
+            if covered and _take_of_rule(ctx, dataset, rule, record):
                 record = _issue(ctx, record, index, msg.uses, msg.expires, f"rule {number + 1}")
                 break
 
@@ -214,6 +240,7 @@ def _issue(ctx: Context, record: m.Request, item: int, uses: int, expires: int, 
         path=asked.path,
         version=asked.version,
         commitment=dataset.commitment,
+        keys=asked.keys,
         columns=asked.columns,
         operations=record.operations,
         purpose=record.purpose,
@@ -294,7 +321,8 @@ def end(ctx: Context, found: m.Grant, status: str, reason: str) -> None:
 def revoke(ctx: Context, msg: m.RevokeGrant) -> None:
     """Void a grant; uses in escrow that no task has taken go back."""
     found = grant(ctx.store, msg.grant)
-    if authority.user(ctx, "reviewer").organisation != found.provider:
+    owner = catalog.dataset(ctx.store, found.path, found.version).owner
+    if authority.user(ctx, "reviewer").organisation not in (found.provider, owner):
         raise Denied("the grant is another provider's")
     if found.status not in ("active", "exhausted"):
         raise WrongStatus(f"the grant is {found.status}")
@@ -311,12 +339,19 @@ def expire(ctx: Context, msg: m.Expire) -> None:
     end(ctx, found, "expired", "its time is over")
 
 
+def give_back(ctx: Context, msg: m.GiveBack) -> None:
+    """End a grant that the holder does not want; uses in escrow that no task has taken go back."""
+    found = grant(ctx.store, msg.grant)
+    authority.user_or_admins(ctx, found.holder, "analyst")
+    if found.status != "active":
+        raise WrongStatus(f"the grant is {found.status}")
+    end(ctx, found, "returned", "its holder gave it back")
+
+
 def withdraw_request(ctx: Context, msg: m.WithdrawRequest) -> None:
     """Take back what was not answered."""
-    author = authority.user(ctx, "analyst")
     record = _request(ctx.store, msg.request)
-    if author.key != record.key:
-        raise Denied("another analyst asked")
+    authority.user_or_admins(ctx, record.organisation, "analyst")
     if "pending" not in record.answers:
         raise WrongStatus("every item was answered")
     for index, answer in enumerate(record.answers):
@@ -354,4 +389,5 @@ HANDLERS = (
     (m.RevokeGrant, revoke),
     (m.Expire, expire),
     (m.WithdrawRequest, withdraw_request),
+    (m.GiveBack, give_back),
 )

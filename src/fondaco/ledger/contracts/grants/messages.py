@@ -7,10 +7,14 @@ from fondaco.core.messages import message
 
 @message("grants.item/1")
 class Item:
-    """One dataset that is asked for, and which of its columns."""
+    """One dataset that is asked for: the `keys` that its rows may be matched on, the `columns` to compute with.
+
+    No column is both: who may match on a value can look for values that it guesses.
+    """
 
     path: str
     version: int
+    keys: tuple[str, ...]
     columns: tuple[str, ...]
 
 
@@ -61,14 +65,21 @@ class Expire:
 
 @message("grants.withdraw-request/1")
 class WithdrawRequest:
-    """Signed by the analyst who asked: items that were not answered are taken back."""
+    """Signed by an analyst of who asked, or its administrators: items that were not answered are taken back."""
 
     request: bytes
 
 
+@message("grants.give-back/1")
+class GiveBack:
+    """Signed by an analyst of the holder, or its administrators: the uses that are left are not wanted."""
+
+    grant: bytes
+
+
 @message("grants.request-record/1")
 class Request:
-    """Record of a request; each item is pending, granted, denied or withdrawn."""
+    """Record of a request; each item is pending, granted, denied, withdrawn or expired."""
 
     id: bytes
     organisation: str
@@ -88,7 +99,7 @@ class Request:
 
 @message("grants.grant/1")
 class Grant:
-    """Record of a grant; status active, exhausted, revoked or expired. `basis` tells what granted it."""
+    """Record of a grant; status active, exhausted, revoked, returned or expired. `basis` tells what granted it."""
 
     id: bytes
     request: bytes
@@ -98,6 +109,7 @@ class Grant:
     path: str
     version: int
     commitment: bytes
+    keys: tuple[str, ...]
     columns: tuple[str, ...]
     operations: tuple[str, ...]
     purpose: str

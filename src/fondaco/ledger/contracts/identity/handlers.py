@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from fondaco.core.sealed import is_seal_key
+from fondaco.ledger.contracts.governance import keys as governance_keys
 from fondaco.ledger.contracts.governance.errors import VoteNeeded
 from fondaco.ledger.contracts.governance.parameters import parameters
 from fondaco.ledger.contracts.identity import authority, keys
@@ -27,9 +29,15 @@ def bind(ctx: Context, key: bytes, use: str, organisation: str) -> None:
     save(ctx.store, keys.binding(key), m.Binding(use=use, organisation=organisation))
 
 
+def _check_possession(ctx: Context, *registered: bytes) -> None:
+    """Whoever registers a key holds it: else a key that was seen elsewhere could be taken from its holder for ever."""
+    if any(key not in ctx.signers for key in registered):
+        raise Denied("a key that is registered signs its registration", remedy="sign with each of the new keys too")
+
+
 def _check_node(node: m.NodeSpec) -> None:
-    if not 1 <= len(node.certificate) <= MAX_CERTIFICATE or len(node.seal_key) != 32:
-        raise Invalid("a node has a certificate of at most 2 KiB and a 32-byte seal key")
+    if not 1 <= len(node.certificate) <= MAX_CERTIFICATE or not is_seal_key(node.seal_key):
+        raise Invalid("a node has a certificate of at most 2 KiB and a seal key that can be sealed to")
     _check_address(node.address)
 
 
@@ -42,8 +50,8 @@ def _check_address(address: str) -> None:
 
 def _check_user(user: m.UserSpec) -> None:
     known = user.roles and distinct(user.roles) and all(role in m.ROLES for role in user.roles)
-    if not known or len(user.seal_key) != 32:
-        raise Invalid("a user has a 32-byte seal key and one or more known roles, each once")
+    if not known or not is_seal_key(user.seal_key):
+        raise Invalid("a user has a seal key that can be sealed to and one or more known roles, each once")
 
 
 def _put_node(ctx: Context, organisation: str, node: m.NodeSpec) -> None:
@@ -112,7 +120,8 @@ def invite(ctx: Context, msg: m.Invite) -> None:
     authority.admins(ctx, msg.by)
     if parameters(ctx.store).admission_by_vote:
         raise VoteNeeded("an institution is admitted by a vote here", remedy="propose to admit it")
-    open_invitation(ctx, msg)
+    _check_possession(ctx, msg.key)
+    open_invitation(ctx, msg, voted=False)
 
 
 def check_invitation(ctx: Context, msg: m.Invite) -> None:
@@ -127,7 +136,7 @@ def check_invitation(ctx: Context, msg: m.Invite) -> None:
         raise Conflict(f"{msg.organisation} is there already")
 
 
-def open_invitation(ctx: Context, msg: m.Invite) -> None:
+def open_invitation(ctx: Context, msg: m.Invite, *, voted: bool) -> None:
     """Open an invitation; `invite` comes here, and the vote that admits."""
     check_invitation(ctx, msg)
     bind(ctx, msg.key, "invitation", msg.organisation)
@@ -138,6 +147,7 @@ def open_invitation(ctx: Context, msg: m.Invite) -> None:
         organisation=msg.organisation,
         kind=msg.kind,
         expires=msg.expires,
+        voted=voted,
         status="open",
     )
     save(ctx.store, keys.invitation(msg.key), record)
@@ -145,7 +155,7 @@ def open_invitation(ctx: Context, msg: m.Invite) -> None:
 
 
 def join(ctx: Context, msg: m.Join) -> None:
-    """Use an invitation, once."""
+    """Use an invitation, once. Who was not admitted by vote has no weight in votes until a vote gives it one."""
     found = load(ctx.store, m.Invitation, keys.invitation(msg.invitation))
     spec = msg.organisation
     if found is None or msg.invitation not in ctx.signers:
@@ -154,10 +164,24 @@ def join(ctx: Context, msg: m.Join) -> None:
         raise WrongStatus("the invitation was used or has expired", remedy="ask for a new invitation")
     if (found.organisation, found.kind) != (spec.name, spec.kind):
         raise Denied("the invitation is for another organisation")
-    if sum(1 for key in spec.admins if key in ctx.signers) < max(spec.threshold, 1):
-        raise Denied("too few of the new administrators signed")
+    _check_possession(ctx, *spec.admins, spec.node.key, *(user.key for user in spec.users))
     save(ctx.store, keys.invitation(msg.invitation), dataclasses.replace(found, status="used"))
     create(ctx, spec)
+    if not found.voted:
+        # One institution alone invites whom it likes, as often as it likes: its guests must not outvote the others.
+        governance_keys.put_weight(ctx.store, spec.name, 0)
+
+
+def cancel_invitation(ctx: Context, msg: m.CancelInvitation) -> None:
+    """Take an invitation back that nobody has used."""
+    found = load(ctx.store, m.Invitation, keys.invitation(msg.invitation))
+    if found is None:
+        raise Unknown("no such invitation")
+    authority.admins(ctx, found.by)
+    if found.status != "open":
+        raise WrongStatus(f"the invitation is {found.status}")
+    save(ctx.store, keys.invitation(msg.invitation), dataclasses.replace(found, status="void"))
+    ctx.emit(CONTRACT, "invitation-void", organisation=found.organisation, by=found.by, invitation=found.key)
 
 
 def _retire(ctx: Context, organisation: str, key: bytes, status: str) -> str:
@@ -178,6 +202,7 @@ def _retire(ctx: Context, organisation: str, key: bytes, status: str) -> str:
 def put_node(ctx: Context, msg: m.PutNode) -> None:
     """Add or rotate a node."""
     authority.admins(ctx, msg.organisation)
+    _check_possession(ctx, msg.node.key)
     if msg.replaces is not None and _retire(ctx, msg.organisation, msg.replaces, "rotated") != "node":
         raise Invalid("a node replaces a node")
     _put_node(ctx, msg.organisation, msg.node)
@@ -187,6 +212,7 @@ def put_node(ctx: Context, msg: m.PutNode) -> None:
 def put_user(ctx: Context, msg: m.PutUser) -> None:
     """Add or rotate a user."""
     authority.admins(ctx, msg.organisation)
+    _check_possession(ctx, msg.user.key)
     if msg.replaces is not None and _retire(ctx, msg.organisation, msg.replaces, "rotated") != "user":
         raise Invalid("a user replaces a user")
     _put_user(ctx, msg.organisation, msg.user)
@@ -225,6 +251,7 @@ def move(ctx: Context, msg: m.Move) -> None:
 HANDLERS = (
     (m.Invite, invite),
     (m.Join, join),
+    (m.CancelInvitation, cancel_invitation),
     (m.PutNode, put_node),
     (m.PutUser, put_user),
     (m.Revoke, revoke),

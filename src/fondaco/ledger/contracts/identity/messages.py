@@ -42,7 +42,10 @@ class OrganisationSpec:
 
 @message("identity.invite/1")
 class Invite:
-    """Signed by the administrators of an active organisation: whoever holds `key` may join as `organisation`."""
+    """Signed by the administrators of an active organisation and by `key`: who holds it may join as `organisation`.
+
+    The organisation's vote has no weight until a vote gives it one.
+    """
 
     by: str
     key: bytes
@@ -54,15 +57,22 @@ class Invite:
 
 @message("identity.join/1")
 class Join:
-    """Signed by the invitation's key and by enough of the new organisation's administrators."""
+    """Signed by the invitation's key and by every key that it registers: administrators, node and users."""
 
     invitation: bytes
     organisation: OrganisationSpec
 
 
+@message("identity.cancel-invitation/1")
+class CancelInvitation:
+    """Signed by the administrators of who invited: this invitation, which nobody has used, is void."""
+
+    invitation: bytes
+
+
 @message("identity.put-node/1")
 class PutNode:
-    """Signed by the administrators: add a node, or rotate one (`replaces` is its old key)."""
+    """Signed by the administrators and the node's key: add a node, or rotate one (`replaces` is its old key)."""
 
     organisation: str
     node: NodeSpec
@@ -71,7 +81,7 @@ class PutNode:
 
 @message("identity.put-user/1")
 class PutUser:
-    """Signed by the administrators: add a user, or rotate one's key (`replaces` is the old key)."""
+    """Signed by the administrators and the user's key: add a user, or rotate one's key (`replaces` is the old key)."""
 
     organisation: str
     user: UserSpec
@@ -142,7 +152,7 @@ class User:
 
 @message("identity.invitation/1")
 class Invitation:
-    """Record of an invitation; status open, used or void."""
+    """Record of an invitation; status open, used or void. `voted`: a vote opened it, not one organisation."""
 
     by: str
     key: bytes
@@ -150,6 +160,7 @@ class Invitation:
     organisation: str
     kind: str
     expires: int
+    voted: bool
     status: str
 
 

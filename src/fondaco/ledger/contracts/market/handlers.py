@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from fondaco.core.models import MAX_NAME
+from fondaco.core.names import is_plain
 from fondaco.ledger.contracts import due
 from fondaco.ledger.contracts.catalog import handlers as catalog
 from fondaco.ledger.contracts.catalog.messages import Dataset
@@ -77,7 +78,7 @@ def put_demand(ctx: Context, msg: m.PutDemand) -> None:
         raise Invalid(f"a demand names words or columns, up to {MAX_WORDS} and {MAX_COLUMNS}, each once")
     if msg.words and not _named(msg.words, MAX_WORDS):
         raise Invalid("words are short, lower-case, each once")
-    if not all(1 <= len(column) <= MAX_NAME for column in msg.columns):
+    if not all(1 <= len(column) <= MAX_NAME and is_plain(column) for column in msg.columns):
         raise Invalid("a column's name is not blank, and not too long")
     if not _named(msg.operations, MAX_WORDS) or not is_word(msg.purpose):
         raise Invalid("a demand names its operations, each once, and one purpose")
@@ -111,8 +112,9 @@ def put_offer(ctx: Context, msg: m.PutOffer) -> None:
     if dataset.status != "published":
         raise WrongStatus("the dataset is withdrawn")
     known = [column.name for column in dataset.schema.columns]
-    if not msg.columns or not distinct(msg.columns) or any(column not in known for column in msg.columns):
-        raise Invalid("name one or more columns of the dataset, each once")
+    named = (*msg.keys, *msg.columns)
+    if not named or not distinct(named) or any(column not in known for column in named):
+        raise Invalid("name one or more columns of the dataset, each once, as a key or to compute with")
     if not _named(msg.operations, MAX_WORDS) or not _named(msg.purposes, MAX_WORDS):
         raise Invalid("an offer names its operations and purposes, each once")
     if not is_amount(msg.price) or not 1 <= msg.uses <= grants.MAX_USES:
@@ -128,6 +130,7 @@ def put_offer(ctx: Context, msg: m.PutOffer) -> None:
         provider=author.organisation,
         path=msg.path,
         version=msg.version,
+        keys=msg.keys,
         columns=msg.columns,
         operations=msg.operations,
         purposes=msg.purposes,
@@ -201,14 +204,16 @@ def accept(ctx: Context, msg: m.AcceptOffer) -> None:
     if found.demand is not None and found.demand != msg.demand:
         raise Denied("the offer is for one demand, and not for another")
     sought = _check_demand(ctx, msg, found, author.organisation)
-    if any(column not in found.columns for column in msg.columns) or msg.uses > found.uses:
-        raise Denied("the offer is of fewer columns or uses")
+    if any(key not in found.keys for key in msg.keys) or any(column not in found.columns for column in msg.columns):
+        raise Denied("the offer is of fewer keys or columns")
+    if msg.uses > found.uses:
+        raise Denied("the offer is of fewer uses")
     if any(word not in found.operations for word in msg.operations) or msg.purpose not in found.purposes:
         raise Denied("the offer is for other operations or purposes")
     if msg.expires > found.expires:
         raise Denied("a grant of this offer ends sooner")
     wanted = RequestUse(
-        items=(Item(path=found.path, version=found.version, columns=msg.columns),),
+        items=(Item(path=found.path, version=found.version, keys=msg.keys, columns=msg.columns),),
         operations=msg.operations,
         purpose=msg.purpose,
         parties=msg.parties,

@@ -59,8 +59,8 @@ def match(demand: Demand, offer: Offer, dataset: Dataset) -> Match | None:
     """The match of an offer with a demand, or None."""
     if not fits(demand, offer, dataset):
         return None
-    text = tokens(offer.path, dataset.title, dataset.description, *offer.columns)
-    columns = tuple(column for column in demand.columns if column in offer.columns)
+    text = tokens(offer.path, dataset.title, dataset.description, *offer.keys, *offer.columns)
+    columns = tuple(column for column in demand.columns if column in (*offer.keys, *offer.columns))
     words = tuple(word for word in demand.words if all(token in text for token in tokens(word)))
     if not columns and not words:
         return None

@@ -19,14 +19,16 @@ class PutDemand:
 
 @message("market.put-offer/1")
 class PutOffer:
-    """Signed by a reviewer of the owner: these columns of a published dataset, at this price a use.
+    """Signed by a reviewer of the owner: columns of a published dataset, at this price a use.
 
-    Standing, or for one `demand`. Whoever accepts it before `until` gets a grant at once, of up to `uses` uses, that
-    ends at `expires` at the latest (both unix seconds).
+    Rows may be matched on the `keys`, and the `columns` be computed with. Standing, or for one `demand`. Whoever
+    accepts it before `until` gets a grant at once, of up to `uses` uses, that ends at `expires` at the latest (both
+    unix seconds).
     """
 
     path: str
     version: int
+    keys: tuple[str, ...]
     columns: tuple[str, ...]
     operations: tuple[str, ...]
     purposes: tuple[str, ...]
@@ -57,6 +59,7 @@ class AcceptOffer:
 
     offer: bytes
     demand: bytes | None
+    keys: tuple[str, ...]
     columns: tuple[str, ...]
     operations: tuple[str, ...]
     purpose: str
@@ -90,6 +93,7 @@ class Offer:
     provider: str
     path: str
     version: int
+    keys: tuple[str, ...]
     columns: tuple[str, ...]
     operations: tuple[str, ...]
     purposes: tuple[str, ...]

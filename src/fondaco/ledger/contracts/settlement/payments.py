@@ -18,7 +18,7 @@ from fondaco.ledger.contracts.points.keys import FUND
 from fondaco.ledger.contracts.settlement import keys
 from fondaco.ledger.contracts.settlement import messages as m
 from fondaco.ledger.contracts.settlement.errors import Invalid, Unknown, WrongStatus
-from fondaco.ledger.contracts.settlement.formula import BASIS_POINTS, division
+from fondaco.ledger.contracts.settlement.formula import BASIS_POINTS, divide, division
 from fondaco.ledger.contracts.tasks.messages import Task
 from fondaco.ledger.state import ReadStore
 
@@ -152,6 +152,17 @@ def settle(ctx: Context, task: Task, grants: Sequence[Grant], *, disputed: bool 
         due.at_height(ctx.store, record.until, CONTRACT, task.id)
     else:
         _pay(ctx, record, 0)
+
+
+def pay_begun(ctx: Context, task: Task, grant: Grant) -> None:
+    """Pay one use of a task that comes to no settlement, though its provider's data were used.
+
+    Divided by the formula in force as a settlement of this use alone, so that nobody gains by what ends the task.
+    """
+    use = m.Use(grant=grant.id, provider=grant.provider, price=grant.price, weight=1)
+    for payout in divide(grant.price, formula(ctx.store), (use,), (), task.coordinator):
+        if payout.amount:
+            accounts.release(ctx, grant.id, payout.organisation, payout.amount)
 
 
 def _pay(ctx: Context, record: m.Settlement, refund: int) -> None:

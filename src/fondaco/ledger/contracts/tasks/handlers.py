@@ -11,7 +11,6 @@ from fondaco.ledger.contracts.grants import handlers as grants
 from fondaco.ledger.contracts.grants.messages import Grant
 from fondaco.ledger.contracts.identity import authority
 from fondaco.ledger.contracts.kit import Context, derive, distinct, is_text, is_word, load, records, save
-from fondaco.ledger.contracts.points import accounts
 from fondaco.ledger.contracts.settlement import payments
 from fondaco.ledger.contracts.tasks import keys, services
 from fondaco.ledger.contracts.tasks import messages as m
@@ -24,6 +23,7 @@ MAX_STEPS = 16
 MAX_MEMBERS = 16
 MAX_ATTEMPTS = 5
 MAX_SECONDS = 7 * 86400
+MATCHING = ("psi.", "pir.")  # operations that match rows on all that they are given
 ENDED = ("settled", "abandoned", "expired")
 
 
@@ -79,13 +79,16 @@ def _covers(found: Grant, step: m.StepHead, item: m.InputHead, coordinator: str)
     """Whether a grant covers what a step does with an item.
 
     The helper is a member without data whose collusion with one other opens every share, and the coordinator
-    decides who is blamed: the provider agreed to these too, or it agreed to nothing.
+    decides who is blamed: the provider agreed to these too, or it agreed to nothing. What only matches may bring
+    granted keys alone; which columns another operation computes with, the gate knows, which reads the parameters.
     """
+    matches = step.operation.startswith(MATCHING)
+    open_to = found.keys if matches else (*found.keys, *found.columns)
     named = (step.operation in found.operations) or (step.program.hex() in found.operations)
     return (
         named
         and (found.provider, found.path, found.version) == (item.organisation, item.path, item.version)
-        and all(column in found.columns for column in item.columns)
+        and all(column in open_to for column in item.columns)
         and all(receiver in found.receivers for receiver in step.receivers)
         and all(member in found.parties for member in (*step.members, coordinator))
     )
@@ -101,6 +104,8 @@ def _check_grants(ctx: Context, record: m.Task, *, unused: bool) -> None:
             dataset = catalog.dataset(ctx.store, item.path, item.version)
             if dataset.status != "published":
                 raise WrongStatus(f"{item.path}@{item.version} is withdrawn")
+            if dataset.owner != item.organisation:
+                raise WrongStatus(f"{item.path} is {dataset.owner}'s now", remedy="request it of its new owner")
             if item.grant is None:
                 continue
             found = grants.grant(ctx.store, item.grant)
@@ -147,7 +152,7 @@ def propose(ctx: Context, msg: m.Propose) -> None:
         attempt=0,
         accepted=(),
         consumed=False,
-        reported_ever=False,
+        begun=(),
         failure=None,
         result=None,
         since=ctx.height,
@@ -214,6 +219,24 @@ def run(ctx: Context, msg: m.Run) -> None:
     ctx.emit(CONTRACT, "running", task=record.id, attempt=msg.attempt)
 
 
+def begin(ctx: Context, msg: m.Begin) -> None:
+    """A provider's data are used from here on: whatever becomes of the task, the use is spent.
+
+    Who receives an output has it before the provider can report; what it says afterwards gives no use back.
+    """
+    record = task(ctx.store, msg.task)
+    author = authority.node(ctx).organisation
+    step = next((s for s in record.steps if s.id == msg.step), None)
+    if step is None or not any(i.organisation == author and i.grant is not None for i in step.inputs):
+        raise Denied(f"{author} brings nothing under a grant to this step")
+    if record.status != "running" or msg.attempt != record.attempt:
+        raise WrongStatus(f"attempt {record.attempt} of the task is {record.status}")
+    if author in record.begun:
+        return
+    _save(ctx, dataclasses.replace(record, begun=(*record.begun, author)))
+    ctx.emit(CONTRACT, "begun", task=record.id, attempt=msg.attempt, step=msg.step, party=author)
+
+
 def report(ctx: Context, msg: m.Report) -> None:
     """A member commits to its outcome of a step."""
     record = task(ctx.store, msg.task)
@@ -238,8 +261,6 @@ def report(ctx: Context, msg: m.Report) -> None:
         height=ctx.height,
     )
     save(ctx.store, where, outcome)
-    if not record.reported_ever:
-        _save(ctx, dataclasses.replace(record, reported_ever=True))
     ctx.emit(
         CONTRACT,
         "reported",
@@ -259,6 +280,8 @@ def fail(ctx: Context, msg: m.Fail) -> None:
         raise Denied("author and named party take part in the task")
     if msg.attempt != record.attempt or record.status not in ("running", "proposed"):
         raise WrongStatus(f"attempt {record.attempt} of the task is {record.status}")
+    if record.status == "running" and not missing_reports(ctx.store, record):
+        raise WrongStatus("every member has reported: the task is done, and waits for its coordinator to say so")
     if not is_text(msg.step, 64) or not is_word(msg.reason) or not is_text(msg.cause, 500):
         raise Invalid("step, reason and cause are short lines")
     failure = m.Failure(attempt=msg.attempt, step=msg.step, party=msg.party, reason=msg.reason, cause=msg.cause)
@@ -328,14 +351,13 @@ def close(ctx: Context, record: m.Task, *, disputed: bool = False) -> None:
 
 
 def end(ctx: Context, record: m.Task, status: str) -> None:
-    """End a task that was not finished: uses that were computed with are paid for, the others go back."""
+    """End a task that was not finished: the uses of who has begun are paid for, the others go back."""
     services.close(ctx, record)
     if record.consumed:
         for grant_id in used_grants(record):
             found = grants.grant(ctx.store, grant_id)
-            if record.reported_ever:
-                # Something was computed with it: the use is spent and paid for.
-                accounts.release(ctx, grant_id, found.provider, found.price)
+            if found.provider in record.begun:
+                payments.pay_begun(ctx, record, found)
             else:
                 grants.return_use(ctx, found, record.id)
     _save(ctx, dataclasses.replace(record, status=status))
@@ -371,6 +393,7 @@ HANDLERS = (
     (m.Propose, propose),
     (m.Accept, accept),
     (m.Run, run),
+    (m.Begin, begin),
     (m.Report, report),
     (m.Fail, fail),
     (m.Finish, finish),

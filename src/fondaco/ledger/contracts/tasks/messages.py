@@ -55,6 +55,15 @@ class Run:
     attempt: int
 
 
+@message("tasks.begin/1")
+class Begin:
+    """Signed by the node of who brings data under a grant: its gate lets them be used, and the engine starts next."""
+
+    task: bytes
+    attempt: int
+    step: str
+
+
 @message("tasks.report/1")
 class Report:
     """Signed by a member's node: commitment to its outcome of a step."""
@@ -119,7 +128,7 @@ class Failure:
 
 @message("tasks.task/1")
 class Task:
-    """Record of a task."""
+    """Record of a task; `begun` are those whose data were let be used in any attempt."""
 
     id: bytes
     workflow: bytes
@@ -135,7 +144,7 @@ class Task:
     attempt: int
     accepted: tuple[str, ...]
     consumed: bool
-    reported_ever: bool
+    begun: tuple[str, ...]
     failure: Failure | None
     result: bytes | None
     since: int

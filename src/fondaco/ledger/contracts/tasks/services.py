@@ -1,7 +1,7 @@
 """The voted prices of services, and the consortium's list of programs, as a task meets them.
 
 The initiator sets the price of all steps aside when it proposes. The coordinator, who schedules them, is paid it with
-the settlement of the task, or when it ends after something was computed; else it goes back.
+the settlement of the task, or when it ends after a provider's data were used; else it goes back.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def lock(ctx: Context, record: Task) -> None:
 def close(ctx: Context, record: Task) -> None:
     """End what was set aside for a task that comes to no settlement."""
     held = accounts.held(ctx.store, record.id)
-    if held and record.reported_ever:
+    if held and record.begun:
         accounts.release(ctx, record.id, record.coordinator, held)
     elif held:
         accounts.refund(ctx, record.id, held)

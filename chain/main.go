@@ -1,0 +1,33 @@
+// The consortium's consensus engine: CometBFT's own commands, with the version that go.sum pins.
+//
+// Fondaco talks to it over a unix socket (ABCI) and its RPC; nothing of Fondaco is linked in. Of CometBFT's commands
+// these are kept: making files, running, and looking at and rolling back a stopped node.
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/cometbft/cometbft/cmd/cometbft/commands"
+	"github.com/cometbft/cometbft/config"
+	"github.com/cometbft/cometbft/libs/cli"
+	"github.com/cometbft/cometbft/node"
+)
+
+func main() {
+	root := commands.RootCmd
+	root.AddCommand(
+		commands.InitFilesCmd,
+		commands.ShowNodeIDCmd,
+		commands.RollbackStateCmd,
+		commands.InspectCmd,
+		commands.VersionCmd,
+		commands.NewRunNodeCmd(node.DefaultNewNode),
+	)
+	home := os.ExpandEnv(filepath.Join("$HOME", config.DefaultCometDir))
+	if err := cli.PrepareBaseCmd(root, "CMT", home).Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}

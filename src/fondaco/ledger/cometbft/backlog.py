@@ -1,0 +1,72 @@
+"""How much may wait for a block: refuse with a cause before latency grows, not when memory ends.
+
+The application sees every transaction that enters CometBFT's mempool and every one that leaves it in a block. From the
+blocks that left much waiting it learns how fast blocks can be, and lets as much wait as is work for about `SECONDS`.
+Blocks that took all say only that more is possible, so the bound then grows again. It bounds this node's mempool alone
+and never what a block may hold, so nodes may differ in it. Trusts nothing; leaks nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+SECONDS = 1.2
+FLOOR = 200
+CEILING = 16_000
+FIRST_RATE = 2_500.0
+_GROWTH = 1.25
+_SHORTEST = 0.05
+
+
+class Backlog:
+    """The transactions that wait, by their hash. Safe from any thread."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waiting: dict[bytes, None] = {}
+        self._rate = FIRST_RATE
+        self._last = clock()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def limit(self) -> int:
+        """How many may wait now."""
+        return min(CEILING, max(FLOOR, int(self._rate * SECONDS)))
+
+    def full(self) -> bool:
+        """Whether one more is too many."""
+        return len(self._waiting) >= self.limit
+
+    def enter(self, tx: bytes) -> None:
+        """A transaction waits."""
+        with self._lock:
+            self._waiting[tx] = None
+
+    def leave(self, tx: bytes) -> None:
+        """A transaction waits no longer, in a block or not."""
+        with self._lock:
+            self._waiting.pop(tx, None)
+
+    def block(self, txs: Iterable[bytes]) -> None:
+        """A block has taken these."""
+        now = self._clock()
+        with self._lock:
+            taken = list(txs)
+            for tx in taken:
+                self._waiting.pop(tx, None)
+            rate = len(taken) / max(now - self._last, _SHORTEST)
+            self._last = now
+            if 2 * len(self._waiting) > len(taken) > 0:
+                self._rate = (self._rate + rate) / 2
+            elif rate > self._rate or self._rate < FIRST_RATE:
+                self._rate = max(rate, min(self._rate * _GROWTH, FIRST_RATE))
+
+    def clear(self) -> None:
+        """Nothing waits any more."""
+        with self._lock:
+            self._waiting.clear()

@@ -1,0 +1,36 @@
+"""What a block's execution is given and what it leaves: the entropy of lots, entries of the log. Pure; no secrets."""
+
+from __future__ import annotations
+
+import hashlib
+
+from fondaco.core.codec import encode
+from fondaco.ledger.contracts.kit import Event
+
+
+def entropy(before: bytes, height: int, time: int) -> bytes:
+    """What draws by lot are made from: the app hash before a block, its height, its time in nanoseconds.
+
+    Who signs a transaction of an earlier block does not know it; who proposes the block itself, and can choose its
+    time, might try several (on CometBFT the time is the median of the validators' votes).
+    """
+    return hashlib.sha256(
+        b"fondaco/entropy\x00" + before + height.to_bytes(8, "big") + time.to_bytes(8, "big")
+    ).digest()
+
+
+def event_leaves(height: int, index: int, tx: bytes, events: list[Event]) -> list[bytes]:
+    """The log's entries for the events of one transaction, or of a block's end."""
+    return [
+        encode(
+            {
+                "attributes": dict(event.attributes),
+                "contract": event.contract,
+                "height": height,
+                "index": index,
+                "kind": event.kind,
+                "tx": tx,
+            }
+        )
+        for event in events
+    ]

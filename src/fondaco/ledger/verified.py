@@ -1,0 +1,48 @@
+"""A transaction is verified once and remembered, from the check before a block to its execution in one.
+
+Keyed by the hash of all its bytes, and only of what held, so what is remembered is what would be found again. Bounded
+in number and bytes; safe from any thread. Trusts the kernel's and libsodium's judgement, which are one (core.keys).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+from fondaco.ledger.transactions import Body, Transaction, open_many, open_transaction
+
+MOST = 50_000
+MOST_BYTES = 4096  # a larger transaction is verified each time, so that memory is bounded
+
+
+class Verified:
+    """The transactions of a chain that held."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Transaction] = {}
+
+    def open(self, data: bytes, chain: str, admit: Callable[[Body], None] | None = None) -> Transaction:
+        """As `open_transaction`, once."""
+        found = self._known.get(hashlib.sha256(data).digest())
+        if found is None:
+            found = open_transaction(data, chain, admit)
+            self._remember(data, found)
+        return found
+
+    def together(self, txs: list[bytes], chain: str) -> None:
+        """Verify the signatures of all that are not known yet in one go."""
+        fresh = [data for data in txs if len(data) <= MOST_BYTES and hashlib.sha256(data).digest() not in self._known]
+        if len(fresh) > 1:
+            for data, tx in zip(fresh, open_many(fresh, chain), strict=True):
+                if tx is not None:
+                    self._remember(data, tx)
+
+    def forget(self, tx: bytes) -> None:
+        """A transaction of this hash is executed: no other block can hold it."""
+        self._known.pop(tx, None)
+
+    def _remember(self, data: bytes, tx: Transaction) -> None:
+        if len(self._known) >= MOST:
+            self._known.clear()
+        if len(data) <= MOST_BYTES:
+            self._known[tx.hash] = tx

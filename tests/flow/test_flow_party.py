@@ -1,0 +1,167 @@
+"""A party's share of a step: bounded by its own clock, no match kept that the terms refuse, none after the task."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from fondaco.core.models import Column
+from fondaco.engines.base import Outcome, Report
+from fondaco.errors import DeadlineExceeded, FlowError, GateRefused
+from fondaco.flow import party as module
+from fondaco.flow.chain import Opened, TaskView
+from fondaco.flow.model import Input, Step, Workflow
+from fondaco.flow.party import Party
+from fondaco.flow.wire import Order
+
+KEY = Column(
+    name="k", type="text", unit="", classification="internal", nullable=True, minimum=None, maximum=None, scale=0
+)
+STEP = Step(
+    id="one", engine="psi", operation="intersection", parameters={"keys": ["k"]}, parties=("us", "them"), helper=None,
+    inputs=(
+        Input(party="us", dataset="/us/d/rows@1", columns=("k",), grant=None),
+        Input(party="them", dataset="/them/d/rows@1", columns=("k",), grant="00" * 32),
+    ),
+    match=None, receivers=("us", "them"),
+)  # fmt: skip
+WORKFLOW = Workflow(title="", purpose="study", initiator="us", coordinator="coord", steps=(STEP,))
+MATCH = pa.table({"k": ["a"]})
+
+
+class World:
+    """A ledger with one task, a gate and a place for results that remember what they were asked."""
+
+    def __init__(self) -> None:
+        self.view = TaskView(
+            id="aa", status="running", attempt=1, workflow=WORKFLOW, initiator_key=b"", accepted=(), reported=(),
+            deadline=int(time.time()) + 60, failure=None, height=1,
+        )  # fmt: skip
+        self.kept: list[str] = []
+        self.refuses = False
+        self.blocked = threading.Event()
+        self.blocked.set()
+
+    def task(self, _task: str) -> TaskView:
+        return self.view
+
+    def node_of(self, org: str) -> str:
+        return f"did:{org}"
+
+    def columns(self, _dataset: str, _names: tuple[str, ...]) -> tuple[Column, ...]:
+        return (KEY,)
+
+    async def report(self, *_report: Any) -> None:
+        self.kept.append("reported")
+
+    def open(self, _view: TaskView, _step: Step, _match: Any) -> Opened:
+        self.blocked.wait(20)
+        return Opened(table=MATCH, columns=(KEY,))
+
+    def check_match(self, _view: TaskView, _step: Step, _match: pa.Table) -> None:
+        if self.refuses:
+            raise GateRefused("the terms refuse", check="terms", remedy="ask")
+
+    def keep(self, *_kept: Any) -> bytes:
+        self.kept.append("kept")
+        return bytes(32)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def seconds(monkeypatch) -> list[float]:
+    """What workers were allowed; they find one key at once."""
+    asked: list[float] = []
+
+    async def run_job(job, _inputs, _sockets, *, deadline) -> Outcome:
+        asked.append(deadline)
+        assert job.timeout_seconds == deadline
+        return Outcome({"match": MATCH}, Report(configuration="", rows_in=1, rows_out=1, link_micros=0, total_micros=0))
+
+    monkeypatch.setattr(module, "run_job", run_job)
+    return asked
+
+
+def party(world: World) -> Party:
+    journal = SimpleNamespace(record=lambda *_args, **_named: None)
+    return Party(org="us", chain=world, peering=None, gate=world, results=world, journal=journal, step_seconds=30)
+
+
+def execute(one: Party, world: World, seconds: int) -> None:
+    asyncio.run(one.execute(world.view, Order(task="aa", attempt=1, step="one", height=1, seconds=seconds)))
+
+
+@pytest.mark.parametrize(("ordered", "left", "allowed"), [(10**6, 60, 30), (5, 60, 5), (10**6, 7, 7)])
+def test_an_order_gets_no_more_time_than_this_nodes_setting_and_the_task_leave(
+    world, seconds, ordered, left, allowed
+) -> None:
+    world.view = dataclasses.replace(world.view, deadline=int(time.time()) + left)
+    execute(party(world), world, ordered)
+    assert allowed - 1 <= seconds[0] <= allowed
+
+
+@pytest.mark.parametrize(("ordered", "left"), [(0, 60), (-1, 60), (10, 0), (10, -5)])
+def test_an_order_without_time_is_refused(world, seconds, ordered, left) -> None:
+    world.view = dataclasses.replace(world.view, deadline=int(time.time()) + left)
+    with pytest.raises(FlowError, match="no time"):
+        execute(party(world), world, ordered)
+    assert not seconds
+
+
+def test_the_tasks_deadline_ends_what_is_being_worked_on(world, seconds) -> None:
+    world.blocked.clear()
+    world.view = dataclasses.replace(world.view, deadline=int(time.time()) + 2)
+    one = party(world)
+
+    async def run() -> None:
+        threading.Timer(4, world.blocked.set).start()  # the gate's thread cannot be ended, only left
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            await one.execute(world.view, Order(task="aa", attempt=1, step="one", height=1, seconds=10**6))
+        assert time.monotonic() - started < 3.5
+
+    asyncio.run(run())
+    assert not seconds
+
+
+def test_a_match_that_the_terms_refuse_is_neither_kept_nor_reported(world, seconds) -> None:
+    world.refuses = True
+    one = party(world)
+    with pytest.raises(GateRefused):
+        execute(one, world, 10)
+    assert seconds
+    assert not world.kept
+    assert not one.remembers("aa")
+
+
+@pytest.mark.parametrize("status", ["finished", "settled", "failed", "abandoned", "expired"])
+def test_matched_keys_are_forgotten_when_the_task_ends_whoever_coordinates(world, seconds, status) -> None:
+    one = party(world)
+    execute(one, world, 10)
+    assert seconds
+    assert world.kept == ["kept", "reported"]
+    one.forget_ended()
+    assert one.remembers("aa"), "the task still runs"
+    world.view = dataclasses.replace(world.view, status=status)
+    one.forget_ended()
+    assert not one.remembers("aa")
+
+
+def test_matched_keys_of_an_attempt_are_forgotten_when_the_next_begins(world, seconds) -> None:
+    one = party(world)
+    execute(one, world, 10)
+    assert seconds
+    world.view = dataclasses.replace(world.view, attempt=2)
+    one.forget_ended()
+    assert not one.remembers("aa")

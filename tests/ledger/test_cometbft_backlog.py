@@ -1,0 +1,70 @@
+"""What may wait follows how fast blocks are, and a lull never makes it small."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fondaco.ledger.cometbft.backlog import CEILING, FIRST_RATE, FLOOR, SECONDS, Backlog
+
+
+class Clock:
+    """A clock that goes when told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run(rounds: list[tuple[float, int, int]]) -> Backlog:
+    """Rounds of: seconds until the block, how many came, how many it took."""
+    clock = Clock()
+    backlog = Backlog(clock)
+    number = 0
+    waiting: list[bytes] = []
+    for seconds, came, took in rounds:
+        for _n in range(came):
+            number += 1
+            if not backlog.full():
+                waiting.append(number.to_bytes(4, "big"))
+                backlog.enter(waiting[-1])
+        clock.now += seconds
+        backlog.block(waiting[:took])
+        waiting = waiting[took:]
+        assert len(backlog) == len(waiting)
+    return backlog
+
+
+def test_at_first_a_burst_is_let_in() -> None:
+    assert run([]).limit == int(FIRST_RATE * SECONDS)
+
+
+def test_slow_blocks_that_leave_much_waiting_make_it_small() -> None:
+    for rounds in range(20, 30):  # it feels its way about the rate
+        assert 400 <= run([(1.0, 1000, 400)] * rounds).limit <= 800
+
+
+def test_fast_blocks_make_it_large() -> None:
+    assert run([(0.5, 5000, 3000)] * 20).limit > 5000
+
+
+def test_after_a_slow_time_a_lull_lets_bursts_in_again() -> None:
+    slow = [(1.0, 1000, 400)] * 20
+    lull = [(0.5, 0, 10_000)] + [(0.5, 3, 3)] * 20
+    assert run(slow + lull).limit == int(FIRST_RATE * SECONDS)
+
+
+def test_one_small_transaction_now_and_then_does_not_make_it_small() -> None:
+    assert run([(10.0, 1, 1)] * 100).limit == int(FIRST_RATE * SECONDS)
+
+
+@given(
+    rounds=st.lists(st.tuples(st.floats(0, 100), st.integers(0, 300), st.integers(0, 300)), max_size=30),
+)
+def test_it_stays_in_its_bounds(rounds: list[tuple[float, int, int]]) -> None:
+    backlog = run(rounds)
+    assert FLOOR <= backlog.limit <= CEILING
+    backlog.clear()
+    assert len(backlog) == 0
