@@ -53,8 +53,8 @@ async def until(ask: Ask, verb: str, found: Callable[[Any], bool], **arguments: 
     return answer
 
 
-def new_folder(folder: Path, org: str) -> Path:
-    setup.new_folder(folder, org=org, title=org.title(), kind="member", host="127.0.0.1", port=free_port())
+def new_folder(folder: Path, org: str, kind: str = "member") -> Path:
+    setup.new_folder(folder, org=org, title=org.title(), kind=kind, host="127.0.0.1", port=free_port())
     return folder
 
 
@@ -151,11 +151,11 @@ async def certify(port: House, mill: House, folder: Path) -> None:
             await until(mill.ask, "certificates", lambda a: a["certificates"][0]["status"] == "revoked")
 
 
-async def join(port: House, folder: Path, org: str) -> House:
+async def join(port: House, folder: Path, org: str, kind: str = "member") -> House:
     """Another institution joins by invitation, and serves."""
-    new_folder(folder / org, org)
+    new_folder(folder / org, org, kind)
     invitation = folder / f"{org}.invitation"
-    await port.ask("invite", organisation=org, file=str(invitation))
+    await port.ask("invite", organisation=org, kind=kind, file=str(invitation))
 
     async def guests(_verb: str) -> list[Any]:
         return [identity for identity in port.node.directory.trusted() if identity.guest]

@@ -30,6 +30,7 @@ from fondaco.ledger.contracts.settlement import keys as settlement_keys
 from fondaco.ledger.contracts.settlement.messages import Settlement
 from fondaco.ledger.contracts.tasks.messages import Abandon, Accept, Begin, Fail, Run
 from fondaco.ledger.embedded import EmbeddedLedger
+from fondaco.ledger.witness import Cosigned, checkpoint, cosign
 
 EXPORTER = "authority/node"
 
@@ -48,11 +49,17 @@ def world() -> Iterator[tuple[World, bytes]]:
     made.ledger.stop()
 
 
+def _cosigned(made: World, *others: str) -> list[Cosigned]:
+    """The newest header as two nodes, and others, cosign it."""
+    point = checkpoint(made.ledger.anchor())
+    return [cosign(point, key(name)) for name in ("airline/node", "weather/node", *others)]
+
+
 @pytest.fixture(scope="module")
 def whole(world: tuple[World, bytes]) -> tuple[bytes, str]:
-    """The bundle of everything, and the trust root."""
+    """The bundle of everything, cosigned by two institutions, and the trust root."""
     made, _task = world
-    return export(made.ledger, key(EXPORTER)), made.genesis.hash.hex()
+    return export(made.ledger, key(EXPORTER), cosigned=_cosigned(made)), made.genesis.hash.hex()
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +293,31 @@ def test_only_an_active_node_of_the_consortium_may_export(world: tuple[World, by
     made, _task = world
     data = export(made.ledger, key("airline/user"))
     assert _failed(data, made.genesis.hash.hex()) == "exporter"
+
+
+def test_the_verifier_says_which_institutions_cosigned(
+    world: tuple[World, bytes], whole: tuple[bytes, str], one: tuple[bytes, str]
+) -> None:
+    assert verify(whole[0], trust_root=whole[1]).cosigned == ("airline", "weather")
+    assert verify(one[0], trust_root=one[1]).cosigned == ()
+    made, _task = world
+    stale = [cosign(dataclasses.replace(checkpoint(made.ledger.anchor()), height=1), key("airline/node"))]
+    for cosigned in (stale, _cosigned(made, "airline/user")[2:]):  # of another header; by no node
+        data = export(made.ledger, key(EXPORTER), cosigned=cosigned)
+        assert verify(data, trust_root=one[1]).cosigned == ()
+
+
+@pytest.mark.parametrize("name", ["airline/node", "weather/node"])
+def test_a_cosignature_that_does_not_hold_is_named(whole: tuple[bytes, str], name: str) -> None:
+    tree = _content(whole[0])
+    assert isinstance(tree, dict)
+    made = tree["cosignatures"]
+    assert isinstance(made, list)
+    at = sorted(key(f"{n}/node").public.raw for n in ("airline", "weather")).index(key(name).public.raw)
+    changed = replaced(tree, ("cosignatures", at, "signature"), bytes(64))
+    assert _failed(_signed(changed), whole[1]) == "cosignature"
+    turned = replaced(tree, ("cosignatures",), made[::-1])
+    assert _failed(_signed(turned), whole[1]) == "cosignature"
 
 
 def test_a_task_that_nobody_proposed_cannot_be_exported(world: tuple[World, bytes]) -> None:

@@ -13,18 +13,17 @@ from typing import Annotated
 
 import typer
 
-from fondaco.cli import data, disputes, governance, grants, market, network, output, points, tasks
+from fondaco.cli import audit, data, disputes, governance, grants, market, network, output, points, tasks
 from fondaco.cli.base import HERE, AsJson, Dir, ask, group
 from fondaco.cli.processes import free_port, launch, wait_ready
-from fondaco.errors import FondacoError, NodeError
+from fondaco.errors import FondacoError
 from fondaco.node import control
 
 app = group()
-audit = group()
 for part in (data.app, market.app, grants.app, tasks.app, points.app, governance.app, disputes.app):
     app.add_typer(part)
 app.add_typer(network.app, name="network", help="Make and run a consortium of several validators on this machine.")
-app.add_typer(audit, name="audit", help="Export and verify audit bundles.")
+app.add_typer(audit.app, name="audit", help="Query the chain; export and verify audit bundles.")
 
 
 @app.callback()
@@ -140,34 +139,6 @@ def invite(
     """Invite an institution; give it the file by a way that only it can read."""
     arguments = {"organisation": organisation, "kind": kind, "file": str(file.resolve())}
     ask(dir_, "invite", arguments, as_json=as_json)
-
-
-@audit.command("export")
-def audit_export(
-    file: Annotated[Path, typer.Argument(help="Where to write the bundle.")],
-    dir_: Dir = HERE,
-    task: Annotated[str, typer.Option(help="Only what concerns this settled task.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Write an audit bundle: what happened, with the proofs of it."""
-    ask(dir_, "audit", {"file": str(file.resolve()), "task": task}, as_json=as_json)
-
-
-@audit.command("verify")
-def audit_verify(
-    file: Annotated[Path, typer.Argument(help="The bundle.")],
-    trust_root: Annotated[str | None, typer.Option(help="The genesis hash that the consortium published.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Verify an audit bundle, offline, needing nothing but the file."""
-    from fondaco.ledger.audit.__main__ import describe
-    from fondaco.ledger.audit.verify import verify
-
-    try:
-        bundle = file.read_bytes()
-    except OSError as fault:
-        raise NodeError("the file cannot be read", remedy="check the path", file=str(file)) from fault
-    output.answer(describe(verify(bundle, trust_root=trust_root)), as_json=as_json)
 
 
 @app.command()

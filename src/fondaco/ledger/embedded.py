@@ -29,6 +29,7 @@ from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import SignedHeader, verify_signed
 from fondaco.ledger.reader import Ledger, check_time
 from fondaco.ledger.transactions import BadTransaction
+from fondaco.ledger.witness import pair_bytes, two_faces
 
 MAX_WAITING = 50_000
 MAX_WAITING_BYTES = 64 << 20
@@ -115,6 +116,24 @@ class EmbeddedLedger(Ledger):
                 cause = f"this validator signed block {height} ({tip.header.hash.hex()[:16]}), which is not here"
                 self._halt(cause, to_bytes(tip))
                 fault = Overtaken(cause, remedy=_RESTORE, height=height)
+        self._fail(fault, [])
+        raise fault
+
+    def judge(self, first: SignedHeader, second: SignedHeader) -> None:
+        """Two headers of one height that this key signed: from then on it makes no block.
+
+        Raises:
+            ProofError: this key did not sign both.
+            Overtaken: it did, and the two differ; or it was halted before.
+        """
+        with self.lock:
+            fault = self._overtaken()
+            if fault is None:
+                cause = two_faces(self.chain_id, first, second, self.validators_at(first.header.height))
+                if cause is None:
+                    return
+                self._halt(cause, pair_bytes(first, second))
+                fault = Overtaken(cause, remedy=_RESTORE, height=first.header.height)
         self._fail(fault, [])
         raise fault
 

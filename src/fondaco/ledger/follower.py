@@ -16,6 +16,7 @@ from fondaco.errors import FondacoError, LedgerError, ProofError
 from fondaco.ledger.blocks import EMPTY_HASH, MAX_WIRE_BYTES, Block, Commit, Header, block_id, data_hash
 from fondaco.ledger.light import SignedHeader, verify_commit, verify_signed
 from fondaco.ledger.reader import Ledger, check_time
+from fondaco.ledger.witness import pair_bytes, two_faces
 
 
 class Diverged(LedgerError):
@@ -93,6 +94,32 @@ class FollowerLedger(Ledger):
                     height=self._app.height,
                 )
             return height == self._app.height
+
+    def compare(self, signed: SignedHeader) -> None:
+        """Compare a header that somebody showed with ours, where we have that height.
+
+        Raises:
+            ProofError: nobody signed that header.
+            Diverged: it is signed, and not the one that this node has at its height; or this ledger is halted.
+        """
+        with self.lock:
+            self._check_halted()
+            if signed.header.height <= self._app.height:
+                self._compare(signed.header, signed.commit, to_bytes(signed))
+
+    def judge(self, first: SignedHeader, second: SignedHeader) -> None:
+        """Two headers of one height that the validators signed halt this ledger, whatever height it has.
+
+        Raises:
+            ProofError: the validators did not sign both, as far as this ledger knows the validators of that height.
+            Diverged: they did, and the two differ; or this ledger is halted.
+        """
+        with self.lock:
+            self._check_halted()
+            cause = two_faces(self.chain_id, first, second, self.validators_at(first.header.height))
+            if cause is not None:
+                self._halt(cause, pair_bytes(first, second))
+                raise Diverged(cause, remedy=_REMEDY, height=first.header.height)
 
     def _check_halted(self) -> None:
         if (halted := self._halted()) is not None:

@@ -73,6 +73,10 @@ class LedgerDirectory:
             raise PeerRefused("this is no active node", remedy="see the ledger", peer=did)
         return found
 
+    def members(self) -> tuple[str, ...]:
+        """The dids of all active nodes."""
+        return tuple(self._organisations)
+
     def update(self) -> bool:
         """Read the ledger again; whether anything changed."""
         active = [

@@ -16,6 +16,7 @@ from fondaco.exchange.gate import Gate
 from fondaco.flow.coordinator import Coordinator
 from fondaco.flow.journal import Journal
 from fondaco.flow.party import Party
+from fondaco.index.history import History
 from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.ledger.cometbft.home import Home
 from fondaco.ledger.contracts import registry
@@ -30,6 +31,7 @@ from fondaco.node.directory import LedgerDirectory
 from fondaco.node.folder import Folder, Settings
 from fondaco.node.ledgers import LedgerService
 from fondaco.node.results import ResultStore
+from fondaco.node.witness import WitnessService
 from fondaco.transport.endpoint import Endpoint
 from fondaco.transport.identity import make_certificate
 from fondaco.vault.store import Vault
@@ -68,8 +70,10 @@ class Node:
         self.key = folder.node_key
         self.certificate = make_certificate(self.key, name=self.settings.org)
         self.ledger = open_ledger(folder, self.settings)
+        self.history = History(folder.index, self.ledger)
         self.directory = LedgerDirectory(self.ledger)
         self.service = LedgerService(self.ledger, validator=self.settings.validator_did, own=self.key.public.did)
+        self.witness = WitnessService(self.ledger, self.key, peers=self.directory.members, on_fault=self._halt)
         self.endpoint = Endpoint(
             secret=self.key,
             certificate=self.certificate,
@@ -122,6 +126,7 @@ class Node:
             self.endpoint.refresh()
         self.party.forget_ended()
         self.coordinator.wake()
+        self.witness.wake()
         self._accept_tasks()
 
     def _accept_tasks(self) -> None:
@@ -167,6 +172,7 @@ class Node:
         process.sweep()
         self.party.serve()
         self.service.start(self.endpoint)
+        self.witness.start(self.endpoint)
         self.service.on_height(self._on_height)
         if isinstance(self.ledger, EmbeddedLedger | CometLedger):
             self.ledger.when_failed(lambda fault: loop.call_soon_threadsafe(self._halt, fault))
@@ -177,6 +183,7 @@ class Node:
             self._tasks.append(asyncio.create_task(self._guarded(self.service.follow(), "following the ledger")))
         self._tasks.append(asyncio.create_task(self._guarded(self.coordinator.run(), "coordinating")))
         self._tasks.append(asyncio.create_task(self._guarded(self._announce(), "announcing the address")))
+        self._tasks.append(asyncio.create_task(self._guarded(self.witness.run(), "witnessing")))
         await verbs.start()
         self._on_height(self.ledger.height)
         _log.info("%s serves on port %d", self.settings.org, self.endpoint.port)
@@ -187,7 +194,9 @@ class Node:
             for task in (*self._tasks, *self._accepting.values()):
                 task.cancel()
             await asyncio.gather(*self._tasks, *self._accepting.values(), return_exceptions=True)
+            await self.witness.tell_evidence()
             await self.endpoint.stop()
+            self.history.close()
             if isinstance(self.ledger, EmbeddedLedger | CometLedger):
                 await asyncio.to_thread(self.ledger.stop)
             else:

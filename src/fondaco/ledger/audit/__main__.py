@@ -58,12 +58,20 @@ def to_text(report: Verified) -> str:
         f"verified: chain {report.chain}, height {report.height}, {what}",
         f"trust root {report.trust_root} ({'pinned by you' if report.pinned else 'NOT pinned: compare it'})",
         f"exported by {report.exporter_organisation} ({report.exporter})",
+        _cosigned_line(report),
         f"{report.headers} headers, {report.transactions} transactions ({report.refused} refused)",
         f"{report.events} events, {report.states} records",
     ]
     lines += [_grant_line(grant) for grant in report.grants]
     lines += [_task_line(receipt) for receipt in report.receipts]
     return "\n".join([*lines, f"checks: {', '.join(report.checks)}"])
+
+
+def _cosigned_line(report: Verified) -> str:
+    if not report.cosigned:
+        return "the last header is cosigned by nobody in this bundle: ask another institution for it too"
+    many = "institution" if len(report.cosigned) == 1 else "institutions"
+    return f"the last header is cosigned by {len(report.cosigned)} {many}: {', '.join(report.cosigned)}"
 
 
 def _grant_line(grant: GrantReceipt) -> str:

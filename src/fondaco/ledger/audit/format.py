@@ -13,9 +13,10 @@ from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import SignedHeader
 from fondaco.ledger.log import EventProof
 from fondaco.ledger.state import StateProof
+from fondaco.ledger.witness import Cosignature
 
 DOMAIN = "audit-bundle"
-FORMAT = 3
+FORMAT = 4
 MAX_BUNDLE = 64 << 20
 _ITEMS, _BYTES_PER_ITEM = (
     1 << 14,
@@ -115,12 +116,13 @@ class Receipt:
     status: str
 
 
-@message("audit.content/2")
+@message("audit.content/3")
 class Content:
     """All that is exported. `complete`: every block, transaction and event below the last header is in it.
 
     `validators` are the sets that signed the headers, each once, found by their hash; `blocks` are those that hold
-    transactions and that a transaction or an event of the bundle comes from.
+    transactions and that a transaction or an event of the bundle comes from; `cosignatures` are those of other nodes,
+    active at the last header, over its checkpoint, in the order of their keys: as many as the exporter had.
     """
 
     format: int
@@ -137,6 +139,7 @@ class Content:
     states: tuple[StateProof, ...]
     grants: tuple[GrantReceipt, ...]
     receipts: tuple[Receipt, ...]
+    cosignatures: tuple[Cosignature, ...]
     exporter: bytes
 
 

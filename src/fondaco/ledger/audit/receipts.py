@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
+from fondaco.core.codec import decode
 from fondaco.ledger.audit.evidence import CHECK, Entry, Evidence, after, entry, last, numbers, same, typed
 from fondaco.ledger.audit.format import GrantReceipt, Receipt, refuse
 from fondaco.ledger.audit.settlements import certificates, dispute, settlement, settlement_state_keys
@@ -19,15 +20,30 @@ from fondaco.ledger.contracts.kit import derive
 from fondaco.ledger.contracts.points import keys as point_keys
 from fondaco.ledger.contracts.tasks import keys as task_keys
 
-__all__ = ["CHECK", "Entry", "Evidence", "entry", "grants", "state_keys", "tasks"]
+__all__ = ["CHECK", "Entry", "Evidence", "active_node", "entry", "grants", "state_keys", "tasks"]
 MAX_ITEMS = 16
 MAX_ATTEMPT = 1 << 16
 _ENDED = ("settled", "abandoned", "expired")
 
 
-def state_keys(evidence: Evidence, exporter: bytes) -> tuple[bytes, ...]:
-    """The keys whose values, or whose absence, a bundle with these events must prove, sorted."""
-    wanted = {identity_keys.node(exporter): None, point_keys.SUPPLY: None}
+def active_node(key: bytes, value: bytes | None) -> str | None:
+    """The organisation of a node that is active by its record; None if it is not.
+
+    Raises:
+        CodecError: the record is not canonical.
+    """
+    match None if value is None else decode(value):
+        case {"key": bytes(known), "status": "active", "organisation": str(organisation)} if known == key:
+            return organisation
+    return None
+
+
+def state_keys(evidence: Evidence, *nodes: bytes) -> tuple[bytes, ...]:
+    """The keys whose values, or whose absence, a bundle with these events must prove, sorted.
+
+    `nodes` are the keys of the exporter and of those that cosigned.
+    """
+    wanted = dict.fromkeys([point_keys.SUPPLY, *map(identity_keys.node, nodes)])
     for event in evidence.events:
         if event.kind == "grants.granted":
             grant, request = event.raw("grant"), event.raw("request")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
-from fondaco.core.codec import Value, decode, encode
+from fondaco.core.codec import encode
 from fondaco.core.keys import PublicKey
 from fondaco.errors import CodecError, KeyMaterialError, LedgerError
 from fondaco.ledger.audit import receipts
@@ -35,6 +35,7 @@ from fondaco.ledger.contracts.identity import keys as identity_keys
 from fondaco.ledger.light import Anchor, Proof, Trusted, trust_genesis, verify_header, verify_proof
 from fondaco.ledger.log import merkle_root
 from fondaco.ledger.transactions import BadTransaction, Transaction, open_transaction
+from fondaco.ledger.witness import Checkpoint, Cosigned, verify_cosigned
 
 MAX_CODE = 1 << 32
 CHECKS = (
@@ -52,6 +53,7 @@ CHECKS = (
     "event-source",
     "completeness",
     "receipt-link",
+    "cosignature",
     "exporter",
     "exporter-signature",
 )
@@ -74,6 +76,7 @@ class Verified:
     states: int
     exporter: str
     exporter_organisation: str
+    cosigned: tuple[str, ...]
     grants: tuple[GrantReceipt, ...]
     receipts: tuple[Receipt, ...]
     checks: tuple[str, ...]
@@ -101,12 +104,13 @@ def verify(data: bytes, *, trust_root: str | None = None) -> Verified:
     if blocks.keys() - sources:
         raise refuse("transactions", "a block is in the bundle that nothing in it comes from")
     evidence = receipts.Evidence(events, transactions, _states(content))
-    expected = receipts.state_keys(evidence, content.exporter)
+    expected = receipts.state_keys(evidence, content.exporter, *(one.node for one in content.cosignatures))
     if tuple(proof.key for proof in content.states) != expected:
         raise refuse("state-proof", "the proven keys are not those that the events ask for, each once and in order")
     if content.complete:
         _complete(content, blocks)
     _receipts(content, evidence)
+    cosigned = _cosigned(content, evidence)
     organisation = _exporter(bundle, content, evidence)
     last = content.headers[-1].header
     return Verified(
@@ -123,6 +127,7 @@ def verify(data: bytes, *, trust_root: str | None = None) -> Verified:
         states=len(content.states),
         exporter=PublicKey(content.exporter).did,
         exporter_organisation=organisation,
+        cosigned=cosigned,
         grants=content.grants,
         receipts=content.receipts,
         checks=CHECKS,
@@ -305,18 +310,42 @@ def _receipts(content: Content, evidence: receipts.Evidence) -> None:
 
 def _exporter(bundle: Bundle, content: Content, evidence: receipts.Evidence) -> str:
     """The organisation whose node, active at the last header, signed the file."""
-    value = evidence.states.get(identity_keys.node(content.exporter))
-    try:
-        record: Value = None if value is None else decode(value)
-    except CodecError as fault:
-        raise refuse("exporter", f"the exporter's record is not canonical: {fault.cause}") from fault
-    match record:
-        case {"key": bytes(key), "status": "active", "organisation": str(organisation)} if key == content.exporter:
-            pass
-        case _:
-            raise refuse("exporter", "the exporter is no active node of the consortium")
+    organisation = _organisation(evidence, content.exporter)
+    if organisation is None:
+        raise refuse("exporter", "the exporter is no active node of the consortium")
     try:
         PublicKey(content.exporter).verify(DOMAIN, bundle.content, bundle.signature)
     except KeyMaterialError as fault:
         raise refuse("exporter-signature", "the exporter's signature does not hold") from fault
     return organisation
+
+
+def _organisation(evidence: receipts.Evidence, node: bytes) -> str | None:
+    """Whose active node this was at the last header; None if nobody's."""
+    try:
+        return receipts.active_node(node, evidence.states.get(identity_keys.node(node)))
+    except CodecError as fault:
+        raise refuse("exporter", f"a node's record is not canonical: {fault.cause}") from fault
+
+
+def _cosigned(content: Content, evidence: receipts.Evidence) -> tuple[str, ...]:
+    """The institutions whose nodes, active at the last header, cosigned it, each once, by name."""
+    header = content.headers[-1].header
+    point = Checkpoint(
+        chain=header.chain,
+        height=header.height,
+        header=header.hash,
+        app_hash=header.app_hash,
+        log_size=content.log_size,
+    )
+    found: dict[str, None] = {}
+    nodes = [one.node for one in content.cosignatures]
+    if nodes != sorted(set(nodes)):
+        raise refuse("cosignature", "the cosignatures are not one of each node, in their order")
+    for one in content.cosignatures:
+        verify_cosigned(Cosigned(checkpoint=point, node=one.node, signature=one.signature))
+        organisation = _organisation(evidence, one.node)
+        if organisation is None:
+            raise refuse("cosignature", "who cosigned is no active node of the consortium")
+        found[organisation] = None
+    return tuple(sorted(found))

@@ -35,14 +35,17 @@ from fondaco.ledger.cometbft.server import AbciServer
 from fondaco.ledger.cometbft.service import CHUNK_REJECT, SNAPSHOT_ABORT, Connection
 from fondaco.ledger.cometbft.snapshots import Restore, SnapshotShelf, chunks_of, read_view
 from fondaco.ledger.embedded import Committed, LedgerFull
+from fondaco.ledger.follower import Diverged
 from fondaco.ledger.genesis import Genesis
-from fondaco.ledger.light import Trusted, trust_genesis, verify_header
+from fondaco.ledger.light import SignedHeader, Trusted, trust_genesis, verify_header
 from fondaco.ledger.reader import Ledger, write_results
+from fondaco.ledger.witness import pair_bytes, two_faces
 
 _log = logging.getLogger(__name__)
 FULL_CODE = 5
 SNAPSHOT_BLOCKS = 1000
 JOIN_SECONDS = 30.0
+_EVIDENCE = "keep both headers as evidence, and ask the other institutions which history they have"
 _SEAL_RETRY_SECONDS = 0.1
 SAYS = "Byzantine fault tolerant while more than two thirds of the validators' power is honest and linked"
 
@@ -99,7 +102,10 @@ class CometLedger(Ledger):
 
         Raises:
             LedgerError: the socket cannot be made.
+            Diverged: this ledger was halted by a second signed history.
         """
+        if (halted := self._halted()) is not None:
+            raise Diverged(f"this ledger is halted: {halted}", remedy=_EVIDENCE, height=self.height)
         self._server.start()
         self._pending.start()
         self._sealer.start()
@@ -143,6 +149,38 @@ class CometLedger(Ledger):
     def when_failed(self, tell: Callable[[LedgerError], object]) -> None:
         """Call `tell` with the cause, from the thread that met it, when this ledger cannot go on."""
         self._on_failure.append(tell)
+
+    # -- a second history -------------------------------------------------------------------------------------
+
+    def compare(self, signed: SignedHeader) -> None:
+        """Compare a header that somebody showed with ours, where we have that height with its commit.
+
+        Raises:
+            ProofError: the validators did not sign that header.
+            Diverged: they did, and it is not ours.
+        """
+        height = signed.header.height
+        found = self.block(height) if 0 < height <= self.height else None
+        if found is not None:
+            block = from_bytes(Block, found, limit=MAX_WIRE_BYTES)
+            self.judge(SignedHeader(header=block.header, commit=block.commit), signed)
+
+    def judge(self, first: SignedHeader, second: SignedHeader) -> None:
+        """Two headers of one height that the validators signed end this ledger: more than a third of them lies.
+
+        Raises:
+            ProofError: the validators did not sign both.
+            Diverged: they did, and the two differ.
+        """
+        with self.lock:
+            height = first.header.height
+            cause = two_faces(self.chain_id, first, second, self.validators_at(height))
+            if cause is None:
+                return
+            self._halt(cause, pair_bytes(first, second))
+        fault = Diverged(cause, remedy=_EVIDENCE, height=height)
+        self._fail(fault)
+        raise fault
 
     # -- submitting -------------------------------------------------------------------------------------------
 

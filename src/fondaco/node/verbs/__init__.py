@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fondaco.node.control import Verb
 from fondaco.node.node import Node
+from fondaco.node.verbs.audit import AuditVerbs
 from fondaco.node.verbs.data import DataVerbs
 from fondaco.node.verbs.disputes import DisputeVerbs
 from fondaco.node.verbs.governance import GovernanceVerbs
@@ -16,7 +17,17 @@ from fondaco.node.verbs.market import MarketVerbs
 from fondaco.node.verbs.points import PointVerbs
 from fondaco.node.verbs.tasks import TaskVerbs
 
-_GROUPS = (HouseVerbs, DataVerbs, GrantVerbs, TaskVerbs, PointVerbs, GovernanceVerbs, MarketVerbs, DisputeVerbs)
+_GROUPS = (
+    HouseVerbs,
+    DataVerbs,
+    GrantVerbs,
+    TaskVerbs,
+    PointVerbs,
+    GovernanceVerbs,
+    MarketVerbs,
+    DisputeVerbs,
+    AuditVerbs,
+)
 
 
 class Verbs:

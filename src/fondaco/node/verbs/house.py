@@ -1,15 +1,13 @@
-"""The node itself: status, stop, invitations, the audit bundle."""
+"""The node itself: status, stop, invitations."""
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-from fondaco.ledger.audit.bundle import export
 from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.node import setup
 from fondaco.node.control import Json, Progress, Verb
-from fondaco.node.verbs.common import PROOF_SECONDS, Group, parse_id
+from fondaco.node.verbs.common import Group
 
 
 class HouseVerbs(Group):
@@ -21,7 +19,6 @@ class HouseVerbs(Group):
             "status": self.status,
             "stop": self.stop,
             "invite": self.invite,
-            "audit": self.audit,
         }
 
     async def status(self, _arguments: Json, _progress: Progress) -> Json:
@@ -62,12 +59,3 @@ class HouseVerbs(Group):
         answer = await self._node.service.submit(msg, folder.admin_key, secret)
         setup.write_invitation(Path(arguments["file"]), data)
         return {"organisation": msg.organisation, "file": arguments["file"], "height": answer.height}
-
-    async def audit(self, arguments: Json, _progress: Progress) -> Json:
-        """Write an audit bundle of everything, or of one settled task."""
-        await asyncio.to_thread(self._ledger.wait_provable, PROOF_SECONDS)
-        task = parse_id(arguments["task"]) if arguments.get("task") else None
-        data = await asyncio.to_thread(export, self._ledger, self._node.key, task=task)
-        target = Path(arguments["file"])
-        await asyncio.to_thread(target.write_bytes, data)
-        return {"file": str(target), "bytes": len(data), "trust_root": self._ledger.genesis.hash.hex()}
