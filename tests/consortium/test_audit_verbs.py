@@ -10,7 +10,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from test_market_verbs import PURPOSE, THEIRS, House, join, new_folder, publish, refused, trade, until, vote
+from test_market_verbs import (
+    PURPOSE,
+    THEIRS,
+    House,
+    give_weight,
+    join,
+    new_folder,
+    publish,
+    refused,
+    trade,
+    until,
+    vote,
+)
 
 from fondaco.ledger.audit.answer import verify as verify_answer
 from fondaco.ledger.audit.dimensions import Viewer
@@ -117,6 +129,7 @@ def test_who_sees_what_and_what_is_cosigned(tmp_path: Path) -> None:
         port = houses[0]
         try:
             houses.append(mill := await join(port, tmp_path, "mill"))
+            await give_weight(port, "mill")
             await vote(port, mill, "mint", {"amounts": {"mill": 100}})
             houses.append(bank := await join(port, tmp_path, "bank"))
             houses.append(watch := await join(port, tmp_path, "watch", kind="regulator"))

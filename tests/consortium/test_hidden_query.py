@@ -48,12 +48,21 @@ def register(world):
         title="register of aircraft",
         operations=[LOOKUP],
         purposes=[PURPOSE],
-        rules=[{"organisations": ["*"], "operations": ["*"], "purposes": ["*"], "uses": 10, "days": 60}],
+        rules=[
+            {
+                "organisations": ["*"],
+                "operations": ["*"],
+                "purposes": ["*"],
+                "keys": ["tailnum", "seats"],
+                "uses": 100,
+                "days": 60,
+            }
+        ],
     )
     wait_until(lambda: any(REGISTER in hit["name"] for hit in cast[AIRLINE].ask("search")["hits"]), REGISTER)
     found = cast[AIRLINE].ask(
         "request",
-        datasets=[{"name": REGISTER, "columns": ["tailnum", "seats"]}],
+        datasets=[{"name": REGISTER, "keys": ["tailnum", "seats"], "columns": []}],
         operations=[LOOKUP],
         purpose=PURPOSE,
         parties=[AIRLINE, AUTHORITY],

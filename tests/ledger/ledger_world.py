@@ -206,15 +206,15 @@ class World:
         self.purpose = "delay-study"
         self.operation = "mpc.statistics"
 
-    def do(self, msg: object, signer: str) -> Committed:
-        """Submit a message and wait for its block."""
+    def do(self, msg: object, *signers: str) -> Committed:
+        """Submit a message, the author's key first, and wait for its block."""
         expires = self.ledger.height + 500
-        tx = build(CONSORTIUM, msg, (key(signer),), nonce=nonce(), expires=expires)
+        tx = build(CONSORTIUM, msg, tuple(map(key, signers)), nonce=nonce(), expires=expires)
         return self.ledger.submit(tx).result(30)
 
-    def must(self, msg: object, signer: str) -> Committed:
+    def must(self, msg: object, *signers: str) -> Committed:
         """As `do`, and it did what it says."""
-        done = self.do(msg, signer)
+        done = self.do(msg, *signers)
         assert done.result.code == 0, done.result
         return done
 

@@ -176,7 +176,7 @@ def test_a_guest_may_join_while_its_invitation_is_open_and_nothing_else(world: W
         kind="member",
         expires=int(time.time()) + 3600,
     )
-    world.must(invite, "weather/admin")
+    world.must(invite, "weather/admin", "guest")
     join = Join(invitation=guest.public.raw, organisation=organisation("harbour"))
     keys = (admin, guest, *(key(f"harbour/{name}") for name in ("node", "user")))
     tx = build(CONSORTIUM, join, keys, nonce=os.urandom(16), expires=900)
