@@ -17,7 +17,7 @@ from gate_world import GateWorld
 
 from fondaco.vault.reader import read_table
 
-REPEATS, TARGET_MS = 200, 50.0
+REPEATS, TARGET_MS = 40, 50.0
 
 
 def median_ms(work: Callable[[], object]) -> float:
@@ -33,10 +33,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         world = GateWorld(Path(name) / "world", rows=100_000)
         step = world.step(world.grant())
-        task = world.running(world.workflow(step))
-        view = world.chain.task(task)
-        whole = median_ms(lambda: world.gate.open(view, step, None))
-        bare = median_ms(lambda: read_table(world.vault, world.cid, columns=["k", "v"]))
+        # A step is opened once in an attempt, so each measurement has a task of its own.
+        tasks = [world.running(world.workflow(step)) for _ in range(REPEATS)]
+        views = iter([world.chain.task(task) for task in tasks])
+        task = tasks[0]
+        whole = median_ms(lambda: world.gate.open(next(views), step, None))
+        bare = median_ms(lambda: read_table(world.vault, world.cid, columns=["k"]))
         task_ms = median_ms(lambda: world.chain.task(task))
         world.close()
     report(
@@ -46,7 +48,9 @@ def main() -> None:
             Row("gate alone", whole - bare, "ms", "target: under", TARGET_MS, (whole - bare) / TARGET_MS),
             Row("task read from the ledger", task_ms, "ms", "target: under", TARGET_MS, task_ms / TARGET_MS),
         ],
-        [f"medians of {REPEATS}; the gate verifies one header signature and five state proofs a use"],
+        [
+            f"medians of {REPEATS}; the gate verifies a signed header and the records of a use, and writes that it opened"
+        ],
     )
 
 
