@@ -48,9 +48,7 @@ def main() -> None:
             Row("gate alone", whole - bare, "ms", "target: under", TARGET_MS, (whole - bare) / TARGET_MS),
             Row("task read from the ledger", task_ms, "ms", "target: under", TARGET_MS, task_ms / TARGET_MS),
         ],
-        [
-            f"medians of {REPEATS}; the gate verifies a signed header, the records of a use, and writes that it opened"
-        ],
+        [f"medians of {REPEATS}; the gate verifies a signed header, the records of a use, and writes that it opened"],
     )
 
 
