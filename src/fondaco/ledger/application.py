@@ -320,7 +320,7 @@ class Application:
         def work(db: sqlite3.Connection) -> None:
             self._storage.put_values(db, self._changes.changes)
             self._storage.put_nodes(db, self._tree.pending)
-            nodes = [(level, index, node) for (level, index), node in self._log.pending.items()]
+            nodes = [(level, index, node) for (level, index), node in self._log.pending.items() if level]
             db.executemany("INSERT OR REPLACE INTO log_node VALUES (?, ?, ?)", nodes)
             leaves = [(index, self._at, leaf) for index, leaf in self._leaves]
             db.executemany("INSERT INTO event VALUES (?, ?, ?)", leaves)
@@ -390,7 +390,7 @@ class Application:
 
     def overwritten(self) -> tuple[dict[bytes, bytes | None], dict[bytes, bytes | None]]:
         """What stands, before the finalised block is committed, at the keys and tree nodes that it changes."""
-        return {key: self._storage.get(key) for key in self._changes.changes}, self._tree.before()
+        return {key: self._storage.get(key) for key in self._changes.changes}, self._tree.before
 
     def _context(
         self,
