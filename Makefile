@@ -7,7 +7,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMPS := .stamps
 CHAIN := build/cometbft
-RUST := $(shell find crates Cargo.toml Cargo.lock -name target -prune -o -type f -print)
+RUST := $(shell find .cargo crates Cargo.toml Cargo.lock -name target -prune -o -type f -print)
 
 .PHONY: help setup system chain demo test network-test bench-ledger bench-psi bench-pir lint bench docs lock format
 
