@@ -91,7 +91,8 @@ network-test: setup system chain
 
 # The ledger alone: embedded, and four validators on this machine beside CometBFT's own kvstore.
 bench-ledger: setup chain
-	$(BIN)/python bench/bench_ledger.py
+	$(BIN)/python bench/bench_ledger.py 100000
+	$(BIN)/python bench/bench_ledger_state.py
 	$(BIN)/python bench/bench_ledger_network.py
 
 bench-psi: setup

@@ -77,7 +77,10 @@ fn state_update<'py>(
         moves.push(if value.is_none() {
             change(key.as_bytes(), None)
         } else {
-            change(key.as_bytes(), Some(value.downcast::<PyBytes>()?.as_bytes()))
+            change(
+                key.as_bytes(),
+                Some(value.downcast::<PyBytes>()?.as_bytes()),
+            )
         });
     }
     let done = update(&mut Callable(load), moves)?;

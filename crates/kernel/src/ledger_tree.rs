@@ -63,7 +63,7 @@ pub struct Updated {
 pub fn place(depth: usize, path: &Hash) -> Vec<u8> {
     let whole = depth.div_ceil(8);
     let mut name = Vec::with_capacity(2 + whole);
-    name.extend_from_slice(&(depth as u16).to_be_bytes());
+    name.extend_from_slice(&(depth as u64).to_be_bytes()[6..]);
     // As a number of `depth` bits in the fewest bytes, which is how Python writes it: to the right.
     let shift = whole * 8 - depth;
     let mut above = 0u8;
@@ -234,7 +234,7 @@ impl<N: Nodes> Update<'_, N> {
 /// # Errors
 /// The store's own; nothing is to be written then.
 pub fn update<N: Nodes>(nodes: &mut N, mut changes: Vec<Change>) -> Result<Updated, N::Error> {
-    changes.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    changes.sort_unstable_by_key(|change| change.0);
     let mut update = Update {
         nodes,
         written: HashMap::with_capacity(changes.len() * 4),

@@ -138,6 +138,9 @@ def _refusal(code: int, codespace: str, fault: FondacoError) -> TxResult:
     return TxResult(code, codespace, fault.code, cause, remedy, ())
 
 
+_entropy = functools.lru_cache(maxsize=1)(entropy)  # one of a block, asked for by each of its transactions
+
+
 class _Phase(enum.Enum):
     IDLE = "idle"
     FINALIZED = "finalized"
@@ -408,7 +411,7 @@ class Application:
             time=time // _NANOS,
             signers=signers,
             tx=tx,
-            entropy=entropy(self.app_hash, height, time),
+            entropy=_entropy(self.app_hash, height, time),
             events=events,
             version=self._version,
         )

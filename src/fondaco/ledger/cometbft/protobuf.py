@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, dataclass_transform
 
 from fondaco import _kernel
@@ -97,7 +97,7 @@ _KNOWN: dict[type, dict[int, tuple[str, _Field]]] = {}
 # -- reading ------------------------------------------------------------------------------------------------------
 
 
-def parted(data: bytes, where: str) -> list[tuple[int, int, Any]]:
+def parted(data: bytes, where: str) -> Sequence[tuple[int, int, Any]]:
     """The fields of a message in their order: number, wire type, and an integer or bytes.
 
     Raises:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from fondaco.core.messages import from_bytes, is_frozen, to_bytes
@@ -84,9 +84,7 @@ def validators(ctx: Context) -> dict[bytes, int]:
     return {key: power for key, power in found.items() if power}
 
 
-@functools.lru_cache(maxsize=16_384)
-def _decoded(cls: type[T], data: bytes) -> T:
-    return from_bytes(cls, data)
+_decoded: Callable[[type, bytes], object] = functools.lru_cache(maxsize=16_384)(from_bytes)
 
 
 def load(store: ReadStore, cls: type[T], key: bytes) -> T | None:
@@ -94,7 +92,11 @@ def load(store: ReadStore, cls: type[T], key: bytes) -> T | None:
     data = store.get(key)
     if data is None:
         return None
-    return _decoded(cls, data) if len(data) <= _SHARED and is_frozen(cls) else from_bytes(cls, data)
+    if len(data) > _SHARED or not is_frozen(cls):
+        return from_bytes(cls, data)
+    found = _decoded(cls, data)
+    assert isinstance(found, cls)
+    return found
 
 
 def save(store: Store, key: bytes, record: object) -> None:
