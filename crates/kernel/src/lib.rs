@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod ledger_canonical;
 pub mod ledger_merkle;
 pub mod okvs;
+pub mod opprf;
 pub mod oprf;
 pub mod permutation;
 pub mod pir;
