@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import tempfile
 import unicodedata
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -223,3 +226,26 @@ def test_members_that_ask_other_things_refuse_each_other() -> None:
     pair = [summing(minimum, members=2)[rank] for rank, minimum in enumerate([5, 6])]
     ends = clear(pair, [{"data": table([("a", 0, 1)], "v")}, {"data": table([("a", 0, 1)], "w")}])
     assert all(isinstance(end, BadJob) and "other parameters" in end.cause for end in ends)
+
+
+def carried(ours: pa.Table, theirs: pa.Table, words: tuple[int, int]) -> list[tuple[int, int]]:
+    """Bytes that each of both members sent and received while their words were made."""
+    pair = jobs("mpc", "intersection-sum", {"keys": ["k"]}, PARTIES, COLUMNS, (0,), helper=2, seconds=20)[:2]
+
+    def one(job, data: pa.Table, folder: Path) -> tuple[int, int]:
+        with circuit.meet(job, data, ["k"], folder) as meeting:
+            bins = circuit.bins_of(meeting, np.zeros((words[job.rank], meeting.keys), dtype=np.int64), words)
+            assert bins is not None
+            return meeting.channel.sent, meeting.channel.received
+
+    with tempfile.TemporaryDirectory(prefix="fc-") as folder, concurrent.futures.ThreadPoolExecutor(2) as pool:
+        work = [pool.submit(one, job, data, Path(folder)) for job, data in zip(pair, (ours, theirs), strict=True)]
+        return [each.result() for each in work]
+
+
+@pytest.mark.parametrize("words", [(0, 0), (1, 0), (0, 2), (3, 5)])
+def test_what_is_carried_depends_on_the_numbers_of_keys_and_words_alone(words) -> None:
+    ours, same, other = (pa.table({"k": list(range(at, at + 700))}) for at in (0, 0, 5000))
+    assert carried(ours, same, words) == carried(ours, other, words)
+    longer = pa.table({"k": [f"{i}" * 50 for i in range(700)]})
+    assert carried(longer, longer, words) == carried(ours, other, words)
