@@ -8,6 +8,7 @@ import unicodedata
 from decimal import Decimal
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -17,6 +18,7 @@ from engines_world import column, jobs, together
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fondaco.cli.demo.data import prepare
 from fondaco.engines.base import BadJob, OutOfRange
 from fondaco.engines.mpc import circuit
 
@@ -249,3 +251,38 @@ def test_what_is_carried_depends_on_the_numbers_of_keys_and_words_alone(words) -
     assert carried(ours, same, words) == carried(ours, other, words)
     longer = pa.table({"k": [f"{i}" * 50 for i in range(700)]})
     assert carried(longer, longer, words) == carried(ours, other, words)
+
+
+def test_delays_in_rain_over_the_real_hours_equal_those_of_pandas(tmp_path) -> None:
+    """All flights of 2013 from New York and the weather there, by airport and hour; many rows a key."""
+    sources = prepare(tmp_path)
+    with duckdb.connect() as db:
+        flights = db.sql(
+            f"SELECT origin, time_hour, CAST(nullif(dep_delay, 'NA') AS BIGINT) AS delay, "
+            f"CAST(distance AS BIGINT) AS miles FROM read_csv('{sources.flights}', all_varchar = true)"
+        ).to_arrow_table()
+    with duckdb.connect(str(sources.weather), read_only=True) as db:
+        hours = db.sql("SELECT origin, time_hour, precip > 0 AS rain FROM observations").to_arrow_table()
+    key = [column("origin", "text"), column("time_hour", "text")]
+    columns = [
+        [*key, column("delay", low=-120, high=2880), column("miles", low=0, high=6000)],
+        [*key, column("rain", "bool")],
+        [],
+    ]
+    asked = {"keys": ["origin", "time_hour"], "minimum_count": 100}
+    tables = [{"data": flights}, {"data": hours}, {}]
+    delay, rain = {"party": "air", "column": "delay"}, {"party": "met", "column": "rain"}
+    values = {"values": [delay, {"party": "air", "column": "miles"}]}
+    sums = clear(jobs("mpc", "intersection-sum", asked | values, PARTIES, columns, (1,), helper=2), tables)
+    one = {"value": delay, "group": rain}
+    told = clear(jobs("mpc", "circuit-statistics", asked | one, PARTIES, columns, (1,), helper=2), tables)
+    keys = asked["keys"]
+    ours = flights.to_pandas().merge(hours.to_pandas().drop_duplicates(keys), on=keys)
+    assert sums[1].to_pylist() == [{
+        "count": len(ours[keys].drop_duplicates()), "suppressed": False,
+        "air.delay": int(ours["delay"].sum()), "air.miles": int(ours["miles"].sum()),
+    }]  # fmt: skip
+    for row in told[1].to_pylist():
+        held = ours[ours["rain"] == (row["group"] == "true")]["delay"].dropna()
+        assert (row["count"], row["sum"]) == (len(held), held.sum())
+        assert row["variance"] == pytest.approx(held.var(), rel=1e-9)

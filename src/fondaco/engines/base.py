@@ -147,7 +147,7 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
     ("mpc", "intersection-sum"): (
         "each receiver learns how many keys both have, and the sum of each value over them, and not which keys",
         "neither is opened about fewer keys than the smallest count; that there are fewer is learned",
-        "each party learns how many different keys the other has; the helper learns the larger part of that too",
+        "each party learns how many different keys the other has; the helper learns about how many one party has",
         "an owner of values can choose them so that a sum over a large group tells who is in it",
     ),
     ("mpc", "circuit-statistics"): (
