@@ -3,7 +3,9 @@
 mod faults;
 mod ledger;
 mod pir;
+mod proto;
 mod psi;
+mod value;
 
 use fondaco_kernel::block::{to_bytes, Block};
 use fondaco_kernel::keys::{distinct, identifiers, numbered, Column, Values};
