@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
@@ -60,7 +61,7 @@ async def far_side(there: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWri
 
 
 class Proxy:
-    """Counts the bytes that pass between two folders of sockets, for a run that is not timed."""
+    """Counts the bytes that pass between the members' folders of sockets, for a run that is not timed."""
 
     def __init__(self, folders: list[Path]) -> None:
         self.bytes = 0
@@ -82,8 +83,10 @@ class Proxy:
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
         servers = []
-        for rank in range(2):
-            here, there = self._folders[rank] / f"{1 - rank}.sock", self._folders[1 - rank] / f"{1 - rank}.sock"
+        pairs = itertools.permutations(range(len(self._folders)), 2)
+        for (rank, other), lane in itertools.product(pairs, ("", "spu")):
+            here, there = (self._folders[at] / lane / f"{other}.sock" for at in (rank, other))
+            here.parent.mkdir(exist_ok=True)
 
             async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, there: Path = there) -> None:
                 far_reader, far_writer = await far_side(there)
@@ -111,13 +114,14 @@ def meet(
     folder: Path, kind: str, *, counted: bool = False, receivers: tuple[int, ...] = (0, 1), **more: Any
 ) -> Measured:
     """Run both parties; the slower one's seconds, the larger one's memory, and the bytes if they are counted."""
-    forms = {"ours": "parquet", "protocol": "npy", "theirs": "csv"}
+    forms = {"ours": "parquet", "protocol": "npy", "theirs": "csv", "hidden": "parquet"}
+    members = 3 if kind == "hidden" else 2
     with tempfile.TemporaryDirectory(prefix="bp-") as name:
-        places = [Path(name) / ("a" if rank == 0 or not counted else "b") for rank in range(2)]
+        places = [Path(name) / (f"at{rank}" if counted else "all") for rank in range(members)]
         for place in places:
             place.mkdir(exist_ok=True)
-        parties, measured = [], [Path(name) / f"measured{rank}" for rank in range(2)]
-        for rank in range(2):
+        parties, measured = [], [Path(name) / f"measured{rank}" for rank in range(members)]
+        for rank in range(members):
             spec = {
                 "kind": kind, "rank": rank, "receivers": receivers, "sockets": str(places[rank]), "seconds": SECONDS,
                 "source": str(folder / f"{rank}.{forms[kind]}"), "target": f"{name}/out{rank}.{forms[kind]}",
@@ -229,6 +233,18 @@ def others(folder: Path) -> list[Row]:
         for what, unit, scale in (("seconds", "s", 1), ("bytes", "MB", 1e6)):
             mine, other = told[what] / scale, plain[what] / scale
             rows.append(Row(f"{operation}, 2^20 x 2^20", mine, unit, "intersection, same run", other, mine / other))
+    return rows + hidden(folder, plain)
+
+
+def hidden(folder: Path, plain: Measured) -> list[Row]:
+    """The operations over a hidden match at 2^20, three members (ABY3), beside our intersection of the same sets."""
+    rows = []
+    for operation in ("intersection-sum", "circuit-statistics"):
+        told = meet(folder, "hidden", receivers=(0,), counted=True, operation=operation)
+        assert told["found"] == MILLION // 2, told
+        for what, unit, scale in (("seconds", "s", 1), ("bytes", "MB", 1e6), ("mib", "MiB of one", 1)):
+            mine, other = told[what] / scale, plain[what] / scale
+            rows.append(Row(f"{operation}, 2^20 x 2^20", mine, unit, "intersection, same run", other, mine / other))
     return rows
 
 
@@ -263,10 +279,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, action="append", default=[], help="one more size of the curve")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--operations", action="store_true", help="the other operations at 2^20 too: some minutes")
+    parser.add_argument("--hidden", action="store_true", help="operations over a hidden match alone, nothing written")
     parser.add_argument("--quick", action="store_true", help="2^20 alone, one repeat, nothing written")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-psi-") as name:
         folder = Path(name)
+        if asked.hidden:
+            make(folder, MILLION)
+            for row in hidden(folder, meet(folder, "ours", counted=True)):
+                print(row)
+            return
         if asked.quick:
             for row in million(folder, 1):
                 print(row)

@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fondaco import _kernel
+from fondaco.core.codec import Value
+from fondaco.core.models import Column
 from fondaco.engines.base import Job
 from fondaco.engines.channel import connect
 from fondaco.engines.psi.operations import run
@@ -74,6 +76,53 @@ def protocol(spec: dict[str, Any]) -> dict[str, Any]:
         return clock.read() | {"found": len(party.matched() or b"") // 4, "bytes": channel.sent + channel.received}
 
 
+def declared(rank: int) -> tuple[Column, ...]:
+    """What the first member brings beside the key: a value; the second: a group."""
+    named = (("id", "int64", None), ("value", "int64", 1 << 20) if rank == 0 else ("group", "bool", None))
+    return tuple(
+        Column(
+            name=name, type=kind, unit="", classification="internal", nullable=False, minimum=0 if most else None,
+            maximum=most, scale=0,
+        )
+        for name, kind, most in named
+    )  # fmt: skip
+
+
+def hidden(spec: dict[str, Any]) -> dict[str, Any]:
+    """From a Parquet file to figures over a hidden match, with a third member as SPU's helper."""
+    from spu import libspu
+
+    from fondaco.engines.mpc import operations
+
+    quiet = libspu.logging.LogOptions()
+    quiet.log_level = libspu.logging.LogLevel.ERROR
+    libspu.logging.setup_logging(quiet)
+    rank = spec["rank"]
+    value: Value = {"party": "one", "column": "value"}
+    group: Value = {"party": "two", "column": "group"}
+    figures = spec["operation"] == "circuit-statistics"
+    asked: dict[str, Value] = {"value": value, "group": group} if figures else {"values": [value]}
+    asked |= {"keys": ["id"], "minimum_count": 10}
+    own = () if rank == 2 else declared(rank)
+    others = [(other, column) for other in range(2) if other != rank for column in declared(other)]
+    work = Job(
+        task="bench", step="hidden", attempt=1, engine="mpc", operation=spec["operation"],
+        parameters=asked, parties=("one", "two", "helper"), rank=rank, helper=2,
+        receivers=tuple(spec["receivers"]), columns=own, peer_columns=tuple(column for _rank, column in others),
+        peer_ranks=tuple(other for other, _column in others), timeout_seconds=spec["seconds"],
+    )  # fmt: skip
+    clock = Clock()
+    tables: dict[str, pa.Table] = {}
+    if rank < 2:
+        table = pq.ParquetFile(spec["source"]).read()
+        ids = table["id"].to_numpy()
+        column = pa.array(ids % 1000) if rank == 0 else pa.array(ids % 3 == 0)
+        tables["data"] = table.append_column(own[1].name, column)
+    outcome = operations.run(work, tables, Path(spec["sockets"]))
+    counts = [table["count"].to_pylist() for table in outcome.tables.values()]
+    return clock.read() | {"found": sum(counts[0]) if counts else 0}
+
+
 def theirs(spec: dict[str, Any]) -> dict[str, Any]:
     """`spu.psi` from a CSV file to a CSV file; its link is made before the clock starts."""
     from spu import libspu, psi
@@ -105,7 +154,7 @@ def theirs(spec: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     spec = json.loads(sys.stdin.readline())
     pa.set_cpu_count(2)
-    measured = {"ours": ours, "protocol": protocol, "theirs": theirs}[spec["kind"]](spec)
+    measured = {"ours": ours, "protocol": protocol, "theirs": theirs, "hidden": hidden}[spec["kind"]](spec)
     measured["mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     Path(spec["measured"]).write_text(json.dumps(measured))
 

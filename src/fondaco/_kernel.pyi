@@ -72,6 +72,11 @@ def identify(
     that row's number as a little-endian 32-bit integer.
     """
 
+def identify_rows(
+    key: bytes, columns: Sequence[tuple[str, bytes | memoryview, bytes | memoryview | None]]
+) -> tuple[bytes, bytes]:
+    """As `identify`, but the second are for each row the number of its identifier among the different ones."""
+
 def distinct_places(ids: bytes) -> bytes:
     """Where each different 16-byte identifier first stands, in order, as little-endian 32-bit integers."""
 
@@ -108,6 +113,33 @@ class DhParty:
 
     def matched(self) -> bytes | None:
         """As `PsiParty.matched`."""
+
+class CircuitParty:
+    """One party of a meeting whose result goes into a circuit; see `crates/kernel/src/opprf/mod.rs`. Semi-honest.
+
+    Args:
+        ids: this party's n different 16-byte identifiers.
+        places: whether this party has the table of bins; the other programs its payload, and says the opposite.
+        peer_keys: how many identifiers the other has, at least 1.
+        words: payload words of each key of the party that programs.
+        payload: those words, key by key, little-endian 64-bit integers; empty for the party that places.
+    """
+
+    bins: int
+
+    def __init__(self, ids: bytes, *, places: bool, peer_keys: int, words: int, payload: bytes) -> None: ...
+    def next(self, incoming: bytes | None = None) -> tuple[Literal["send", "receive", "finished"], bytes]:
+        """As `PsiParty.next`."""
+
+    def words(self) -> bytes | None:
+        """Words of all bins as little-endian 64-bit integers: comparison words, then each payload word's shares.
+
+        Comparison words of a bin are equal where its key is shared; then the two shares of a payload word add up to it
+        modulo 2**64. None before the end.
+        """
+
+    def table(self) -> bytes | None:
+        """For each bin the place of its key in `ids`, little-endian 32-bit, or 2**32 - 1; None for who has no table."""
 
 class CountParty:
     """One party that learns how many identifiers are shared, or helps the other to; see `crates/kernel/src/ecdh.rs`.

@@ -183,6 +183,38 @@ def sets() -> tuple[list, list[dict[str, pa.Table]]]:
     return both, [{"data": pa.table({"k": list(range(200_000))})}] * 2
 
 
+def hidden() -> tuple[list, list[dict[str, pa.Table]]]:
+    parameters = {"keys": ["k"], "minimum_count": 1, "values": [{"party": "air", "column": "v"}]}
+    columns = [[column("k"), column("v", low=0, high=9)], [column("k")], []]
+    members = jobs("mpc", "intersection-sum", parameters, PARTIES, columns, (1,), helper=2, seconds=20)
+    ours = pa.table({"k": list(range(200_000)), "v": [1] * 200_000})
+    return members, [{"data": ours}, {"data": ours.select(["k"])}, {}]
+
+
+def test_a_worker_killed_while_a_hidden_match_is_made_ends_the_others_link_by_name() -> None:
+    members, inputs = hidden()
+
+    async def story(sockets: Path) -> list:
+        work = [asyncio.create_task(process.run_job(j, inputs[j.rank], sockets, deadline=30)) for j in members]
+        # The channel's own socket is bound once SPU's link is there: then the meeting has begun.
+        await until((sockets / "1.sock").exists)
+        victim = next(pid for pid in workers(sockets) if f"{sockets}/spu/0.sock" in open_sockets(pid))
+        os.kill(victim, signal.SIGKILL)
+        ends = await asyncio.gather(*work[:2], return_exceptions=True)
+        work[2].cancel()
+        await asyncio.gather(work[2], return_exceptions=True)
+        return ends
+
+    with tempfile.TemporaryDirectory(prefix="fe-") as folder:
+        killed, other = asyncio.run(story(Path(folder)))
+        assert workers(Path(folder)) == []
+    assert isinstance(killed, PartyFailed)
+    assert (killed.party, "SIGKILL" in killed.cause) == ("air", True)
+    assert isinstance(other, EngineStopped)
+    assert "air" in other.cause
+    assert left_behind() == []
+
+
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_worker_killed_while_sets_meet_is_named_here_and_breaks_the_others_link(victim) -> None:
     both, inputs = sets()

@@ -35,7 +35,9 @@ from fondaco.vault.store import Vault
 ROLES = ("steward", "analyst", "reviewer", "governor")
 PATHS = {"holder": "/holder/d/rows", "asker": "/asker/d/rows"}
 PURPOSE = "study"
-OPERATIONS = ("psi.intersection", "mpc.statistics", "mpc.arithmetic", "pir.lookup")
+OPERATIONS = (
+    "psi.intersection", "mpc.statistics", "mpc.arithmetic", "mpc.intersection-sum", "mpc.circuit-statistics", "pir.lookup",
+)  # fmt: skip
 
 
 @message("test.forge/1")
@@ -216,6 +218,16 @@ class GateWorld:
             "inputs": (first.inputs[0], whole),
         }  # fmt: skip
         return first, self.step(grant, **(fields | changes))
+
+    def hidden(self, grant: str, **changes: Any) -> Step:
+        """A step over a hidden match: the sum of the holder's values."""
+        brought = Input(party="holder", dataset=PATHS["holder"] + "@1", columns=("k", "v"), grant=grant)
+        asking = Input(party="asker", dataset=PATHS["asker"] + "@1", columns=("k",), grant=None)
+        fields: dict[str, Any] = {
+            "engine": "mpc", "operation": "intersection-sum", "helper": "coord", "inputs": (asking, brought),
+            "parameters": {"keys": ["k"], "values": [{"party": "holder", "column": "v"}]},
+        }  # fmt: skip
+        return self.step(grant, **(fields | changes))
 
     def grant(self, **changes: Any) -> str:
         """A grant of the holder's rows for the asker; its id."""

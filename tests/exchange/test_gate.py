@@ -345,3 +345,43 @@ def test_nobody_else_reads_the_vault() -> None:
     root = Path(fondaco.__file__).parent
     users = [p for p in root.rglob("*.py") if "vault.reader" in p.read_text() or "vault import reader" in p.read_text()]
     assert [p.relative_to(root).as_posix() for p in users] == ["exchange/gate.py"]
+
+
+@pytest.mark.parametrize(
+    "terms", [{"minimum_count": 10}, {"minimum_rows": 10}, {"minimum_count": 10, "minimum_rows": 3}]
+)
+@pytest.mark.parametrize(("asked", "allowed"), [(9, False), (10, True), (None, False)])
+def test_a_hidden_match_keeps_both_minimums_in_its_circuit(tmp_path, terms, asked, allowed) -> None:
+    """Nobody sees how many rows match, so the terms' least number of rows is the circuit's too."""
+    world = GateWorld(tmp_path / "w", **terms)
+    parameters = {"keys": ["k"], "values": [{"party": "holder", "column": "v"}]}
+    if asked is not None:
+        parameters["minimum_count"] = asked
+    step = world.hidden(world.grant(), parameters=parameters)
+    task = world.running(world.workflow(step))
+    if allowed:
+        opened = world.gate.open(world.chain.task(task), step, None)
+        assert opened.table.column_names == ["k", "v"]
+    else:
+        refused(world, task, step, "minimum-count")
+    world.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "check"),
+    [
+        ({"parameters": {"keys": ["k", "w"], "values": []}}, "keys"),
+        ({"parameters": {"keys": ["k", "v"], "values": []}}, "keys"),
+        ({"parameters": {"keys": ["k"], "values": [{"party": "holder", "column": "w"}]}}, "columns"),
+        ({"parameters": {"keys": ["k"], "values": [{"party": "holder", "column": "k"}]}}, "columns"),
+        ({"parameters": {"keys": ["k"]}, "operation": "pooled-statistics"}, "operation"),
+    ],
+)
+def test_a_hidden_match_uses_granted_keys_and_values_alone(world, changes, check) -> None:
+    """The contract knows the columns that are brought; what is done with them the gate reads in the parameters."""
+    step = world.hidden(world.grant(), **changes)
+    if check == "operation":
+        with pytest.raises(AssertionError, match="grant"):
+            world.running(world.workflow(step))
+        return
+    refused(world, world.running(world.workflow(step)), step, check)

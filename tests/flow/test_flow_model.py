@@ -76,3 +76,43 @@ def test_figures_of_one_task_cannot_be_subtracted_from_one_another(step) -> None
 def test_figures_of_other_values_by_the_same_groups_are_sound() -> None:
     more = other(parameters=PARAMETERS | {"value": {"party": "us", "column": "w"}})
     assert check_workflow(workflow(MATCH, NUMBERS, more))
+
+
+HIDDEN = dataclasses.replace(
+    NUMBERS, id="hidden", operation="intersection-sum", match=None,
+    parameters={"keys": ["a", "b"], "minimum_count": 5, "values": [{"party": "them", "column": "g"}]},
+)  # fmt: skip
+
+
+def hidden(**changes) -> Step:
+    return dataclasses.replace(HIDDEN, id="other", **changes)
+
+
+def test_a_hidden_match_takes_no_match() -> None:
+    assert check_workflow(workflow(HIDDEN))
+    with pytest.raises(FlowError, match="no match"):
+        check_workflow(workflow(MATCH, dataclasses.replace(HIDDEN, match="match")))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        hidden(),
+        hidden(parameters=HIDDEN.parameters | {"keys": ["a"]}),
+        hidden(parameters=HIDDEN.parameters | {"minimum_count": 4}),
+        hidden(parameters=PARAMETERS, operation="circuit-statistics"),
+        hidden(
+            parameters=HIDDEN.parameters | {"values": []},
+            inputs=(dataclasses.replace(HIDDEN.inputs[0], dataset="/us/d/fewer@1"), HIDDEN.inputs[1]),
+        ),
+    ],
+)
+def test_sums_of_one_task_cannot_be_subtracted_from_one_another(step) -> None:
+    """Of other rows of the asker's, or by other keys, another match is made: the difference would be of few."""
+    with pytest.raises(FlowError, match="subtracted"):
+        check_workflow(workflow(HIDDEN, step))
+
+
+def test_sums_of_other_values_over_one_hidden_match_are_sound() -> None:
+    values = [{"party": "us", "column": "v"}]
+    assert check_workflow(workflow(HIDDEN, hidden(parameters=HIDDEN.parameters | {"values": values})))

@@ -79,6 +79,10 @@ def arithmetic(operation: str, right: str) -> dict[str, Any]:
     return step("mpc", "arithmetic", ["spend"], [right], parameters=parameters)
 
 
+def summing(shop: list[str], bank: list[str], values: Any, **changes: Any) -> dict[str, Any]:
+    return step("mpc", "intersection-sum", shop, bank, parameters={"keys": ["email"], "values": values} | changes)
+
+
 REFUSED: list[tuple[str, dict[str, Any], type[FondacoError], str]] = [
     ("no range", statistics("income", "member"), OutOfRange, "no range is declared"),
     ("no groups", statistics("score", "city"), BadJob, "groups of a column of type text are not named"),
@@ -105,6 +109,33 @@ REFUSED: list[tuple[str, dict[str, Any], type[FondacoError], str]] = [
         FlowError,
         "reg receives but is no party",
     ),
+    ("values that are no list", summing(["email"], ["email", "score"], "score"), BadJob, "values is a list"),
+    (
+        "a value that is not brought",
+        summing(["email"], ["email"], [{"party": "bank", "column": "score"}]),
+        BadJob,
+        "not among those",
+    ),
+    ("a value that is no reference", summing(["email"], ["email"], ["score"]), BadJob, "each of values must name"),
+    (
+        "a value without a range",
+        summing(["email"], ["email", "income"], [{"party": "bank", "column": "income"}]),
+        OutOfRange,
+        "no range is declared",
+    ),
+    (
+        "a value that is text",
+        summing(["email"], ["email", "city"], [{"party": "bank", "column": "city"}]),
+        BadJob,
+        "not a number",
+    ),
+    (
+        "a value twice",
+        summing(["email"], ["email", "score"], [{"party": "bank", "column": "score"}] * 2),
+        BadJob,
+        "named twice",
+    ),
+    ("a minimum that is no number", summing(["email"], ["email"], [], minimum_count="5"), BadJob, "minimum_count"),
     ("overflow", arithmetic("multiply", "wide"), OutOfRange, "could overflow the ring"),
     ("a divisor that may be zero", arithmetic("divide", "rate"), OutOfRange, "holds zero"),
     ("an unknown operation", arithmetic("power", "score"), BadJob, "operation is one of"),
@@ -132,3 +163,14 @@ def test_sound_steps_are_explained_with_their_price_and_cost() -> None:
     assert (three["steps"][0]["helper"], two["steps"][0]["helper"]) == ("reg", "")
     assert two["steps"][0]["seconds"] > three["steps"][0]["seconds"], "two parties without a helper pay for it in time"
     assert explain(plan(arithmetic("multiply", "score")))["ready"] is False
+
+
+def test_a_sum_over_a_hidden_match_names_its_keys_and_values_apart_and_what_is_learned() -> None:
+    explained = explain(plan(summing(["email"], ["email", "score"], [{"party": "bank", "column": "score"}])))
+    (missing,) = explained["missing"]
+    assert (missing["keys"], missing["columns"]) == (["email"], ["score"])
+    assert missing["operation"] == "mpc.intersection-sum"
+    assert "reg" in missing["parties"], "the helper"
+    told = explained["steps"][0]
+    assert any("not which keys" in line for line in told["learns"])
+    assert told["network_mib"] > 100

@@ -7,8 +7,8 @@ mod proto;
 mod psi;
 mod value;
 
-use fondaco_kernel::block::to_bytes;
-use fondaco_kernel::keys::{distinct, identifiers, Column, Identified, Values};
+use fondaco_kernel::block::{to_bytes, Block};
+use fondaco_kernel::keys::{distinct, identifiers, numbered, Column, Values};
 use fondaco_kernel::{Items, Refused};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
@@ -62,13 +62,12 @@ fn keyed_ids<'py>(
 /// A column's letter, data and offsets.
 type OwnedColumn = (u8, Vec<u8>, Option<Vec<u8>>);
 
-/// Identifiers of the different rows of key columns, and the rows of their first appearance.
-#[pyfunction]
-fn identify<'py>(
-    py: Python<'py>,
+/// A session key and key columns of Python's, copied so that they can be read without the GIL.
+fn key_and_columns(
+    py: Python<'_>,
     key: &[u8],
-    columns: Vec<(String, PyBuffer<u8>, Option<PyBuffer<u8>>)>,
-) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    columns: &[(String, PyBuffer<u8>, Option<PyBuffer<u8>>)],
+) -> PyResult<([u8; 32], Vec<OwnedColumn>)> {
     let key: [u8; 32] = key
         .try_into()
         .map_err(|_| PyValueError::new_err("a key is 32 bytes"))?;
@@ -86,12 +85,40 @@ fn identify<'py>(
             Ok((letter, data.to_vec(py)?, offsets))
         })
         .collect::<PyResult<_>>()?;
+    Ok((key, copied))
+}
+
+/// Identifiers of the different rows of key columns, and the rows of their first appearance.
+#[pyfunction]
+fn identify<'py>(
+    py: Python<'py>,
+    key: &[u8],
+    columns: Vec<(String, PyBuffer<u8>, Option<PyBuffer<u8>>)>,
+) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    let (key, copied) = key_and_columns(py, key, &columns)?;
     let found = py
-        .allow_threads(|| identified(&key, &copied))
+        .allow_threads(|| all_identified(&key, &copied).map(|ids| distinct(&ids)))
         .map_err(refused)?;
     let ids = to_bytes(&found.ids);
     let places = psi::words(&found.places);
     Ok((PyBytes::new(py, &ids), PyBytes::new(py, &places)))
+}
+
+/// Identifiers of the different rows of key columns, and for each row which of them it has.
+#[pyfunction]
+fn identify_rows<'py>(
+    py: Python<'py>,
+    key: &[u8],
+    columns: Vec<(String, PyBuffer<u8>, Option<PyBuffer<u8>>)>,
+) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    let (key, copied) = key_and_columns(py, key, &columns)?;
+    let (ids, numbers) = py
+        .allow_threads(|| {
+            all_identified(&key, &copied).map(|ids| (distinct(&ids).ids, numbered(&ids)))
+        })
+        .map_err(refused)?;
+    let (ids, numbers) = (to_bytes(&ids), psi::words(&numbers));
+    Ok((PyBytes::new(py, &ids), PyBytes::new(py, &numbers)))
 }
 
 /// Where each different identifier of 16 bytes first stands, in order.
@@ -103,7 +130,7 @@ fn distinct_places<'py>(py: Python<'py>, ids: &[u8]) -> PyResult<Bound<'py, PyBy
     Ok(PyBytes::new(py, &bytes))
 }
 
-fn identified(key: &[u8; 32], columns: &[OwnedColumn]) -> Result<Identified, Refused> {
+fn all_identified(key: &[u8; 32], columns: &[OwnedColumn]) -> Result<Vec<Block>, Refused> {
     let columns: Vec<Column<'_>> = columns
         .iter()
         .map(|(letter, data, offsets)| {
@@ -120,7 +147,7 @@ fn identified(key: &[u8; 32], columns: &[OwnedColumn]) -> Result<Identified, Ref
             })
         })
         .collect::<Result<_, _>>()?;
-    Ok(distinct(&identifiers(key, &columns)?))
+    identifiers(key, &columns)
 }
 
 /// The native kernel of fondaco.
@@ -130,10 +157,12 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(sha256_many, module)?)?;
     module.add_function(wrap_pyfunction!(keyed_ids, module)?)?;
     module.add_function(wrap_pyfunction!(identify, module)?)?;
+    module.add_function(wrap_pyfunction!(identify_rows, module)?)?;
     module.add_function(wrap_pyfunction!(distinct_places, module)?)?;
     module.add_class::<psi::PsiParty>()?;
     module.add_class::<psi::DhParty>()?;
     module.add_class::<psi::CountParty>()?;
+    module.add_class::<psi::CircuitParty>()?;
     pir::register(module)?;
     ledger::register(module)?;
     faults::register(module)

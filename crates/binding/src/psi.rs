@@ -2,6 +2,8 @@
 
 use fondaco_kernel::block::Block;
 use fondaco_kernel::ecdh::{CountHelper, CountLearner, DhClient, DhConfig, DhServer};
+use fondaco_kernel::opprf::cuckoo::bins_for;
+use fondaco_kernel::opprf::{OpprfReceiver, OpprfSender, Shape};
 use fondaco_kernel::oprf::{receiver_vole, sender_vole, Security};
 use fondaco_kernel::protocol::{Fault, Party, Turn};
 use fondaco_kernel::psi::{PsiConfig, PsiReceiver, PsiSender};
@@ -210,6 +212,114 @@ impl CountParty {
         match &self.side {
             CountSide::Learner(side) => side.count(),
             CountSide::Helper(side) => side.count(),
+        }
+    }
+}
+
+enum ProgrammedSide {
+    Programs(Box<OpprfSender<VoleSender>>),
+    Places(Box<OpprfReceiver<VoleReceiver>>),
+}
+
+impl ProgrammedSide {
+    fn new(
+        places: bool,
+        keys: Vec<Block>,
+        payload: Vec<u64>,
+        words: usize,
+        peer_keys: usize,
+    ) -> Result<Self, Fault> {
+        if places {
+            let vole = receiver_vole(Security::SemiHonest, bins_for(keys.len()))?;
+            return Ok(Self::Places(Box::new(OpprfReceiver::new(
+                &keys, words, peer_keys, vole,
+            )?)));
+        }
+        let vole = sender_vole(
+            Security::SemiHonest,
+            Shape::new(peer_keys, keys.len(), words)?.bins,
+        )?;
+        Ok(Self::Programs(Box::new(OpprfSender::new(
+            keys, payload, words, peer_keys, vole,
+        )?)))
+    }
+}
+
+/// 64-bit integers as little-endian bytes.
+fn long_words(numbers: &[u64]) -> Vec<u8> {
+    let mut out = vec![0u8; 8 * numbers.len()];
+    for (slot, number) in out.as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
+        *slot = number.to_le_bytes();
+    }
+    out
+}
+
+/// One party of a meeting whose result goes into a circuit.
+#[pyclass]
+pub struct CircuitParty {
+    side: ProgrammedSide,
+}
+
+#[pymethods]
+impl CircuitParty {
+    #[new]
+    #[pyo3(signature = (ids, *, places, peer_keys, words, payload))]
+    fn new(
+        py: Python<'_>,
+        ids: &[u8],
+        places: bool,
+        peer_keys: usize,
+        words: usize,
+        payload: &[u8],
+    ) -> PyResult<Self> {
+        let keys = keys_of(ids)?;
+        let (payload, rest) = payload.as_chunks::<8>();
+        if !rest.is_empty() {
+            return Err(PyValueError::new_err("payload words are 8 bytes each"));
+        }
+        let payload = payload
+            .iter()
+            .map(|word| u64::from_le_bytes(*word))
+            .collect();
+        let side = py
+            .allow_threads(|| ProgrammedSide::new(places, keys, payload, words, peer_keys))
+            .map_err(raised)?;
+        Ok(Self { side })
+    }
+
+    /// Go on: with the peer's message after "receive", with None otherwise.
+    #[pyo3(signature = (incoming=None))]
+    fn next<'py>(&mut self, py: Python<'py>, incoming: Option<&[u8]>) -> PyResult<Told<'py>> {
+        match &mut self.side {
+            ProgrammedSide::Programs(side) => turn_of(py, side.as_mut(), incoming),
+            ProgrammedSide::Places(side) => turn_of(py, side.as_mut(), incoming),
+        }
+    }
+
+    /// How many bins there are.
+    #[getter]
+    fn bins(&self) -> usize {
+        match &self.side {
+            ProgrammedSide::Programs(side) => side.shape().bins,
+            ProgrammedSide::Places(side) => side.shape().bins,
+        }
+    }
+
+    /// The words of all bins, word by word, as little-endian 64-bit integers; None before the end.
+    fn words<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let words = match &self.side {
+            ProgrammedSide::Programs(side) => side.words(),
+            ProgrammedSide::Places(side) => side.words(),
+        };
+        words.map(|words| PyBytes::new(py, &long_words(&words)))
+    }
+
+    /// For each bin the place of its key as a little-endian 32-bit integer, or its largest for none; None for the side
+    /// that has no table.
+    fn table<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        match &self.side {
+            ProgrammedSide::Programs(_) => None,
+            ProgrammedSide::Places(side) => Some(PyBytes::new(py, &words(side.table()))),
         }
     }
 }

@@ -118,28 +118,48 @@ pub fn identifiers(key: &[u8; 32], columns: &[Column<'_>]) -> Result<Vec<Block>,
 /// Each identifier once, with the place where it first stands.
 #[must_use]
 pub fn distinct(ids: &[Block]) -> Identified {
-    // Open addressing by the identifiers themselves, which are as good as random under a key that is drawn for the run.
-    const FREE: u32 = u32::MAX;
-    let mask = (2 * ids.len()).next_power_of_two() - 1;
-    let mut slots = vec![FREE; mask + 1];
     let mut out = Identified {
         ids: Vec::with_capacity(ids.len()),
         places: Vec::with_capacity(ids.len()),
     };
+    visit(ids, |place, _number, first| {
+        if first {
+            out.ids.push(ids[place as usize]);
+            out.places.push(place);
+        }
+    });
+    out
+}
+
+/// For each identifier its number among the different ones, in the order of [`distinct`].
+#[must_use]
+pub fn numbered(ids: &[Block]) -> Vec<u32> {
+    let mut out = Vec::with_capacity(ids.len());
+    visit(ids, |_place, number, _first| out.push(number));
+    out
+}
+
+/// Tell of each identifier, in order, its place, its number among the different ones, and whether it stands there first.
+fn visit(ids: &[Block], mut told: impl FnMut(u32, u32, bool)) {
+    // Open addressing by the identifiers themselves, which are as good as random under a key that is drawn for the run.
+    const FREE: (u32, u32) = (u32::MAX, 0);
+    let mask = (2 * ids.len()).next_power_of_two() - 1;
+    let mut slots = vec![FREE; mask + 1];
+    let mut count = 0;
     #[allow(clippy::cast_possible_truncation)]
     // fewer rows than 2^32; the low bits alone choose the slot
     for (place, id) in ids.iter().enumerate() {
         let mut at = id.0 as usize & mask;
-        while slots[at] != FREE && ids[slots[at] as usize] != *id {
+        while slots[at] != FREE && ids[slots[at].0 as usize] != *id {
             at = (at + 1) & mask;
         }
-        if slots[at] == FREE {
-            slots[at] = place as u32;
-            out.ids.push(*id);
-            out.places.push(place as u32);
+        let first = slots[at] == FREE;
+        if first {
+            slots[at] = (place as u32, count);
+            count += 1;
         }
+        told(place as u32, slots[at].1, first);
     }
-    out
 }
 
 #[cfg(test)]
@@ -162,6 +182,8 @@ mod tests {
             for (id, place) in found.iter().zip(places) {
                 prop_assert_eq!(ids.iter().position(|other| other == id), Some(place as usize));
             }
+            let named: Vec<Block> = numbered(&ids).into_iter().map(|at| found[at as usize]).collect();
+            prop_assert_eq!(named, ids);
         }
     }
 

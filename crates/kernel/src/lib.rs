@@ -10,6 +10,7 @@ pub mod ledger_merkle;
 pub mod ledger_proto;
 pub mod ledger_tree;
 pub mod okvs;
+pub mod opprf;
 pub mod oprf;
 pub mod permutation;
 pub mod pir;

@@ -14,9 +14,15 @@ from fondaco.errors import EngineError, PartyFailed
 
 OPERATIONS: dict[str, tuple[str, ...]] = {
     "psi": ("intersection", "difference", "cardinality", "threshold"),
-    "mpc": ("statistics", "pooled-statistics", "arithmetic"),
+    "mpc": ("statistics", "pooled-statistics", "arithmetic", "intersection-sum", "circuit-statistics"),
     "pir": ("lookup",),
 }
+HIDDEN = ("intersection-sum", "circuit-statistics")
+"""Operations of `mpc` that match rows themselves, in a circuit: nobody learns which."""
+LANES = {(engine, operation): ("",) for engine, found in OPERATIONS.items() for operation in found} | {
+    ("mpc", operation): ("", "spu") for operation in HIDDEN
+}
+"""The folders, within that of a step's sockets, in which its members meet: "" is the folder itself."""
 
 
 PREPARED = "prepared"
@@ -138,6 +144,18 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
         "each receiver learns the result of every row, from which it can work back the other's value with its own",
         "all members learn the number of rows; the helper learns nothing else",
     ),
+    ("mpc", "intersection-sum"): (
+        "each receiver learns how many keys both have, and the sum of each value over them, and not which keys",
+        "neither is opened about fewer keys than the smallest count; that there are fewer is learned",
+        "each party learns how many different keys the other has; the helper learns about how many one party has",
+        "an owner of values can choose them so that a sum over a large group tells who is in it",
+    ),
+    ("mpc", "circuit-statistics"): (
+        "each receiver learns count, sum, mean and variance of each group, and nothing of any row or key",
+        "a group of fewer keys than the smallest count is not opened, nor one more where the rest would tell it",
+        "nobody learns which keys match, nor how many; each party learns how many different keys the other has",
+        "the helper learns about how many keys one party has, and nothing else",
+    ),
     ("pir", "lookup"): (
         "the provider learns that a lookup of most_keys keys took place, and nothing of the keys",
         "the provider does not learn how many keys there were, which were found, or whether they were asked before",
@@ -177,6 +195,8 @@ def estimate(engine: str, operation: str, rows: int, *, members: int = 2) -> Est
             0.8 + 0.9 * millions, 150 + int(250 * min(millions, 1)) + int(90 * millions), 0.7 + 30.0 * millions
         )
     slower = 12.0 if members == 2 else 1.0
+    if operation in HIDDEN:
+        return Estimate(5.0 + 12.0 * slower * millions, 400 + int(2500 * millions), 1.4 + 500.0 * millions)
     if operation == "arithmetic":
         return Estimate(3.5 + 12.0 * slower * millions, 400 + int(1200 * millions), 0.2 + 300.0 * millions)
     return Estimate(3.5 + 2.0 * slower * millions, 400 + int(600 * millions), 0.2 + 120.0 * millions)

@@ -1,4 +1,4 @@
-"""A channel to the one other member of a two-party step: framed messages over a unix socket, bounded and in time.
+"""A channel between the two members with data of a step: framed messages over a unix socket, bounded and in time.
 
 The lower rank connects to the higher one's socket, where a node's tunnel listens in the peer's place. A message is
 its length in eight bytes, then its bytes. The first message of each side says which run it belongs to and who speaks.
@@ -162,14 +162,14 @@ def _dial(path: Path, end: float) -> socket.socket:
 
 
 def connect(job: Job, sockets: Path) -> Channel:
-    """Link up with the other member of a step of two.
+    """Link up with the other of a step's two members with data; a helper has no link here.
 
     Raises:
-        BadJob: not two members, or the peer runs another version or step.
+        BadJob: not two members with data, or the peer runs another version or step.
         EngineStopped: the peer did not come in time, or the link broke.
     """
-    if len(job.parties) != 2:
-        raise BadJob("this engine has two members", remedy="name two parties")
+    if len(job.parties) - (job.helper is not None) != 2 or job.rank == job.helper:
+        raise BadJob("this engine has two members with data", remedy="name two parties")
     other = 1 - job.rank
     peer, end = job.parties[other], time.monotonic() + job.timeout_seconds
     try:

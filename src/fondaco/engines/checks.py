@@ -16,6 +16,7 @@ from fondaco.engines.mpc import inputs
 
 MAX_GROUPS = 64
 MAX_KEYS = 4096
+MAX_VALUES = 16
 ARITHMETIC = ("add", "subtract", "multiply", "divide")
 _DIVISION_LIMIT = 1 << 36
 _KEYS = ("text", "int64", "bool", "date", "timestamp")
@@ -207,10 +208,45 @@ def _lookup(job: Job) -> None:
         raise BadJob("a column named found cannot be asked for", remedy="leave it out of the step")
 
 
+def value_references(job: Job) -> list[inputs.Reference]:
+    """The columns that an intersection-sum sums, in the order of `parameters.values`; none for the count alone.
+
+    Raises:
+        BadJob: not a list of columns of parties with data, or too many, or one named twice.
+    """
+    named = inputs.parameters(job).get("values", [])
+    if not isinstance(named, list) or len(named) > MAX_VALUES:
+        raise BadJob(f"values is a list of at most {MAX_VALUES} columns", remedy="correct the step's parameters")
+    found = [inputs.reference(job, value, "each of values") for value in named]
+    if len(dict.fromkeys(found)) != len(found):
+        raise BadJob("a column is named twice in values", remedy="name each once")
+    return found
+
+
+def _hidden(job: Job) -> None:
+    """What every operation needs that matches rows in a circuit."""
+    _two(job)
+    key_columns(job)
+    minimum_count(job)
+
+
+def _intersection_sum(job: Job) -> None:
+    _hidden(job)
+    for reference in value_references(job):
+        _number(inputs.declared(job, reference))
+
+
+def _circuit_statistics(job: Job) -> None:
+    _hidden(job)
+    _statistics(job)
+
+
 _CHECKS: dict[tuple[str, str], Callable[[Job], None]] = {
     **{("psi", operation): _set_operation for operation in OPERATIONS["psi"]},
     ("mpc", "statistics"): _statistics,
     ("mpc", "pooled-statistics"): _pooled,
     ("mpc", "arithmetic"): _arithmetic,
+    ("mpc", "intersection-sum"): _intersection_sum,
+    ("mpc", "circuit-statistics"): _circuit_statistics,
     ("pir", "lookup"): _lookup,
 }

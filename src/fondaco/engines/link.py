@@ -16,6 +16,10 @@ _RETRY_MS = 50
 _PAYLOAD = 32 << 20
 
 
+FOLDER = "spu"
+"""Where the sockets of a step are that has a channel of its own beside SPU's link, within the step's folder."""
+
+
 def connect(job: Job, sockets: Path) -> libspu.link.Context:
     """Link up with the other members; blocks until all are there or the job's time is over."""
     description = libspu.link.Desc()

@@ -18,7 +18,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from fondaco.core.names import DatasetName
-from fondaco.engines.base import PREPARED
+from fondaco.engines.base import HIDDEN, PREPARED
 from fondaco.errors import FondacoError
 from fondaco.exchange import preparations
 from fondaco.exchange.records import Progress, Register, Use, refuse
@@ -265,13 +265,16 @@ class Gate:
             )
 
     def _check_minimum_count(self, step: Step, dataset: Dataset) -> None:
-        if step.engine != "mpc" or not dataset.terms.minimum_count:
+        # Nobody counts the rows of a hidden match before figures are opened: the circuit keeps both minimums.
+        hidden = dataset.terms.minimum_rows if step.operation in HIDDEN else 0
+        least = max(dataset.terms.minimum_count, hidden)
+        if step.engine != "mpc" or not least:
             return
         parameters = step.parameters if isinstance(step.parameters, dict) else {}
         asked = parameters.get("minimum_count", 1)
-        if step.operation == "arithmetic" or not isinstance(asked, int) or asked < dataset.terms.minimum_count:
+        if step.operation == "arithmetic" or not isinstance(asked, int) or asked < least:
             raise refuse(
                 "minimum-count",
-                f"the terms of {dataset.path} open no figure about fewer than {dataset.terms.minimum_count} rows",
-                f"set minimum_count to {dataset.terms.minimum_count} or more",
+                f"the terms of {dataset.path} open no figure about fewer than {least} rows",
+                f"set minimum_count to {least} or more",
             )

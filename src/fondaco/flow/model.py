@@ -11,13 +11,13 @@ from fondaco.core.codec import Value, encode
 from fondaco.core.messages import from_bytes, message, to_bytes
 from fondaco.core.models import Column
 from fondaco.core.names import DatasetName
-from fondaco.engines.base import Job
+from fondaco.engines.base import HIDDEN, Job
 from fondaco.errors import CodecError, FlowError
 
 MAX_STEPS = 16
 MAX_BYTES = 24 * 1024
 ENGINE_VERSION = 1
-_FIGURES = ("statistics", "pooled-statistics")
+_FIGURES = ("statistics", "pooled-statistics", *HIDDEN)
 _REMEDY = "correct the workflow and propose it again"
 
 
@@ -198,7 +198,7 @@ def _check_step(step: Step, before: dict[str, Step], workflow: Workflow) -> None
 
 
 def _check_match(step: Step, before: dict[str, Step]) -> None:
-    if step.engine != "mpc":
+    if step.engine != "mpc" or step.operation in HIDDEN:
         raise _refuse("this step aligns no rows and takes no match", step.id)
     earlier = before.get(step.match or "")
     if earlier is None or earlier.operation != "intersection":
@@ -226,8 +226,10 @@ def _check_figures(step: Step, before: dict[str, Step]) -> None:
         same = [
             _parameter(step, name) == _parameter(earlier, name) for name in ("keys", "group", "groups", "minimum_count")
         ]
-        alike = (step.operation, step.match) == (earlier.operation, earlier.match) and all(same)
-        if not alike or _parameter(step, "value") == _parameter(earlier, "value"):
+        # The rows of a hidden match follow from what is brought: other rows of the asker's would be another match.
+        brought = [item.dataset for item in step.inputs] == [item.dataset for item in earlier.inputs]
+        alike = (step.operation, step.match) == (earlier.operation, earlier.match) and all(same) and brought
+        if not alike or all(_parameter(step, name) == _parameter(earlier, name) for name in ("value", "values")):
             raise _refuse(f"figures of this step could be subtracted from those of {earlier.id}", step.id)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from fondaco.core.messages import from_bytes, to_bytes
-from fondaco.engines.base import PREPARED, Job, Outcome, WorkerDied
+from fondaco.engines.base import LANES, PREPARED, Job, Outcome, WorkerDied
 from fondaco.engines.process import run_job
 from fondaco.errors import (
     ContractError,
@@ -45,6 +45,10 @@ _HEIGHT_SECONDS = 15.0
 _LINK_SECONDS = 20.0
 _AGAIN = "start the task again when the party is back: fondaco run --again TASK"
 _Key = tuple[str, int, str]
+
+
+def _lanes(step: Step) -> tuple[str, ...]:
+    return LANES.get((step.engine, step.operation), ("",))
 
 
 @dataclasses.dataclass
@@ -133,7 +137,9 @@ class Party:
         fits = 0 <= link.sender < len(members) and link.receiver == active.rank != link.sender
         if not fits or members[link.sender] != self._chain.org_of(stream.peer):
             raise FlowError("this peer has no link in this step", remedy="see the task on the ledger", peer=stream.peer)
-        await splice_to(stream, active.sockets / f"{active.rank}.sock", deadline=_LINK_SECONDS)
+        if link.lane not in _lanes(active.step):
+            raise FlowError("this step has no such lane", remedy="see that all run one version", peer=stream.peer)
+        await splice_to(stream, active.sockets / link.lane / f"{active.rank}.sock", deadline=_LINK_SECONDS)
 
     def _on_lost(self, peer: str, cause: str) -> None:
         try:
@@ -294,9 +300,11 @@ class Party:
             inputs["match"] = match
         tunnels: list[Tunnel] = []
         try:
-            for rank, member in enumerate(step.members):
-                if rank != active.rank:
-                    tunnels.append(await self._tunnel(active, rank, member))
+            for lane in _lanes(step):
+                (active.sockets / lane).mkdir(mode=0o700, exist_ok=True)
+                for rank, member in enumerate(step.members):
+                    if rank != active.rank:
+                        tunnels.append(await self._tunnel(active, rank, member, lane))
             return await run_job(job, inputs, active.sockets, deadline=float(order.seconds))
         except EngineError as fault:
             raise self._by_name(fault, step, active, tunnels) from fault
@@ -318,17 +326,18 @@ class Party:
         # Nobody here knows whose fault it was: the coordinator hears the others before it names a party.
         return PartyFailed(fault.cause, party="", step=step.id, remedy=fault.remedy)
 
-    async def _tunnel(self, active: _Active, rank: int, member: str) -> Tunnel:
+    async def _tunnel(self, active: _Active, rank: int, member: str, lane: str) -> Tunnel:
         link = wire.Link(
             task=active.view.id,
             attempt=active.view.attempt,
             step=active.step.id,
             sender=active.rank,
             receiver=rank,
+            lane=lane,
         )
         peer, header = self._chain.node_of(member), to_bytes(link)
         tunnel = Tunnel(lambda: self._peering.open(peer, wire.ENGINE, header))
-        await tunnel.listen(active.sockets / f"{rank}.sock")
+        await tunnel.listen(active.sockets / lane / f"{rank}.sock")
         return tunnel
 
     def _job(self, active: _Active, opened: Opened | None, order: wire.Order) -> Job:

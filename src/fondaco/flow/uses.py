@@ -38,8 +38,10 @@ def column_uses(engine: str, parameters: Value, party: str, brought: tuple[str, 
     if engine in MATCHING:
         return Uses(tuple(dict.fromkeys((*brought, *keys))), ())
     computed = [name for name in brought if name not in keys]
-    for what in _REFERENCES:
-        match described.get(what):
+    listed = described.get("values")
+    references = [described.get(what) for what in _REFERENCES] + (listed if isinstance(listed, list) else [])
+    for reference in references:
+        match reference:
             case {"party": str(owner), "column": str(column)} if owner == party:
                 computed.append(column)
             case str(column):

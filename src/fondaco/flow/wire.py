@@ -34,10 +34,11 @@ class Cancel:
 
 @message("flow.link/1")
 class Link:
-    """The head of a stream that carries one engine link from one rank to another."""
+    """The head of a stream that carries one engine link from one rank to another; in a lane of `engines.base.LANES`."""
 
     task: str
     attempt: int
     step: str
     sender: int
     receiver: int
+    lane: str

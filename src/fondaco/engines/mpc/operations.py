@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from decimal import Decimal
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,56 +11,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from fondaco.core.codec import Value
 from fondaco.core.models import Column
 from fondaco.engines import checks
 from fondaco.engines.base import BadJob, Job, Outcome, OutOfRange, Report
-from fondaco.engines.link import connect
-from fondaco.engines.mpc import inputs
+from fondaco.engines.link import FOLDER, connect
+from fondaco.engines.mpc import circuit, figures, hidden, inputs
 from fondaco.engines.mpc.runtime import Ring, Session
 
-_MANY = 1 << 40  # more than there are keys
-
-_MEANING = ("count", "sum", "sum of squares")
-
 Array = NDArray[Any]
-
-
-def describe(count: int, total: int, squares: int, scale: int) -> dict[str, float | int | None]:
-    """Count, sum, mean and sample variance from exact scaled integers; None where undefined."""
-    unit = 10**scale
-    mean = Fraction(total, count * unit) if count else None
-    spread = Fraction(squares * count - total * total, count * (count - 1) * unit * unit) if count > 1 else None
-    return {
-        "count": count,
-        "sum": float(Fraction(total, unit)) if count else None,
-        "mean": None if mean is None else float(mean),
-        "variance": None if spread is None else float(spread),
-    }
-
-
-def _table(rows: list[dict[str, Any]]) -> pa.Table:
-    schema = pa.schema(
-        [
-            ("group", pa.string()),
-            ("count", pa.int64()),
-            ("sum", pa.float64()),
-            ("mean", pa.float64()),
-            ("variance", pa.float64()),
-            ("suppressed", pa.bool_()),
-        ]
-    )
-    return pa.Table.from_pylist(rows, schema=schema)
 
 
 def statistics(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Table | None:
     """Count, sum, mean, variance of one party's column by groups of another's, over the matched keys.
 
     Shapes: the owner of the value shares four int64 vectors of one entry a key; the owner of the groups one 0/1
-    vector a group. Opened: three int64 a group, all zero for a group of fewer keys with a value than the minimum. A
-    key has one row or more, so the minimum holds for rows too. Where all that is hidden together is of fewer keys, the
-    smallest open group is hidden with it (complementary suppression; Hundepool et al., Statistical Disclosure Control,
-    2012, ch. 4), for who knows the total would subtract.
+    vector a group. Opened: three int64 a group, all zero where `figures.shown` hides it. A key has one row or more, so
+    the minimum holds for rows too.
     """
     parameters = inputs.parameters(job)
     value = inputs.reference(job, parameters.get("value"), "value")
@@ -69,7 +34,7 @@ def statistics(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Ta
     value_column = group_column = None
     if job.rank != job.helper:
         value_column, group_column = inputs.declared(job, value), inputs.declared(job, group)
-    groups = _shared_groups(job, session, group.rank, group_column)
+    groups = figures.shared_groups(job, session, group.rank, group_column)
     keys, match = inputs.key_names(job), tables.get("match")
     own: tuple[Array, ...] = ()
     flags: Array | None = None
@@ -91,46 +56,19 @@ def statistics(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Ta
         import jax.numpy as jnp
 
         keys = jnp.sum(g * p, axis=1)
-        enough = (keys >= minimum).astype(jnp.int64)
-        # What stays hidden, keys of no group among it, could be had by subtraction: it too is of the minimum or none.
-        hidden = jnp.sum(p) - jnp.sum(keys * enough)
-        tells = ((hidden > 0) & (hidden < minimum)).astype(jnp.int64)
-        smallest = jnp.min(keys * enough + (1 - enough) * _MANY)
-        shown = enough * (1 - tells * (keys == smallest).astype(jnp.int64))
-        figures = (jnp.sum(g * n, axis=1), jnp.sum(g * s, axis=1), jnp.sum(g * q, axis=1))
-        return jnp.stack([figure * shown for figure in figures])
+        sums = (jnp.sum(g * n, axis=1), jnp.sum(g * s, axis=1), jnp.sum(g * q, axis=1))
+        return figures.shown(sums, keys, jnp.sum(p), minimum)
 
     opened = session.open(session.run(program, ["n", "s", "q", "p", "g"])[0], job.receivers)
     if opened is None or value_column is None:
         return None
-    found = [[int(opened[part][index]) for part in range(len(_MEANING))] for index in range(len(groups))]
-    return _table(
-        [
-            {"group": _label(name), "suppressed": count == 0} | describe(count, total, squares, value_column.scale)
-            for name, (count, total, squares) in zip(groups, found, strict=True)
-        ]
-    )
-
-
-def _label(group: Value) -> str:
-    return str(group).lower() if isinstance(group, bool) else str(group)
+    return figures.table_of(groups, opened, value_column.scale)
 
 
 def _needed(match: pa.Table | None) -> pa.Table:
     if match is None:
         raise BadJob("the step needs the match of an intersection", remedy="name it in the step's `match`")
     return match
-
-
-def _shared_groups(job: Job, session: Session, owner: int, column: Column | None) -> list[Value]:
-    """The groups; they are public, but a helper has no declarations and is told how many there are."""
-    groups = checks.groups_of(job, column) if column is not None else []
-    count = session.announce(owner, len(groups))
-    if job.rank == job.helper:
-        groups = list(range(count))
-    if len(groups) != count or not 1 <= count <= checks.MAX_GROUPS:
-        raise BadJob("the parties do not agree on the groups", remedy="correct the step")
-    return groups
 
 
 def pooled(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Table | None:
@@ -166,7 +104,9 @@ def pooled(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Table 
     if opened is None or column is None:
         return None
     count, total, squares = (int(part) for part in opened)
-    return _table([{"group": "all", "suppressed": count == 0} | describe(count, total, squares, column.scale)])
+    return figures.rows_of(
+        [{"group": "all", "suppressed": count == 0} | figures.describe(count, total, squares, column.scale)]
+    )
 
 
 _EXACT = {
@@ -222,6 +162,14 @@ def arithmetic(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Ta
 
 
 _PROGRAMS = {"statistics": statistics, "pooled-statistics": pooled, "arithmetic": arithmetic}
+_HIDDEN = {"intersection-sum": hidden.intersection_sum, "circuit-statistics": hidden.circuit_statistics}
+
+
+def _spu_folder(sockets: Path) -> Path:
+    """The folder of SPU's sockets where the members with data have a channel beside its link."""
+    folder = sockets / FOLDER
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def run(job: Job, tables: dict[str, pa.Table], sockets: Path) -> Outcome:
@@ -231,18 +179,21 @@ def run(job: Job, tables: dict[str, pa.Table], sockets: Path) -> Outcome:
         BadJob, OutOfRange: before anything is shared.
     """
     started = time.monotonic()
-    program = _PROGRAMS.get(job.operation)
-    if program is None:
-        raise BadJob("no such operation", remedy="see docs/concepts/engines.md", operation=job.operation)
     divides = inputs.parameters(job).get("operation") == "divide"
-    link = connect(job, sockets)
+    apart = job.operation in _HIDDEN
+    if not apart and job.operation not in _PROGRAMS:
+        raise BadJob("no such operation", remedy="see docs/concepts/engines.md", operation=job.operation)
+    link = connect(job, _spu_folder(sockets) if apart else sockets)
     linked = time.monotonic()
     session = Session(link, Ring.WIDE128 if divides else Ring.WIDE64)
-    result = program(job, tables, session)
+    if apart:
+        result = _HIDDEN[job.operation](job, tables, session, sockets)
+    else:
+        result = _PROGRAMS[job.operation](job, tables, session)
     session.close()
     now = time.monotonic()
     report = Report(
-        configuration=session.name,
+        configuration=f"{session.name}+{circuit.CONFIGURATION}" if apart else session.name,
         rows_in=tables["data"].num_rows if "data" in tables else 0,
         rows_out=0 if result is None else result.num_rows,
         link_micros=int((linked - started) * 1e6),

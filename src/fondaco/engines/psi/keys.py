@@ -104,6 +104,15 @@ def key_columns(table: pa.Table, names: Sequence[str]) -> pa.Table:
     return chosen.drop_null() if any(column.null_count for column in chosen.columns) else chosen
 
 
+def numbered(table: pa.Table, session_key: bytes) -> tuple[Array, Array]:
+    """Identifiers of the different keys of a table of key columns without nulls, and for each row which of them it has.
+
+    Shapes (n, 16) uint8 and (rows,) uint32.
+    """
+    ids, numbers = _kernel.identify_rows(session_key, [_part(column) for column in table.columns])
+    return np.frombuffer(ids, np.uint8).reshape(-1, ID_BYTES), np.frombuffer(numbers, "<u4")
+
+
 def identified(table: pa.Table, session_key: bytes) -> Keys:
     """The different keys of a table of key columns without nulls, under a session key of 32 bytes."""
     ids, places = _kernel.identify(session_key, [_part(column) for column in table.columns])
