@@ -100,6 +100,29 @@ class CountParty:
     def count(self) -> int | None:
         """How many are shared; None before the end, or for no learner."""
 
+class UnionSender:
+    """The party of a union whose keys are given; see `crates/kernel/src/union.rs`. Semi-honest.
+
+    Args:
+        ids: this party's n different 16-byte identifiers, 1 <= n <= 2**26.
+        payloads: n times `width` bytes, what is given of each key; 1 <= width <= 65536.
+        peer_keys: how many identifiers the receiver has, at least 1.
+    """
+
+    def __init__(self, ids: bytes, payloads: bytes, *, peer_keys: int, width: int) -> None: ...
+    def next(self, incoming: bytes | None = None) -> tuple[Literal["send", "receive", "finished"], bytes]:
+        """As `PsiParty.next`."""
+
+class UnionReceiver:
+    """The party of a union that gets the payloads of the keys that it lacks. The arguments are those of `UnionSender`."""
+
+    def __init__(self, ids: bytes, *, peer_keys: int, width: int) -> None: ...
+    def next(self, incoming: bytes | None = None) -> tuple[Literal["send", "receive", "finished"], bytes]:
+        """As `PsiParty.next`."""
+
+    def received(self) -> bytes | None:
+        """The payloads, one after the other, in no order; None before the end."""
+
 class PirFault(Exception):
     """A hidden query that cannot go on; `args` are its kind (malformed, cheated, unlucky, out of turn) and a text."""
 

@@ -120,7 +120,7 @@ def test_a_difference_equals_that_of_pandas(receivers, ours, theirs, way) -> Non
 
 
 def test_an_operation_that_is_none_is_refused() -> None:
-    pair = jobs("psi", "union", {"keys": ["k"]}, ["x", "y"], [[], []], (0,))
+    pair = jobs("psi", "symmetric-difference", {"keys": ["k"]}, ["x", "y"], [[], []], (0,))
     assert all(isinstance(end, BadJob) for end in attempt(pair, [pa.table({"k": [1]})] * 2))
 
 

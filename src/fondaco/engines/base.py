@@ -13,7 +13,7 @@ from fondaco.core.models import Column
 from fondaco.errors import EngineError, PartyFailed
 
 OPERATIONS: dict[str, tuple[str, ...]] = {
-    "psi": ("intersection", "difference", "cardinality", "threshold"),
+    "psi": ("intersection", "difference", "cardinality", "threshold", "union"),
     "mpc": ("statistics", "pooled-statistics", "arithmetic"),
     "pir": ("lookup",),
 }
@@ -124,6 +124,12 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
         "a party that does not receive learns whether they were enough, and how many keys the other has",
         "nobody learns a key that it does not have itself",
     ),
+    ("psi", "union"): (
+        "each receiver learns every key that either has, and so how many both have, but not which those are",
+        "a party that does not receive learns how many keys the other has",
+        "a receiver that breaks off midway knows how many keys both have, and none of the other's",
+        "a step that ends because a key has more text than key_bytes tells that there is one",
+    ),
     ("mpc", "statistics"): (
         "each receiver learns count, sum, mean and variance of each group, and nothing of any row",
         "a group of fewer keys than the smallest count is not opened, nor one more where the rest would tell it",
@@ -171,6 +177,8 @@ def estimate(engine: str, operation: str, rows: int, *, members: int = 2) -> Est
         return Estimate(0.5 + 1.5 * millions, 150 + int(1200 * millions), 0.4 + 0.3 * millions)
     if engine == "psi" and operation in {"cardinality", "threshold"}:
         return Estimate(0.8 + 55.0 * millions, 150 + int(700 * millions), 0.1 + 100.0 * millions)
+    if engine == "psi" and operation == "union":
+        return Estimate(0.8 + 60.0 * millions, 150 + int(1200 * millions), 0.1 + 160.0 * millions)
     if engine == "psi":
         # Sets above a million keys are met in parts, so memory grows by the rows themselves and no more.
         return Estimate(

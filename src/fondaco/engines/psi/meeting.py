@@ -23,6 +23,7 @@ from fondaco.engines.psi.store import Part, Store, padded, part_size, parts_for
 
 CONFIGURATIONS = {"rr22": "rr22-exconv7x24", "ecdh": "rfc9497-ristretto255"}
 COUNTING = "count-ristretto255"
+MAX_KEY_BYTES = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Terms:
     security: str
     link_mbit: int
     at_least: int
+    key_bytes: int
 
     @property
     def malicious(self) -> bool:
@@ -64,7 +66,11 @@ def terms(job: Job, known: frozenset[str]) -> Terms:
     if not isinstance(security, str) or security not in SECURITY:
         raise BadJob(f"security is one of {', '.join(SECURITY)}", remedy="correct the step's parameters")
     link = _whole(parameters, "link_mbit", LINK_MBIT, MAX_LINK_MBIT)
-    return Terms(tuple(map(str, names)), security, link, _whole(parameters, "at_least", 1, MAX_ROWS))
+    at_least, key_bytes = (
+        _whole(parameters, "at_least", 1, MAX_ROWS),
+        _whole(parameters, "key_bytes", 64, MAX_KEY_BYTES),
+    )
+    return Terms(tuple(map(str, names)), security, link, at_least, key_bytes)
 
 
 def _whole(parameters: dict[str, Value], name: str, default: int, most: int) -> int:
@@ -77,11 +83,12 @@ def _whole(parameters: dict[str, Value], name: str, default: int, most: int) -> 
 
 @dataclasses.dataclass
 class Meeting:
-    """One run between two members whose identifiers are made."""
+    """One run between two members whose identifiers are made under the session key `key`."""
 
     job: Job
     terms: Terms
     channel: Channel
+    key: bytes = dataclasses.field(repr=False)
     store: Store
     peer_rows: int
     started: float
@@ -135,7 +142,7 @@ def meet(job: Job, inputs: dict[str, pa.Table], place: Place, what: Terms) -> It
         key = agree_key(channel, rank=job.rank, security=what.security, terms=agreed)
         with Store(table, key, scratch=place.scratch) as store:
             peer_rows = agree_sizes(channel, store.rows)
-            yield Meeting(job, what, channel, store, peer_rows, started, linked)
+            yield Meeting(job, what, channel, key, store, peer_rows, started, linked)
 
 
 def compares(job: Job, rows: int, peer_rows: int) -> bool:

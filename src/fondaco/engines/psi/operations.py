@@ -12,6 +12,7 @@ from fondaco.core.messages import from_bytes, message, to_bytes
 from fondaco.engines.base import BadJob, EngineStopped, Job, Outcome
 from fondaco.engines.psi.keys import rows_at
 from fondaco.engines.psi.meeting import COUNTING, Meeting, Place, meet, shared_count, shared_places, terms
+from fondaco.engines.psi.union import union
 from fondaco.errors import CodecError
 
 _INTERSECTING = frozenset({"keys", "security", "link_mbit"})
@@ -100,6 +101,7 @@ _OPERATIONS: dict[str, _Operation] = {
     "difference": difference,
     "cardinality": cardinality,
     "threshold": threshold,
+    "union": union,
 }
 
 
