@@ -169,7 +169,7 @@ def test_a_part_larger_than_its_bound_is_refused() -> None:
 def test_the_one_order_is_that_of_the_identifiers(halves) -> None:
     ids = np.array([high.to_bytes(8, "big") + low.to_bytes(8, "big") for high, low in halves], dtype="V16")
     ids = ids.view(np.uint8).reshape(-1, 16)
-    ordered = [bytes(one) for one in ids[meeting._one_order(ids)]]
+    ordered = [bytes(one) for one in ids[meeting.one_order(ids)]]
     assert ordered == sorted(bytes(one) for one in ids)
 
 

@@ -4,6 +4,7 @@ mod faults;
 mod ledger;
 mod pir;
 mod psi;
+mod star;
 mod union;
 
 use fondaco_kernel::block::to_bytes;
@@ -135,6 +136,9 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<psi::CountParty>()?;
     module.add_class::<union::UnionSender>()?;
     module.add_class::<union::UnionReceiver>()?;
+    module.add_function(wrap_pyfunction!(star::zero_shares, module)?)?;
+    module.add_class::<star::StarMember>()?;
+    module.add_class::<star::StarLeader>()?;
     pir::register(module)?;
     ledger::register(module)?;
     faults::register(module)

@@ -16,6 +16,7 @@ pub mod protocol;
 pub mod psi;
 pub mod ristretto;
 mod simd;
+pub mod star;
 pub mod tags;
 mod transfer;
 pub mod union;

@@ -16,6 +16,7 @@ from fondaco import _kernel
 from fondaco.core.codec import Value, encode
 from fondaco.engines.base import BadJob, Job, Outcome, Report
 from fondaco.engines.channel import Channel, connect
+from fondaco.engines.checks import check_members
 from fondaco.engines.psi.choice import LINK_MBIT, MAX_LINK_MBIT, Choice, choose
 from fondaco.engines.psi.keys import Array, key_columns
 from fondaco.engines.psi.session import MAX_ROWS, SECURITY, agree_key, agree_sizes, drive, message_limit
@@ -54,12 +55,13 @@ def terms(job: Job, known: frozenset[str]) -> Terms:
     """The terms of a step; `known` are the parameters that its operation has.
 
     Raises:
-        BadJob: not two parties, an unknown parameter, no keys, or no such security.
+        BadJob: too few or too many parties, an unknown parameter, no keys, or no such security.
     """
     parameters = job.parameters if isinstance(job.parameters, dict) else {}
     names, security = parameters.get("keys"), parameters.get("security", SECURITY[0])
-    if len(job.parties) != 2 or job.helper is not None or not isinstance(names, list) or not names:
-        raise BadJob("a set operation has two parties and one or more key columns", remedy="correct the step")
+    check_members(job)
+    if not isinstance(names, list) or not names:
+        raise BadJob("a set operation has one or more key columns", remedy="correct the step")
     unknown = sorted(parameters.keys() - known)
     if unknown:
         raise BadJob(f"unknown parameter {unknown[0]}", remedy=f"this operation has {', '.join(sorted(known))}")
@@ -183,7 +185,7 @@ def _meet_part(meeting: Meeting, part: Part, parts: int) -> Array:
         return np.empty(0, np.uint32)
     chosen = np.frombuffer(matched, "<u4")
     chosen = chosen[chosen < len(part.ids)]
-    found: Array = part.places[chosen[_one_order(part.ids[chosen])]]
+    found: Array = part.places[chosen[one_order(part.ids[chosen])]]
     return found
 
 
@@ -202,7 +204,7 @@ def shared_count(meeting: Meeting) -> int | None:
     return party.count()
 
 
-def _one_order(ids: Array) -> Array:
+def one_order(ids: Array) -> Array:
     """What sorts identifiers: so both members have one order of what they share, and no trace of the other's."""
     halves = ids.view(">u8").astype(np.uint64)
     order: Array = np.argsort(halves[:, 0])

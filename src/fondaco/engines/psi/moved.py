@@ -25,7 +25,7 @@ _DAYS = 1 << 31
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """How rows of a schema are written: `schema` has canonical types, `text_bytes` is the room for all texts of a row."""
+    """How rows of a schema are written: `schema` has canonical types, `key_bytes` is the room of a row's texts."""
 
     schema: pa.Schema
     key_bytes: int

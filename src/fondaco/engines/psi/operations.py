@@ -11,6 +11,7 @@ import pyarrow as pa
 from fondaco.core.messages import from_bytes, message, to_bytes
 from fondaco.engines.base import BadJob, EngineStopped, Job, Outcome
 from fondaco.engines.psi.keys import rows_at
+from fondaco.engines.psi.many import intersection_of_many
 from fondaco.engines.psi.meeting import COUNTING, Meeting, Place, meet, shared_count, shared_places, terms
 from fondaco.engines.psi.union import union
 from fondaco.errors import CodecError
@@ -30,10 +31,12 @@ class Enough:
 
 
 def intersection(job: Job, inputs: dict[str, pa.Table], place: Place) -> Outcome:
-    """The keys that both have.
+    """The keys that all have.
 
-    Receivers get `match`: the key columns, each key once, in one order for both, in this member's own spelling.
+    Receivers get `match`: the key columns, each key once, in one order for all, in this member's own spelling.
     """
+    if len(job.parties) > 2:
+        return intersection_of_many(job, inputs, place)
     with meet(job, inputs, place, terms(job, _INTERSECTING)) as meeting:
         configuration, places = shared_places(meeting)
         return meeting.outcome(configuration, {"match": rows_at(meeting.store.table, places)})
