@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -132,3 +133,49 @@ def test_sound_steps_are_explained_with_their_price_and_cost() -> None:
     assert (three["steps"][0]["helper"], two["steps"][0]["helper"]) == ("reg", "")
     assert two["steps"][0]["seconds"] > three["steps"][0]["seconds"], "two parties without a helper pay for it in time"
     assert explain(plan(arithmetic("multiply", "score")))["ready"] is False
+
+
+class Crowd(Market):
+    """Many published datasets, all like the bank's or the shop's, and no grants."""
+
+    def newest(self, name) -> Dataset:
+        found = super().newest(name if name.org == "shop" else dataclasses.replace(name, org="bank"))
+        return dataclasses.replace(found, path=name.path, owner=name.org)
+
+
+CROWD = [f"bank{i}" for i in range(7)]
+
+
+def many(operation: str, *others: str, **parameters: Any) -> dict[str, Any]:
+    """A set operation of the shop, the bank and `others`, which have what the shop has."""
+    document = step("psi", operation, ["email"], ["email"], parameters={"keys": ["email"]} | parameters)
+    document["parties"] = ["shop", "bank", *others]
+    for name in others:
+        document["inputs"][name] = {"dataset": f"/{name}/clients/income", "columns": ["email"]}
+    return document
+
+
+def crowded(document: dict[str, Any]):
+    planner = Planner(org="shop", key=b"", coordinator="reg", market=Crowd(), now=0)
+    return planner.plan({"purpose": "research", "steps": [document]})
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_an_intersection_of_many_is_explained_with_what_it_tells(count) -> None:
+    found = explain(crowded(many("intersection", *CROWD[:count])))
+    (told,) = found["steps"]
+    assert "leads" in told["learns"][0]
+    assert told["reason"].startswith("star")
+    assert told["seconds"] > explain(plan(many("intersection")))["steps"][0]["seconds"]
+    assert [m["provider"] for m in found["missing"]] == ["bank", *CROWD[:count]]
+
+
+def test_what_is_not_for_many_is_refused_at_once() -> None:
+    for document, cause in (
+        (many("intersection", *CROWD), "2 to 8 parties"),
+        (many("union", CROWD[0]), "union is between two"),
+        (many("difference", CROWD[0]), "difference is between two"),
+        (many("intersection", CROWD[0], security="malicious"), "all must follow the protocol"),
+    ):
+        with pytest.raises(BadJob, match=cause):
+            crowded(document)

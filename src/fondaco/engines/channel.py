@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -192,29 +193,19 @@ def _bound(path: Path) -> socket.socket:
     return server
 
 
-def _accepted(server: socket.socket, end: float) -> socket.socket:
-    server.settimeout(max(end - time.monotonic(), 0.001))
-    link, _address = server.accept()
-    return link
-
-
-def _dial(path: Path, end: float) -> socket.socket:
-    while True:
-        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            link.settimeout(max(end - time.monotonic(), 0.001))
-            link.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError):
-            # The peer binds its socket when it has started; there is nothing to wait on but the file.
-            link.close()
-            if time.monotonic() + _POLL_SECONDS > end:
-                raise TimeoutError from None
-            time.sleep(_POLL_SECONDS)
-        except BaseException:
-            link.close()
-            raise
-        else:
-            return link
+def _dialled(path: Path, end: float, undo: contextlib.ExitStack) -> socket.socket | None:
+    """A link to a socket, which `undo` closes, or None where nobody listens yet."""
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        link.settimeout(max(end - time.monotonic(), 0.001))
+        link.connect(str(path))
+    except (FileNotFoundError, ConnectionRefusedError):
+        link.close()
+        return None
+    except BaseException:
+        link.close()
+        raise
+    return undo.enter_context(link)
 
 
 def connect(job: Job, sockets: Path) -> Channel:
@@ -227,48 +218,83 @@ def connect(job: Job, sockets: Path) -> Channel:
     if len(job.parties) != 2:
         raise BadJob("this engine has two members", remedy="name two parties")
     with contextlib.ExitStack() as undo:
-        (channel,) = _links(job, sockets, undo).values()
+        channels = dict(_links(job, sockets, undo))
+        _greet(job, channels)
         undo.pop_all()
-        return channel
+        return channels[1 - job.rank]
 
 
 @contextlib.contextmanager
 def connect_all(job: Job, sockets: Path) -> Iterator[dict[int, Channel]]:
     """Link up with every other member, by rank; leaving the context closes all links.
 
+    Where it is left because a member stopped, the others are told before.
+
     Raises:
         BadJob: a peer runs another version or another step.
         EngineStopped: a peer did not come in time, or its link broke.
     """
-    with contextlib.ExitStack() as undo:
-        yield _links(job, sockets, undo)
-
-
-def _links(job: Job, sockets: Path, undo: contextlib.ExitStack) -> dict[int, Channel]:
-    """The channels to all others, greeted; whatever is open is closed by `undo`."""
-    end, members = time.monotonic() + job.timeout_seconds, len(job.parties)
     channels: dict[int, Channel] = {}
-    with contextlib.ExitStack() as servers:
-        bound: dict[int, socket.socket] = {}
-        # Every socket is there before anybody is waited for, so no two members wait for each other.
-        for rank in range(job.rank):
-            with _named(job.parties[rank]):
-                path = sockets / socket_name(job.engine, members, job.rank, rank)
-                bound[rank] = servers.enter_context(_bound(path))
-        for rank in (*range(job.rank + 1, members), *range(job.rank)):
-            peer = job.parties[rank]
-            with _named(peer):
-                if rank > job.rank:
-                    link = _dial(sockets / socket_name(job.engine, members, rank, job.rank), end)
-                else:
-                    link = _accepted(bound[rank], end)
-            channels[rank] = undo.enter_context(Channel(link, peer=peer, end=end))
+    with contextlib.ExitStack() as undo:
+        try:
+            # One by one, so that those who came hear of it if another does not.
+            channels.update(_links(job, sockets, undo))
+            _greet(job, channels)
+            yield dict(sorted(channels.items()))
+        except EngineStopped as fault:
+            for channel in channels.values():
+                channel.stop(fault.cause)
+            raise
+
+
+def _links(job: Job, sockets: Path, undo: contextlib.ExitStack) -> Iterator[tuple[int, Channel]]:
+    """The channels to all others as they come; whatever is open is closed by `undo`."""
+    end, members = time.monotonic() + job.timeout_seconds, len(job.parties)
+    # Every socket is there before anybody is waited for, and who does not come keeps nobody else from coming.
+    bound: dict[int, socket.socket] = {}
+    for rank in range(job.rank):
+        with _named(job.parties[rank]):
+            path = sockets / socket_name(job.engine, members, job.rank, rank)
+            bound[rank] = undo.enter_context(_bound(path))
+    away = list(range(job.rank + 1, members))
+    while away or bound:
+        missing = [*away, *bound]
+        with _named(", ".join(job.parties[rank] for rank in sorted(missing))):
+            links: dict[int, socket.socket | None] = {}
+            for rank in away:
+                links[rank] = _dialled(sockets / socket_name(job.engine, members, rank, job.rank), end, undo)
+            links |= _arrived(bound, end, _POLL_SECONDS if None in links.values() else None)
+        for rank, link in links.items():
+            if link is not None:
+                yield rank, undo.enter_context(Channel(link, peer=job.parties[rank], end=end))
+        away = [rank for rank in away if links[rank] is None]
+
+
+def _arrived(bound: dict[int, socket.socket], end: float, patience: float | None) -> dict[int, socket.socket | None]:
+    """Links that came to our sockets within `patience` seconds (None: until the end); their sockets are closed."""
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    waits = left if patience is None else min(patience, left)
+    if not bound:
+        if patience is not None:
+            # A peer binds its socket when it has started; there is nothing to wait on but the file.
+            time.sleep(waits)
+        return {}
+    ready, _writable, _broken = select.select(list(bound.values()), [], [], waits)
+    links: dict[int, socket.socket | None] = {}
+    for rank in [rank for rank, server in bound.items() if server in ready]:
+        with bound.pop(rank) as server:
+            links[rank], _address = server.accept()
+    return links
+
+
+def _greet(job: Job, channels: dict[int, Channel]) -> None:
     hello = to_bytes(Hello(version=VERSION, run=run_digest(job), rank=job.rank))
     for channel in channels.values():
         channel.send(hello)
     for rank, channel in channels.items():
         _greeted(channel, job, rank)
-    return dict(sorted(channels.items()))
 
 
 @contextlib.contextmanager

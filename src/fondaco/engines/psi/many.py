@@ -114,21 +114,11 @@ def _join(job: Job, inputs: dict[str, pa.Table], place: Place) -> Iterator[Star]
     what = terms(job, _PARAMETERS)
     table = key_columns(inputs["data"], what.keys)
     agreed = hashlib.sha256(encode([*sorted(job.receivers), job.parameters])).digest()
-    with connect_all(job, place.sockets) as channels, _farewell(channels):
+    with connect_all(job, place.sockets) as channels:
         linked = time.monotonic()
         key, secrets = agree(job, channels, agreed)
         with Store(table, key, scratch=place.scratch) as store:
             yield Star(job, channels, secrets, store, started, linked)
-
-
-@contextlib.contextmanager
-def _farewell(channels: dict[int, Channel]) -> Iterator[None]:
-    try:
-        yield
-    except EngineStopped as fault:
-        for channel in channels.values():
-            channel.stop(fault.cause)
-        raise
 
 
 def agree(job: Job, channels: dict[int, Channel], agreed: bytes) -> tuple[bytes, bytes]:
