@@ -29,9 +29,12 @@ from fondaco.engines.psi.operations import run
 from fondaco.engines.psi.session import Size
 
 SOME = settings(max_examples=20, deadline=None)
+# No NUL: the vault takes none, and pandas holds it for the end of a text.
 WORDS = ["a", "b", "é", "e\u0301", "ß", "", " ", "日本", "\U0001f600", "a" * 200, "key"]
 texts = st.one_of(
-    st.none(), st.sampled_from(WORDS), st.text(st.characters(blacklist_categories=["Cs", "Cn"]), max_size=2)
+    st.none(),
+    st.sampled_from(WORDS),
+    st.text(st.characters(min_codepoint=1, blacklist_categories=["Cs", "Cn"]), max_size=2),
 )
 numbers = st.one_of(st.none(), st.integers(-1, 1), st.integers(-(1 << 63), (1 << 63) - 1))
 rows = st.lists(st.tuples(texts, numbers), max_size=30)

@@ -27,9 +27,12 @@ from fondaco.engines.psi.moved import Form, canonical, decoded, encoded
 from fondaco.engines.psi.operations import run
 
 SOME = settings(max_examples=25, deadline=None)
+# No NUL: the vault takes none, and pandas holds it for the end of a text.
 WORDS = ["a", "b", "é", "e\u0301", "ß", "", " ", "日本", "\U0001f600", "a" * 60, "key"]
 texts = st.one_of(
-    st.none(), st.sampled_from(WORDS), st.text(st.characters(blacklist_categories=["Cs", "Cn"]), max_size=3)
+    st.none(),
+    st.sampled_from(WORDS),
+    st.text(st.characters(min_codepoint=1, blacklist_categories=["Cs", "Cn"]), max_size=3),
 )
 numbers = st.one_of(st.none(), st.integers(-3, 3), st.integers(-(1 << 63), (1 << 63) - 1))
 rows = st.lists(st.tuples(texts, numbers), max_size=40)
