@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from curve import Points, draw
+from fondaco.engines.channel import socket_name
 from harness import RESULTS, Row, report
 
 MILLION = 1 << 20
@@ -82,8 +85,10 @@ class Proxy:
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
         servers = []
-        for rank in range(2):
-            here, there = self._folders[rank] / f"{1 - rank}.sock", self._folders[1 - rank] / f"{1 - rank}.sock"
+        members = len(self._folders)
+        for rank, other in itertools.permutations(range(members), 2):
+            name = socket_name("psi", members, other, rank)
+            here, there = self._folders[rank] / name, self._folders[other] / name
 
             async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, there: Path = there) -> None:
                 far_reader, far_writer = await far_side(there)
@@ -108,18 +113,24 @@ class Proxy:
 
 
 def meet(
-    folder: Path, kind: str, *, counted: bool = False, receivers: tuple[int, ...] = (0, 1), **more: Any
+    folder: Path,
+    kind: str,
+    *,
+    counted: bool = False,
+    receivers: tuple[int, ...] = (0, 1),
+    members: int = 2,
+    **more: Any,
 ) -> Measured:
-    """Run both parties; the slower one's seconds, the larger one's memory, and the bytes if they are counted."""
+    """Run all parties; the slowest one's seconds, the largest one's memory, and the bytes if they are counted."""
     forms = {"ours": "parquet", "protocol": "npy", "theirs": "csv"}
     with tempfile.TemporaryDirectory(prefix="bp-") as name:
-        places = [Path(name) / ("a" if rank == 0 or not counted else "b") for rank in range(2)]
+        places = [Path(name) / ("abcdefgh"[rank] if counted else "a") for rank in range(members)]
         for place in places:
             place.mkdir(exist_ok=True)
-        parties, measured = [], [Path(name) / f"measured{rank}" for rank in range(2)]
-        for rank in range(2):
+        parties, measured = [], [Path(name) / f"measured{rank}" for rank in range(members)]
+        for rank in range(members):
             spec = {
-                "kind": kind, "rank": rank, "receivers": receivers, "sockets": str(places[rank]), "seconds": SECONDS,
+                "kind": kind, "rank": rank, "members": members, "receivers": receivers, "sockets": str(places[rank]), "seconds": SECONDS,
                 "source": str(folder / f"{rank}.{forms[kind]}"), "target": f"{name}/out{rank}.{forms[kind]}",
                 "operation": "intersection", "parameters": {}, "measured": str(measured[rank]),
             } | more  # fmt: skip
@@ -229,6 +240,15 @@ def others(folder: Path) -> list[Row]:
         for what, unit, scale in (("seconds", "s", 1), ("bytes", "MB", 1e6)):
             mine, other = told[what] / scale, plain[what] / scale
             rows.append(Row(f"{operation}, 2^20 x 2^20", mine, unit, "intersection, same run", other, mine / other))
+    # The third has what the first has.
+    shutil.copyfile(folder / "0.parquet", folder / "2.parquet")
+    for name, found in (
+        ("union for one of two", meet(folder, "ours", counted=True, operation="union", receivers=(0,))),
+        ("intersection of three", meet(folder, "ours", counted=True, members=3, receivers=(0,))),
+    ):
+        for what, unit, scale in (("seconds", "s", 1), ("bytes", "MB", 1e6)):
+            mine, other = found[what] / scale, plain[what] / scale
+            rows.append(Row(f"{name}, 2^20 each", mine, unit, "intersection, same run", other, mine / other))
     return rows
 
 

@@ -10,6 +10,7 @@ import time
 import unicodedata
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -154,6 +155,21 @@ def test_aircraft_that_fly_and_are_registered_and_have_weather_meet(tmp_path) ->
     found = first.tables["match"]["k"].to_pylist()
     assert (set(found), len(found)) == (wanted, len(wanted))
     assert len(wanted) > 500
+
+
+def test_hours_that_two_airports_flew_and_that_have_weather_meet(tmp_path) -> None:
+    sources = prepare(tmp_path)
+    flights = pd.read_csv(sources.flights, dtype=str)
+    with duckdb.connect(str(sources.weather)) as db:
+        weather = db.execute("SELECT origin, time_hour FROM observations").df()
+    keys = ["origin", "time_hour"]
+    late = flights[pd.to_numeric(flights["dep_delay"]) > 60]
+    tables = [pa.table({name: pa.array(part[name], pa.string()) for name in keys}) for part in (flights, weather, late)]
+    *_others, third = all_met(tables, (2,), ("origin", "time_hour"))
+    wanted = late[keys].drop_duplicates().merge(weather.drop_duplicates(), on=keys)
+    found = third.tables["match"].to_pandas()
+    assert sorted(map(tuple, found.to_numpy())) == sorted(map(tuple, wanted.to_numpy()))
+    assert len(wanted) > 1000
 
 
 # -- what is refused ------------------------------------------------------------------------------------------------

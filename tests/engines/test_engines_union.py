@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from psi_world import attempt, both
 
 from fondaco import _kernel
+from fondaco.cli.demo.data import prepare
 from fondaco.engines import base
 from fondaco.engines.base import BadJob, EngineStopped
 from fondaco.engines.channel import connect
@@ -74,6 +75,17 @@ def test_sets_of_every_shape_unite(ours, theirs, shared) -> None:
     for outcome in both("union", mine, other):
         found = outcome.tables["result"]["k"].to_pylist()
         assert sorted(found) == sorted({*mine["k"].to_pylist(), *other["k"].to_pylist()})
+
+
+def test_aircraft_that_fly_or_are_registered_unite(tmp_path) -> None:
+    sources = prepare(tmp_path)
+    flights, planes = (pd.read_csv(path, dtype=str)["tailnum"] for path in (sources.flights, sources.planes))
+    first, _none = both(
+        "union", *(pa.table({"k": pa.array(part, pa.string())}) for part in (flights, planes)), receivers=(0,)
+    )
+    found = first.tables["result"]["k"].to_pylist()
+    wanted = set(flights.dropna()) | set(planes)
+    assert (set(found), len(found)) == (wanted, len(wanted))
 
 
 def test_keys_of_every_type_arrive_as_they_were() -> None:
