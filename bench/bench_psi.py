@@ -130,7 +130,8 @@ def meet(
         parties, measured = [], [Path(name) / f"measured{rank}" for rank in range(members)]
         for rank in range(members):
             spec = {
-                "kind": kind, "rank": rank, "members": members, "receivers": receivers, "sockets": str(places[rank]), "seconds": SECONDS,
+                "kind": kind, "rank": rank, "members": members, "receivers": receivers,
+                "sockets": str(places[rank]), "seconds": SECONDS,
                 "source": str(folder / f"{rank}.{forms[kind]}"), "target": f"{name}/out{rank}.{forms[kind]}",
                 "operation": "intersection", "parameters": {}, "measured": str(measured[rank]),
             } | more  # fmt: skip

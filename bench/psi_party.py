@@ -29,8 +29,9 @@ NAMES = ("one", "two", "three", "four", "five", "six", "seven", "eight")
 def job(spec: dict[str, Any]) -> Job:
     return Job(
         task="bench", step="psi", attempt=1, engine="psi", operation=spec["operation"],
-        parameters={"keys": ["id"]} | spec["parameters"], parties=NAMES[: spec["members"]], rank=spec["rank"], helper=None,
-        receivers=tuple(spec["receivers"]), columns=(), peer_columns=(), peer_ranks=(), timeout_seconds=spec["seconds"],
+        parameters={"keys": ["id"]} | spec["parameters"], parties=NAMES[: spec["members"]], rank=spec["rank"],
+        helper=None, receivers=tuple(spec["receivers"]), columns=(), peer_columns=(), peer_ranks=(),
+        timeout_seconds=spec["seconds"],
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Private set operations on the keys of two parties and, for intersections, of up to eight, by this software's own kernel.
+"""Private set operations on keys of two parties (intersections: up to eight) by this software's own kernel.
 
 Intersection is that of Raghuraman and Rindal (CCS 2022, eprint 2022/320): an oblivious pseudorandom function from a
 key-value store and silent VOLE (`crates/kernel/src/psi.rs`). Computational security 128 bits, statistical 40.
