@@ -163,8 +163,8 @@ impl Taker {
     pub(crate) fn choose(&self, wanted: &[bool]) -> Vec<u8> {
         let mut bits = vec![0u8; wanted.len().div_ceil(8)];
         for (transfer, wants) in wanted.iter().enumerate() {
-            let random = (self.bits[transfer / COUNT].0 >> (transfer % COUNT)) as u8 & 1;
-            bits[transfer / 8] |= (random ^ u8::from(*wants)) << (transfer % 8);
+            let random = self.bits[transfer / COUNT].0 >> (transfer % COUNT) & 1 == 1;
+            bits[transfer / 8] |= u8::from(random ^ wants) << (transfer % 8);
         }
         bits
     }
