@@ -26,6 +26,7 @@ from fondaco.engines import base
 from fondaco.engines.base import BadJob, EngineStopped
 from fondaco.engines.channel import connect_all, socket_name
 from fondaco.engines.psi import many, store
+from fondaco.engines.psi.keys import identified
 from fondaco.engines.psi.operations import run
 from fondaco.engines.psi.session import Size
 
@@ -216,6 +217,7 @@ class Wire:
     def __init__(self, root: Path, members: int) -> None:
         self.folders = [root / str(rank) for rank in range(members)]
         self.seen: dict[tuple[int, int], list[int]] = {}
+        self.bytes = bytearray()
         self._threads: list[threading.Thread] = []
         self._open: list[socket.socket] = []
         for folder in self.folders:
@@ -249,8 +251,10 @@ class Wire:
         sizes = self.seen.setdefault(way, [])
         while head := one.recv(8, socket.MSG_WAITALL):
             size = int.from_bytes(head, "big")
-            other.sendall(head + one.recv(size, socket.MSG_WAITALL))
+            data = one.recv(size, socket.MSG_WAITALL)
+            other.sendall(head + data)
             sizes.append(size)
+            self.bytes += data
         other.shutdown(socket.SHUT_WR)
 
     def join(self) -> None:
@@ -260,8 +264,8 @@ class Wire:
             link.close()
 
 
-def transcript(tables: list[pa.Table], receivers: tuple[int, ...]) -> dict[tuple[int, int], list[int]]:
-    """Bytes of each message between each two members."""
+def transcript(tables: list[pa.Table], receivers: tuple[int, ...]) -> Wire:
+    """All that three honest members say to one another."""
     count = len(tables)
     step = jobs("psi", "intersection", {"keys": ["k"]}, NAMES[:count], [[]] * count, receivers, seconds=30)
     with tempfile.TemporaryDirectory(prefix="fm-") as name:
@@ -275,7 +279,7 @@ def transcript(tables: list[pa.Table], receivers: tuple[int, ...]) -> dict[tuple
         for thread in work:
             thread.join()
         wire.join()
-    return wire.seen
+    return wire
 
 
 @pytest.mark.parametrize("receivers", [(0,), (1,), (0, 1, 2)])
@@ -283,12 +287,32 @@ def test_what_three_send_has_sizes_that_the_numbers_of_keys_alone_decide(receive
     def keys(*ranges: range) -> list[pa.Table]:
         return [pa.table({"k": pa.array(one, pa.int64())}) for one in ranges]
 
-    alike = transcript(keys(range(50), range(80), range(30)), receivers)
-    apart = transcript(keys(range(50), range(100, 180), range(500, 530)), receivers)
+    alike = transcript(keys(range(50), range(80), range(30)), receivers).seen
+    apart = transcript(keys(range(50), range(100, 180), range(500, 530)), receivers).seen
     assert alike == apart
     leader = receivers[0]
     for one, other in ((a, b) for a in range(3) for b in range(3) if leader not in (a, b) and a != b):
         assert len(alike[one, other]) == 2, "those outside greet each other and say no more"
+
+
+def test_no_key_and_no_identifier_is_on_any_wire_of_three(monkeypatch) -> None:
+    sessions: list[bytes] = []
+    agree = many.agree
+
+    def watch(*arguments) -> tuple[bytes, bytes]:
+        made = agree(*arguments)
+        sessions.append(made[0])
+        return made
+
+    monkeypatch.setattr(many, "agree", watch)
+    sets = [[f"NSHARED{i:05d}" for i in range(40)] + [f"{name}{i:07d}" for i in range(60)] for name in "XYZ"]
+    heard = bytes(transcript([pa.table({"k": keys}) for keys in sets], (0,)).bytes)
+    assert len(heard) > 100_000, "the transcript was not kept"
+    assert len(dict.fromkeys(sessions)) == 1, "all have one session key"
+    for keys in sets:
+        assert not any(key.encode() in heard for key in keys)
+        ids = identified(pa.table({"k": keys}), sessions[0]).ids
+        assert not any(bytes(one) in heard for one in ids)
 
 
 # -- members that go away or lie ------------------------------------------------------------------------------------

@@ -212,10 +212,10 @@ def test_payloads_that_are_no_lacking_keys_are_refused(payload, cause, monkeypat
     assert cause in receiver.cause
 
 
-def messages(ours: list[str], theirs: list[str], receivers: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Who sent how many bytes, message by message, between two honest members with a proxy between them."""
+def messages(ours: list[str], theirs: list[str], receivers: tuple[int, ...]) -> list[tuple[int, bytes]]:
+    """Who sent what, message by message, between two honest members with a proxy between them."""
     pair = jobs("psi", "union", {"keys": ["k"]}, ["x", "y"], [[], []], receivers, seconds=20)
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, bytes]] = []
     with tempfile.TemporaryDirectory(prefix="fu-") as name:
         places = [Path(name) / side for side in ("a", "b")]
         for place in places:
@@ -254,11 +254,12 @@ def messages(ours: list[str], theirs: list[str], receivers: tuple[int, ...]) -> 
     return sorted(seen, key=lambda message: message[0])
 
 
-def _carry(side: int, one: socket.socket, other: socket.socket, seen: list[tuple[int, int]]) -> None:
+def _carry(side: int, one: socket.socket, other: socket.socket, seen: list[tuple[int, bytes]]) -> None:
     while head := one.recv(8, socket.MSG_WAITALL):
         size = int.from_bytes(head, "big")
-        other.sendall(head + one.recv(size, socket.MSG_WAITALL))
-        seen.append((side, size))
+        data = one.recv(size, socket.MSG_WAITALL)
+        other.sendall(head + data)
+        seen.append((side, data))
     other.shutdown(socket.SHUT_WR)
 
 
@@ -266,8 +267,15 @@ def _carry(side: int, one: socket.socket, other: socket.socket, seen: list[tuple
 def test_what_is_sent_has_sizes_that_the_numbers_of_keys_alone_decide(receivers) -> None:
     first = messages([f"a{i}" for i in range(30)], [f"a{i}" for i in range(50)], receivers)
     second = messages([f"b{i}" * 9 for i in range(30)], [f"c{i}" for i in range(50)], receivers)
-    assert first == second
+    assert [(side, len(data)) for side, data in first] == [(side, len(data)) for side, data in second]
     assert len(first) == 2 * 3 + 5 * len(receivers)
+
+
+def test_no_key_is_on_the_wire_not_even_one_that_is_given() -> None:
+    sets = [[f"NSHARED{i:05d}" for i in range(40)] + [f"{name}{i:07d}" for i in range(60)] for name in "XY"]
+    heard = b"".join(data for _side, data in messages(*sets, (0, 1)))
+    assert len(heard) > 20_000, "the transcript was not kept"
+    assert not any(key.encode() in heard for keys in sets for key in keys)
 
 
 def test_a_peer_that_goes_away_midway_is_named() -> None:
