@@ -62,7 +62,10 @@ def canonical(table: pa.Table) -> pa.Table:
     Raises:
         BadJob: a type that cannot be a key, or a number above 2**63 - 1.
     """
-    return pa.table({name: _canonical(table.column(name), name) for name in table.column_names})
+    # Not `pa.table`, which would load pandas where it is installed.
+    return pa.Table.from_arrays(
+        [_canonical(table.column(name), name) for name in table.column_names], names=table.column_names
+    )
 
 
 def _canonical(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
@@ -119,8 +122,8 @@ def _as_numbers(column: pa.ChunkedArray) -> Array:
         column = pc.cast(column, pa.int8())
     elif pa.types.is_date(column.type):
         column = pc.cast(column, pa.int32())
-    numbers: Array = pc.cast(column, pa.int64()).combine_chunks().to_numpy(zero_copy_only=False)
-    return numbers
+    whole = pa.concat_arrays(pc.cast(column, pa.int64()).chunks)
+    return np.frombuffer(whole.buffers()[1], "<i8")[whole.offset : whole.offset + len(whole)]
 
 
 def _texts(column: pa.ChunkedArray) -> tuple[Array, Array]:
@@ -143,7 +146,7 @@ def decoded(data: bytes, form: Form, peer: str) -> pa.Table:
         raise fault
     rows = np.frombuffer(data, np.uint8).reshape(-1, form.width)
     batches = [_decoded(rows[begin : begin + _ROWS], form, fault) for begin in range(0, len(rows), _ROWS)]
-    return pa.concat_tables([form.schema.empty_table(), *batches])
+    return pa.concat_tables([pa.Table.from_batches([], schema=form.schema), *batches])
 
 
 def _decoded(rows: Array, form: Form, fault: EngineStopped) -> pa.Table:
@@ -161,7 +164,7 @@ def _decoded(rows: Array, form: Form, fault: EngineStopped) -> pa.Table:
         filled = ends
     if (filled > len(place)).any() or texts[place >= filled[:, None]].any():
         raise fault
-    return pa.table([columns[name] for name in form.schema.names], schema=form.schema)
+    return pa.Table.from_arrays([columns[name] for name in form.schema.names], schema=form.schema)
 
 
 def _from_numbers(values: Array, kind: pa.DataType, fault: EngineStopped) -> pa.Array:

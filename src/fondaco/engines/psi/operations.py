@@ -57,7 +57,10 @@ def difference(job: Job, inputs: dict[str, pa.Table], place: Place) -> Outcome:
 
 
 def _counted(count: int | None) -> pa.Table:
-    return pa.table({"count": pa.array([] if count is None else [count], pa.int64())})
+    # Not `pa.array`, which would load pandas where it is installed.
+    held = np.array([] if count is None else [count], "<i8")
+    counts = pa.Array.from_buffers(pa.int64(), len(held), [None, pa.py_buffer(held)])
+    return pa.Table.from_arrays([counts], names=["count"])
 
 
 def cardinality(job: Job, inputs: dict[str, pa.Table], place: Place) -> Outcome:

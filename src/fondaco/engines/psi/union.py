@@ -59,7 +59,7 @@ def _lacking(meeting: Meeting, form: Form) -> pa.Table:
         EngineStopped: what came are no keys, or keys that are ours or stand twice.
     """
     if not meeting.peer_rows:
-        return form.schema.empty_table()
+        return pa.Table.from_batches([], schema=form.schema)
     ids = meeting.store.all().ids.tobytes()
     party = _kernel.UnionReceiver(ids or os.urandom(ID_BYTES), peer_keys=meeting.peer_rows, width=form.width)
     rows = meeting.store.rows + meeting.peer_rows
