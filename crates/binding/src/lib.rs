@@ -3,9 +3,11 @@
 mod faults;
 mod ledger;
 mod pir;
+mod proto;
 mod psi;
 mod star;
 mod union;
+mod value;
 
 use fondaco_kernel::block::to_bytes;
 use fondaco_kernel::keys::{distinct, identifiers, Column, Identified, Values};
