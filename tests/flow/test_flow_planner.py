@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from fondaco.core.models import Column, Schema
 from fondaco.engines.base import BadJob, OutOfRange
 from fondaco.errors import FlowError, FondacoError
-from fondaco.flow.planner import Planner, explain
+from fondaco.flow.planner import Planner, explain, read_document
 from fondaco.ledger.contracts.catalog.messages import Dataset, Terms
 
 
@@ -144,6 +145,7 @@ class Crowd(Market):
 
 
 CROWD = [f"bank{i}" for i in range(7)]
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def many(operation: str, *others: str, **parameters: Any) -> dict[str, Any]:
@@ -179,3 +181,15 @@ def test_what_is_not_for_many_is_refused_at_once() -> None:
     ):
         with pytest.raises(BadJob, match=cause):
             crowded(document)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_workflows_of_the_examples_are_sound(path, monkeypatch) -> None:
+    document = read_document(path)
+    keys = document["steps"][0]["parameters"]["keys"]
+    monkeypatch.setattr(f"{__name__}.BANK", tuple(column(name, "text") for name in keys))
+    planner = Planner(org=document["steps"][0]["receivers"][0], key=b"", coordinator="reg", market=Crowd(), now=0)
+    found = explain(planner.plan(document))
+    assert len(found["missing"]) == len(document["steps"][0]["parties"]) - 1
+    assert found["steps"][0]["learns"]
+    assert found["steps"][0]["reason"]
