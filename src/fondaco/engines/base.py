@@ -192,7 +192,7 @@ def estimate(engine: str, operation: str, rows: int, *, members: int = 2) -> Est
     if engine == "psi" and operation in {"cardinality", "threshold"}:
         return Estimate(0.8 + 55.0 * millions, 150 + int(700 * millions), 0.1 + 100.0 * millions)
     if engine == "psi" and operation == "union":
-        return Estimate(0.8 + 60.0 * millions, 150 + int(1200 * millions), 0.1 + 160.0 * millions)
+        return Estimate(0.8 + 45.0 * millions, 150 + int(700 * millions), 0.1 + 160.0 * millions)
     if engine == "psi":
         # Sets above a million keys are met in parts, so memory grows by the rows themselves and no more.
         memory = 150 + int(250 * min(millions, 1)) + int(90 * millions)
