@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from curve import Points, draw
+from fondaco.engines.channel import socket_name
 from harness import RESULTS, Row, report
 
 MILLION = 1 << 20
@@ -63,9 +65,9 @@ async def far_side(there: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWri
 class Proxy:
     """Counts the bytes that pass between the members' folders of sockets, for a run that is not timed."""
 
-    def __init__(self, folders: list[Path]) -> None:
+    def __init__(self, folders: list[Path], engine: str, operation: str) -> None:
         self.bytes = 0
-        self._folders = folders
+        self._folders, self._engine, self._operation = folders, engine, operation
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),))
@@ -83,9 +85,10 @@ class Proxy:
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
         servers = []
-        pairs = itertools.permutations(range(len(self._folders)), 2)
-        for (rank, other), lane in itertools.product(pairs, ("", "spu")):
-            here, there = (self._folders[at] / lane / f"{other}.sock" for at in (rank, other))
+        pairs, lanes = itertools.permutations(range(len(self._folders)), 2), LANES[self._engine, self._operation]
+        for (rank, other), lane in itertools.product(pairs, lanes):
+            name = socket_name(self._engine, len(self._folders), other, rank)
+            here, there = (self._folders[at] / lane / name for at in (rank, other))
             here.parent.mkdir(exist_ok=True)
 
             async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, there: Path = there) -> None:
@@ -111,19 +114,26 @@ class Proxy:
 
 
 def meet(
-    folder: Path, kind: str, *, counted: bool = False, receivers: tuple[int, ...] = (0, 1), **more: Any
+    folder: Path,
+    kind: str,
+    *,
+    counted: bool = False,
+    receivers: tuple[int, ...] = (0, 1),
+    members: int = 2,
+    **more: Any,
 ) -> Measured:
-    """Run both parties; the slower one's seconds, the larger one's memory, and the bytes if they are counted."""
+    """Run all parties; the slowest one's seconds, the largest one's memory, and the bytes if they are counted."""
     forms = {"ours": "parquet", "protocol": "npy", "theirs": "csv", "hidden": "parquet"}
-    members = 3 if kind == "hidden" else 2
+    members = 3 if kind == "hidden" else members
     with tempfile.TemporaryDirectory(prefix="bp-") as name:
-        places = [Path(name) / (f"at{rank}" if counted else "all") for rank in range(members)]
+        places = [Path(name) / ("abcdefgh"[rank] if counted else "a") for rank in range(members)]
         for place in places:
             place.mkdir(exist_ok=True)
         parties, measured = [], [Path(name) / f"measured{rank}" for rank in range(members)]
         for rank in range(members):
             spec = {
-                "kind": kind, "rank": rank, "receivers": receivers, "sockets": str(places[rank]), "seconds": SECONDS,
+                "kind": kind, "rank": rank, "members": members, "receivers": receivers,
+                "sockets": str(places[rank]), "seconds": SECONDS,
                 "source": str(folder / f"{rank}.{forms[kind]}"), "target": f"{name}/out{rank}.{forms[kind]}",
                 "operation": "intersection", "parameters": {}, "measured": str(measured[rank]),
             } | more  # fmt: skip
@@ -140,7 +150,7 @@ def meet(
             parties.append(party)
         if not counted:
             return finish(parties, measured)
-        with Proxy(places) as proxy:
+        with Proxy(places, "mpc" if kind == "hidden" else "psi", more.get("operation", "intersection")) as proxy:
             both = finish(parties, measured)
             return both | {"bytes": proxy.bytes}
 
@@ -233,6 +243,15 @@ def others(folder: Path) -> list[Row]:
         for what, unit, scale in (("seconds", "s", 1), ("bytes", "MB", 1e6)):
             mine, other = told[what] / scale, plain[what] / scale
             rows.append(Row(f"{operation}, 2^20 x 2^20", mine, unit, "intersection, same run", other, mine / other))
+    # The third has what the first has.
+    shutil.copyfile(folder / "0.parquet", folder / "2.parquet")
+    for name, found in (
+        ("union for one of two", meet(folder, "ours", counted=True, operation="union", receivers=(0,))),
+        ("intersection of three", meet(folder, "ours", counted=True, members=3, receivers=(0,))),
+    ):
+        for what, unit, scale in (("seconds", "s", 1), ("bytes", "MB", 1e6)):
+            mine, other = found[what] / scale, plain[what] / scale
+            rows.append(Row(f"{name}, 2^20 each", mine, unit, "intersection, same run", other, mine / other))
     return rows + hidden(folder, plain)
 
 

@@ -25,12 +25,15 @@ from fondaco.engines.channel import connect
 from fondaco.engines.psi.operations import run
 from fondaco.engines.psi.session import drive, message_limit
 
+NAMES = ("one", "two", "three", "four", "five", "six", "seven", "eight")
+
 
 def job(spec: dict[str, Any]) -> Job:
     return Job(
         task="bench", step="psi", attempt=1, engine="psi", operation=spec["operation"],
-        parameters={"keys": ["id"]} | spec["parameters"], parties=("one", "two"), rank=spec["rank"], helper=None,
-        receivers=tuple(spec["receivers"]), columns=(), peer_columns=(), peer_ranks=(), timeout_seconds=spec["seconds"],
+        parameters={"keys": ["id"]} | spec["parameters"], parties=NAMES[: spec["members"]], rank=spec["rank"],
+        helper=None, receivers=tuple(spec["receivers"]), columns=(), peer_columns=(), peer_ranks=(),
+        timeout_seconds=spec["seconds"],
     )  # fmt: skip
 
 

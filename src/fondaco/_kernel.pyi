@@ -155,6 +155,59 @@ class CountParty:
     def count(self) -> int | None:
         """How many are shared; None before the end, or for no learner."""
 
+class UnionSender:
+    """The party of a union whose keys are given; see `crates/kernel/src/union.rs`. Semi-honest.
+
+    Args:
+        ids: this party's n different 16-byte identifiers, 1 <= n <= 2**26.
+        payloads: n times `width` bytes, what is given of each key; 1 <= width <= 65536.
+        peer_keys: how many identifiers the receiver has, at least 1.
+    """
+
+    def __init__(self, ids: bytes, payloads: bytes, *, peer_keys: int, width: int) -> None: ...
+    def next(self, incoming: bytes | None = None) -> tuple[Literal["send", "receive", "finished"], bytes]:
+        """As `PsiParty.next`."""
+
+class UnionReceiver:
+    """The party of a union that gets the payloads of the keys that it lacks. The arguments are as `UnionSender`'s."""
+
+    def __init__(self, ids: bytes, *, peer_keys: int, width: int) -> None: ...
+    def next(self, incoming: bytes | None = None) -> tuple[Literal["send", "receive", "finished"], bytes]:
+        """As `PsiParty.next`."""
+
+    def received(self) -> bytes | None:
+        """The payloads, one after the other, in no order; None before the end."""
+
+def zero_shares(ids: bytes, secrets: bytes) -> bytes:
+    """This party's share of zero for each 16-byte identifier, 16 bytes each; see `crates/kernel/src/star.rs`.
+
+    `secrets`: 16 bytes for each other party, known to the two alone. The shares of all parties for one identifier add
+    up (by exclusive or) to zero.
+    """
+
+class StarMember:
+    """The party of a programmable oblivious function that has values; see `crates/kernel/src/star.rs`. Semi-honest.
+
+    Args:
+        ids: this party's n different 16-byte identifiers, 1 <= n <= 2**26.
+        values: n pseudorandom values of 16 bytes.
+        peer_keys: how many identifiers the receiver has, at least 1.
+    """
+
+    def __init__(self, ids: bytes, values: bytes, *, peer_keys: int) -> None: ...
+    def next(self, incoming: bytes | None = None) -> tuple[Literal["send", "receive", "finished"], bytes]:
+        """As `PsiParty.next`."""
+
+class StarLeader:
+    """The party of a programmable oblivious function that asks. The arguments are as `StarMember`'s."""
+
+    def __init__(self, ids: bytes, *, peer_keys: int) -> None: ...
+    def next(self, incoming: bytes | None = None) -> tuple[Literal["send", "receive", "finished"], bytes]:
+        """As `PsiParty.next`."""
+
+    def values(self) -> bytes | None:
+        """For each identifier in order the sender's value, or noise where it has none; None before the end."""
+
 class PirFault(Exception):
     """A hidden query that cannot go on; `args` are its kind (malformed, cheated, unlucky, out of turn) and a text."""
 

@@ -241,6 +241,39 @@ def test_a_worker_killed_while_sets_meet_is_named_here_and_breaks_the_others_lin
     assert both[victim].parties[victim] in other.cause
 
 
+@pytest.mark.parametrize("victim", [0, 1, 2])
+def test_a_worker_killed_while_three_sets_meet_is_named_by_all_within_the_deadline(victim) -> None:
+    three = jobs("psi", "intersection", {"keys": ["k"]}, PARTIES, [[], [], []], (0,), seconds=SECONDS)
+    data = {"data": pa.table({"k": list(range(300_000))})}
+
+    async def story(sockets: Path) -> list:
+        # The victim starts last but for one, so that the other two surely have begun and one link is still to come.
+        order = [rank for rank in (2, 1, 0) if rank != victim]
+        work = {order[0]: asyncio.create_task(process.run_job(three[order[0]], data, sockets, deadline=DEADLINE))}
+        await until(lambda: len(workers(sockets)) == 1)
+        before = set(workers(sockets))
+        work[victim] = asyncio.create_task(process.run_job(three[victim], data, sockets, deadline=DEADLINE))
+        await until(lambda: len(workers(sockets)) == 2)
+        (number,) = set(workers(sockets)) - before
+        work[order[1]] = asyncio.create_task(process.run_job(three[order[1]], data, sockets, deadline=DEADLINE))
+        await until(lambda: len(workers(sockets)) == 3)
+        os.kill(number, signal.SIGKILL)
+        return await asyncio.gather(*(work[rank] for rank in range(3)), return_exceptions=True)
+
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="fe-") as folder:
+        ends = asyncio.run(story(Path(folder)))
+        assert workers(Path(folder)) == []
+    assert time.monotonic() - began < 2 * DEADLINE
+    assert isinstance(ends[victim], PartyFailed)
+    assert (ends[victim].party, "SIGKILL" in ends[victim].cause) == (PARTIES[victim], True)
+    for rank, end in enumerate(ends):
+        if rank != victim:
+            assert isinstance(end, EngineStopped)
+            assert PARTIES[victim] in end.cause
+    assert left_behind() == []
+
+
 def test_a_silent_peer_of_a_meeting_is_named_within_the_deadline() -> None:
     both, inputs = sets()
 

@@ -19,9 +19,12 @@ from fondaco.engines.base import BadJob
 from fondaco.engines.psi import choice, meeting, store
 
 SOME = settings(max_examples=25, deadline=None)
+# No NUL: the vault takes none, and pandas holds it for the end of a text.
 WORDS = ["a", "b", "é", "e\u0301", "ß", "", " ", "日本", "\U0001f600", "a" * 200, "key"]
 texts = st.one_of(
-    st.none(), st.sampled_from(WORDS), st.text(st.characters(blacklist_categories=["Cs", "Cn"]), max_size=3)
+    st.none(),
+    st.sampled_from(WORDS),
+    st.text(st.characters(min_codepoint=1, blacklist_categories=["Cs", "Cn"]), max_size=3),
 )
 numbers = st.one_of(st.none(), st.integers(-3, 3), st.integers(-(1 << 63), (1 << 63) - 1))
 rows = st.lists(st.tuples(texts, numbers), max_size=40)
@@ -120,7 +123,7 @@ def test_a_difference_equals_that_of_pandas(receivers, ours, theirs, way) -> Non
 
 
 def test_an_operation_that_is_none_is_refused() -> None:
-    pair = jobs("psi", "union", {"keys": ["k"]}, ["x", "y"], [[], []], (0,))
+    pair = jobs("psi", "symmetric-difference", {"keys": ["k"]}, ["x", "y"], [[], []], (0,))
     assert all(isinstance(end, BadJob) for end in attempt(pair, [pa.table({"k": [1]})] * 2))
 
 
@@ -169,7 +172,7 @@ def test_a_part_larger_than_its_bound_is_refused() -> None:
 def test_the_one_order_is_that_of_the_identifiers(halves) -> None:
     ids = np.array([high.to_bytes(8, "big") + low.to_bytes(8, "big") for high, low in halves], dtype="V16")
     ids = ids.view(np.uint8).reshape(-1, 16)
-    ordered = [bytes(one) for one in ids[meeting._one_order(ids)]]
+    ordered = [bytes(one) for one in ids[meeting.one_order(ids)]]
     assert ordered == sorted(bytes(one) for one in ids)
 
 

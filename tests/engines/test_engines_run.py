@@ -150,7 +150,7 @@ def alone(job, inputs) -> EngineError:
 @pytest.mark.parametrize(
     ("engine", "operation", "parameters"),
     [
-        ("psi", "union", {}),
+        ("psi", "symmetric-difference", {}),
         ("sql", "select", {}),
         ("psi", "intersection", {}),
         ("psi", "intersection", {"keys": ["nope"]}),

@@ -161,4 +161,4 @@ def test_every_operation_says_what_it_tells_and_costs() -> None:
             assert leakage(engine, operation)
             assert estimate(engine, operation, 1000).seconds > 0
     with pytest.raises(BadJob):
-        leakage("psi", "union")
+        leakage("psi", "symmetric-difference")

@@ -81,3 +81,11 @@ def test_what_does_not_match_keys_of_one_dataset_is_not_measured() -> None:
     assert measure(dataclasses.replace(whole, steps=(*whole.steps, doubled)), matches, SHAPLEY, nothing) is None
     statistics = dataclasses.replace(whole.steps[1], operation="statistics")
     assert measure(dataclasses.replace(whole, steps=(whole.steps[0], statistics)), matches, SHAPLEY, nothing) is None
+
+
+def test_an_intersection_of_several_grants_measures_none_of_them() -> None:
+    whole = workflow("a")
+    other = Input(party="b", dataset="/b/d/rows@1", columns=("k",), grant=b"b".hex())
+    step = dataclasses.replace(whole.steps[0], parties=("buyer", "a", "b"), inputs=(*whole.steps[0].inputs, other))
+    assert measure(whole, matched({1}), SHAPLEY, nothing) is not None
+    assert measure(dataclasses.replace(whole, steps=(step,)), matched({1}), SHAPLEY, nothing) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from fondaco.core.models import Column, Schema
 from fondaco.engines.base import BadJob, OutOfRange
 from fondaco.errors import FlowError, FondacoError
-from fondaco.flow.planner import Planner, explain
+from fondaco.flow.planner import Planner, explain, read_document
 from fondaco.ledger.contracts.catalog.messages import Dataset, Terms
 
 
@@ -174,3 +176,60 @@ def test_a_sum_over_a_hidden_match_names_its_keys_and_values_apart_and_what_is_l
     told = explained["steps"][0]
     assert any("not which keys" in line for line in told["learns"])
     assert told["network_mib"] > 100
+class Crowd(Market):
+    """Many published datasets, all like the bank's or the shop's, and no grants."""
+
+    def newest(self, name) -> Dataset:
+        found = super().newest(name if name.org == "shop" else dataclasses.replace(name, org="bank"))
+        return dataclasses.replace(found, path=name.path, owner=name.org)
+
+
+CROWD = [f"bank{i}" for i in range(7)]
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def many(operation: str, *others: str, **parameters: Any) -> dict[str, Any]:
+    """A set operation of the shop, the bank and `others`, which have what the shop has."""
+    document = step("psi", operation, ["email"], ["email"], parameters={"keys": ["email"]} | parameters)
+    document["parties"] = ["shop", "bank", *others]
+    for name in others:
+        document["inputs"][name] = {"dataset": f"/{name}/clients/income", "columns": ["email"]}
+    return document
+
+
+def crowded(document: dict[str, Any]):
+    planner = Planner(org="shop", key=b"", coordinator="reg", market=Crowd(), now=0)
+    return planner.plan({"purpose": "research", "steps": [document]})
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_an_intersection_of_many_is_explained_with_what_it_tells(count) -> None:
+    found = explain(crowded(many("intersection", *CROWD[:count])))
+    (told,) = found["steps"]
+    assert "leads" in told["learns"][0]
+    assert told["reason"].startswith("star")
+    assert told["seconds"] > explain(plan(many("intersection")))["steps"][0]["seconds"]
+    assert [m["provider"] for m in found["missing"]] == ["bank", *CROWD[:count]]
+
+
+def test_what_is_not_for_many_is_refused_at_once() -> None:
+    for document, cause in (
+        (many("intersection", *CROWD), "2 to 8 parties"),
+        (many("union", CROWD[0]), "union is between two"),
+        (many("difference", CROWD[0]), "difference is between two"),
+        (many("intersection", CROWD[0], security="malicious"), "all must follow the protocol"),
+    ):
+        with pytest.raises(BadJob, match=cause):
+            crowded(document)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_workflows_of_the_examples_are_sound(path, monkeypatch) -> None:
+    document = read_document(path)
+    keys = document["steps"][0]["parameters"]["keys"]
+    monkeypatch.setattr(f"{__name__}.BANK", tuple(column(name, "text") for name in keys))
+    planner = Planner(org=document["steps"][0]["receivers"][0], key=b"", coordinator="reg", market=Crowd(), now=0)
+    found = explain(planner.plan(document))
+    assert len(found["missing"]) == len(document["steps"][0]["parties"]) - 1
+    assert found["steps"][0]["learns"]
+    assert found["steps"][0]["reason"]

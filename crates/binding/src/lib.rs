@@ -5,6 +5,8 @@ mod ledger;
 mod pir;
 mod proto;
 mod psi;
+mod star;
+mod union;
 mod value;
 
 use fondaco_kernel::block::{to_bytes, Block};
@@ -163,6 +165,11 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<psi::DhParty>()?;
     module.add_class::<psi::CountParty>()?;
     module.add_class::<psi::CircuitParty>()?;
+    module.add_class::<union::UnionSender>()?;
+    module.add_class::<union::UnionReceiver>()?;
+    module.add_function(wrap_pyfunction!(star::zero_shares, module)?)?;
+    module.add_class::<star::StarMember>()?;
+    module.add_class::<star::StarLeader>()?;
     pir::register(module)?;
     ledger::register(module)?;
     faults::register(module)

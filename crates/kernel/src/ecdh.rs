@@ -71,20 +71,20 @@ fn tag(bytes: &[u8]) -> Block {
     Block::from_bytes(cut)
 }
 
-fn point_tag(point: &CompressedRistretto) -> Block {
+pub(crate) fn point_tag(point: &CompressedRistretto) -> Block {
     tag(&Sha256::new()
         .chain_update(LABEL_TAG)
         .chain_update(point.as_bytes())
         .finalize())
 }
 
-fn key_points(keys: &[Block], secret: &Scalar) -> Vec<CompressedRistretto> {
+pub(crate) fn key_points(keys: &[Block], secret: &Scalar) -> Vec<CompressedRistretto> {
     products(keys, |key, half| {
         hash_to_group(&key.to_bytes()) * (secret * half)
     })
 }
 
-fn raised(points: &[RistrettoPoint], secret: &Scalar) -> Vec<CompressedRistretto> {
+pub(crate) fn raised(points: &[RistrettoPoint], secret: &Scalar) -> Vec<CompressedRistretto> {
     products(points, |point, half| point * (secret * half))
 }
 

@@ -19,7 +19,10 @@ pub mod protocol;
 pub mod psi;
 pub mod ristretto;
 mod simd;
+pub mod star;
 pub mod tags;
+mod transfer;
+pub mod union;
 pub mod vole;
 
 pub use hashing::{blake3_many, keyed_ids, sha256_many, Items, Refused, ID_BYTES};

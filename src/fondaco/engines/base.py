@@ -13,7 +13,7 @@ from fondaco.core.models import Column
 from fondaco.errors import EngineError, PartyFailed
 
 OPERATIONS: dict[str, tuple[str, ...]] = {
-    "psi": ("intersection", "difference", "cardinality", "threshold"),
+    "psi": ("intersection", "difference", "cardinality", "threshold", "union"),
     "mpc": ("statistics", "pooled-statistics", "arithmetic", "intersection-sum", "circuit-statistics"),
     "pir": ("lookup",),
 }
@@ -130,6 +130,12 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
         "a party that does not receive learns whether they were enough, and how many keys the other has",
         "nobody learns a key that it does not have itself",
     ),
+    ("psi", "union"): (
+        "each receiver learns every key that either has, and so how many both have, but not which those are",
+        "a party that does not receive learns how many keys the other has",
+        "a receiver that breaks off midway knows how many keys both have, and none of the other's",
+        "a step that ends because a key has more text than key_bytes tells that there is one",
+    ),
     ("mpc", "statistics"): (
         "each receiver learns count, sum, mean and variance of each group, and nothing of any row",
         "a group of fewer keys than the smallest count is not opened, nor one more where the rest would tell it",
@@ -166,13 +172,27 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
 }
 
 
-def leakage(engine: str, operation: str) -> tuple[str, ...]:
-    """Who learns what, in sentences.
+LEAKAGE_OF_MANY: dict[tuple[str, str], tuple[str, ...]] = {
+    ("psi", "intersection"): (
+        "the first receiver leads: it learns which of its keys all the others have, and how many keys each has",
+        "each other receiver learns which of its keys all have, and how many keys the leader has",
+        "a party that does not receive learns how many keys the leader has",
+        "nobody learns a key that it does not have itself, and nobody alone what two parties share that a third lacks",
+        "a leader that shows others what it saw learns with them which of its keys all the rest have",
+    ),
+}
+"""What is told otherwise among three and more parties."""
+
+
+def leakage(engine: str, operation: str, *, members: int = 2) -> tuple[str, ...]:
+    """Who learns what in a step of so many members, in sentences.
 
     Raises:
         BadJob: no such operation.
     """
     found = LEAKAGE.get((engine, operation))
+    if members > 2:
+        found = LEAKAGE_OF_MANY.get((engine, operation), found)
     if found is None:
         raise BadJob("no such operation", remedy="see docs/concepts/engines.md", operation=f"{engine}.{operation}")
     return found
@@ -189,11 +209,16 @@ def estimate(engine: str, operation: str, rows: int, *, members: int = 2) -> Est
         return Estimate(0.5 + 1.5 * millions, 150 + int(1200 * millions), 0.4 + 0.3 * millions)
     if engine == "psi" and operation in {"cardinality", "threshold"}:
         return Estimate(0.8 + 55.0 * millions, 150 + int(700 * millions), 0.1 + 100.0 * millions)
+    if engine == "psi" and operation == "union":
+        return Estimate(0.8 + 45.0 * millions, 150 + int(700 * millions), 0.1 + 160.0 * millions)
     if engine == "psi":
         # Sets above a million keys are met in parts, so memory grows by the rows themselves and no more.
-        return Estimate(
-            0.8 + 0.9 * millions, 150 + int(250 * min(millions, 1)) + int(90 * millions), 0.7 + 30.0 * millions
-        )
+        memory = 150 + int(250 * min(millions, 1)) + int(90 * millions)
+        if members == 2:
+            return Estimate(0.8 + 0.9 * millions, memory, 0.7 + 30.0 * millions)
+        # One meeting after the other, each with a second store.
+        others = members - 1
+        return Estimate(0.8 + 1.6 * others * millions, memory + int(100 * millions), others * (0.7 + 45.0 * millions))
     slower = 12.0 if members == 2 else 1.0
     if operation in HIDDEN:
         return Estimate(5.0 + 12.0 * slower * millions, 400 + int(2500 * millions), 1.4 + 500.0 * millions)
@@ -207,8 +232,10 @@ def reason(engine: str, operation: str, parameters: Value, rows: Sequence[int]) 
 
     The members decide when they know how many different keys they have; this is the decision for the rows.
     """
-    if engine != "psi" or len(rows) != 2:
+    if engine != "psi":
         return ""
+    if len(rows) > 2:
+        return "star: the first receiver meets each other party in turn; nothing is opened of any two of them"
     from fondaco.engines.psi.choice import explain_choice
 
     return explain_choice(operation, parameters, min(rows), max(rows))

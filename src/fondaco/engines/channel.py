@@ -1,7 +1,9 @@
-"""A channel between the two members with data of a step: framed messages over a unix socket, bounded and in time.
+"""Channels to the other members of a step: framed messages over unix sockets, bounded and in time.
 
-The lower rank connects to the higher one's socket, where a node's tunnel listens in the peer's place. A message is
+The lower rank connects to the higher one's socket, where a node's tunnel listens in the peer's place; among more than
+two members each pair has a socket of its own, so that the node decides who is at the other end. A message is
 its length in eight bytes, then its bytes. The first message of each side says which run it belongs to and who speaks.
+A member that stops for another's sake may say why before it goes: a length that no message has, then a short text.
 Every wait ends at the job's deadline. Trusts the node for who is at the other end, and nothing that comes from there:
 a length above what the reader allows is refused before memory is taken. Leaks lengths and times to the node's user.
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import select
 import socket
 import time
 from collections.abc import Iterator
@@ -30,6 +33,10 @@ _HELLO_LIMIT = 1024
 _POLL_SECONDS = 0.02
 _CHUNK = 1 << 20
 _AGAIN = "look for the party that failed; start the task again"
+_FAREWELL = (1 << 64) - 1
+_FAREWELL_BYTES = 400
+# Whose workers keep a channel to each other member; SPU links the members of the other engine itself.
+_CHANNELLED = ("psi", "pir")
 
 
 @message("engine.hello/1")
@@ -85,6 +92,8 @@ class Channel:
         """
         with self._in_time("say anything"):
             size = int.from_bytes(self._exactly(_HEAD), "big")
+            if size == _FAREWELL:
+                raise EngineStopped(f"{self.peer} stopped: {self._farewell()}", remedy=_AGAIN)
             if size > limit:
                 raise EngineStopped(
                     f"{self.peer} announced a message of {size} bytes where at most {limit} are due", remedy=_AGAIN
@@ -92,6 +101,35 @@ class Channel:
             data = self._exactly(size)
         self.received += _HEAD + size
         return data
+
+    def stop(self, cause: str) -> None:
+        """Tell the peer why this member goes, if it can still be told; the link is of no more use.
+
+        A peer that is in the middle of something else hears it at its next `receive`.
+        """
+        text = cause.encode()[:_FAREWELL_BYTES]
+        with contextlib.suppress(OSError):
+            # It fits the socket's buffer or is not said: the time may be over already.
+            self._link.settimeout(0)
+            self._link.sendall(_FAREWELL.to_bytes(_HEAD, "big") + bytes([len(text) >> 8, len(text) & 0xFF]) + text)
+
+    def _last_word(self) -> EngineStopped | None:
+        """The peer's farewell, where it went before it took what we had to say."""
+        try:
+            self._link.settimeout(0)
+            if self._link.recv(_HEAD) == _FAREWELL.to_bytes(_HEAD, "big"):
+                return EngineStopped(f"{self.peer} stopped: {self._farewell()}", remedy=_AGAIN)
+        except OSError:
+            return None
+        return None
+
+    def _farewell(self) -> str:
+        size = int.from_bytes(self._exactly(2), "big")
+        if size > _FAREWELL_BYTES:
+            return "it does not say why"
+        text = self._exactly(size).decode("utf-8", "replace")
+        # A peer's words go to this node's people: one line, nothing that a terminal would obey.
+        return "".join(letter if letter.isprintable() else "?" for letter in text)
 
     def _left(self) -> float:
         left = self._end - time.monotonic()
@@ -118,7 +156,8 @@ class Channel:
         except TimeoutError as late:
             raise EngineStopped(f"{self.peer} did not {what} within the step's time", remedy=_AGAIN) from late
         except OSError as fault:
-            raise EngineStopped(f"the link to {self.peer} broke", remedy=_AGAIN) from fault
+            broke = EngineStopped(f"the link to {self.peer} broke", remedy=_AGAIN)
+            raise self._last_word() or broke from fault
 
     def close(self) -> None:
         """Close the link."""
@@ -133,32 +172,40 @@ class Channel:
         self.close()
 
 
-def _listen(path: Path, end: float) -> socket.socket:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+def socket_name(engine: str, members: int, listener: int, dialler: int) -> str:
+    """The name of the socket at which the member of rank `listener` is reached by that of rank `dialler`.
+
+    The node's tunnels and its side of arriving links use it too.
+    """
+    if engine in _CHANNELLED and members > 2:
+        return f"{listener}-{dialler}.sock"
+    return f"{listener}.sock"
+
+
+def _bound(path: Path) -> socket.socket:
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
         server.bind(str(path))
         server.listen(1)
-        server.settimeout(max(end - time.monotonic(), 0.001))
-        link, _address = server.accept()
-        return link
+    except BaseException:
+        server.close()
+        raise
+    return server
 
 
-def _dial(path: Path, end: float) -> socket.socket:
-    while True:
-        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            link.settimeout(max(end - time.monotonic(), 0.001))
-            link.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError):
-            # The peer binds its socket when it has started; there is nothing to wait on but the file.
-            link.close()
-            if time.monotonic() + _POLL_SECONDS > end:
-                raise TimeoutError from None
-            time.sleep(_POLL_SECONDS)
-        except BaseException:
-            link.close()
-            raise
-        else:
-            return link
+def _dialled(path: Path, end: float, undo: contextlib.ExitStack) -> socket.socket | None:
+    """A link to a socket, which `undo` closes, or None where nobody listens yet."""
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        link.settimeout(max(end - time.monotonic(), 0.001))
+        link.connect(str(path))
+    except (FileNotFoundError, ConnectionRefusedError):
+        link.close()
+        return None
+    except BaseException:
+        link.close()
+        raise
+    return undo.enter_context(link)
 
 
 def connect(job: Job, sockets: Path) -> Channel:
@@ -168,27 +215,105 @@ def connect(job: Job, sockets: Path) -> Channel:
         BadJob: not two members with data, or the peer runs another version or step.
         EngineStopped: the peer did not come in time, or the link broke.
     """
-    if len(job.parties) - (job.helper is not None) != 2 or job.rank == job.helper:
+    if len(_others(job)) != 1 or job.rank == job.helper:
         raise BadJob("this engine has two members with data", remedy="name two parties")
-    other = 1 - job.rank
-    peer, end = job.parties[other], time.monotonic() + job.timeout_seconds
+    with contextlib.ExitStack() as undo:
+        channels = dict(_links(job, sockets, undo))
+        _greet(job, channels)
+        undo.pop_all()
+        (channel,) = channels.values()
+        return channel
+
+
+@contextlib.contextmanager
+def connect_all(job: Job, sockets: Path) -> Iterator[dict[int, Channel]]:
+    """Link up with every other member, by rank; leaving the context closes all links.
+
+    Where it is left because a member stopped, the others are told before.
+
+    Raises:
+        BadJob: a peer runs another version or another step.
+        EngineStopped: a peer did not come in time, or its link broke.
+    """
+    channels: dict[int, Channel] = {}
+    with contextlib.ExitStack() as undo:
+        try:
+            # One by one, so that those who came hear of it if another does not.
+            channels.update(_links(job, sockets, undo))
+            _greet(job, channels)
+            yield dict(sorted(channels.items()))
+        except EngineStopped as fault:
+            for channel in channels.values():
+                channel.stop(fault.cause)
+            raise
+
+
+def _others(job: Job) -> list[int]:
+    """The other members with data; a helper has links of SPU's alone."""
+    return [rank for rank in range(len(job.parties)) if rank not in (job.rank, job.helper)]
+
+
+def _links(job: Job, sockets: Path, undo: contextlib.ExitStack) -> Iterator[tuple[int, Channel]]:
+    """The channels to all others as they come; whatever is open is closed by `undo`."""
+    end, members = time.monotonic() + job.timeout_seconds, len(job.parties)
+    # Every socket is there before anybody is waited for, and who does not come keeps nobody else from coming.
+    bound: dict[int, socket.socket] = {}
+    for rank in (rank for rank in _others(job) if rank < job.rank):
+        with _named(job.parties[rank]):
+            path = sockets / socket_name(job.engine, members, job.rank, rank)
+            bound[rank] = undo.enter_context(_bound(path))
+    away = [rank for rank in _others(job) if rank > job.rank]
+    while away or bound:
+        missing = [*away, *bound]
+        with _named(", ".join(job.parties[rank] for rank in sorted(missing))):
+            links: dict[int, socket.socket | None] = {}
+            for rank in away:
+                links[rank] = _dialled(sockets / socket_name(job.engine, members, rank, job.rank), end, undo)
+            links |= _arrived(bound, end, _POLL_SECONDS if None in links.values() else None)
+        for rank, link in links.items():
+            if link is not None:
+                yield rank, undo.enter_context(Channel(link, peer=job.parties[rank], end=end))
+        away = [rank for rank in away if links[rank] is None]
+
+
+def _arrived(bound: dict[int, socket.socket], end: float, patience: float | None) -> dict[int, socket.socket | None]:
+    """Links that came to our sockets within `patience` seconds (None: until the end); their sockets are closed."""
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    waits = left if patience is None else min(patience, left)
+    if not bound:
+        if patience is not None:
+            # A peer binds its socket when it has started; there is nothing to wait on but the file.
+            time.sleep(waits)
+        return {}
+    ready, _writable, _broken = select.select(list(bound.values()), [], [], waits)
+    links: dict[int, socket.socket | None] = {}
+    for rank in [rank for rank, server in bound.items() if server in ready]:
+        with bound.pop(rank) as server:
+            links[rank], _address = server.accept()
+    return links
+
+
+def _greet(job: Job, channels: dict[int, Channel]) -> None:
+    hello = to_bytes(Hello(version=VERSION, run=run_digest(job), rank=job.rank))
+    for channel in channels.values():
+        channel.send(hello)
+    for rank, channel in channels.items():
+        _greeted(channel, job, rank)
+
+
+@contextlib.contextmanager
+def _named(peer: str) -> Iterator[None]:
     try:
-        link = _dial(sockets / f"{other}.sock", end) if job.rank < other else _listen(sockets / f"{job.rank}.sock", end)
+        yield
     except TimeoutError as late:
         raise EngineStopped(f"{peer} did not come within the step's time", remedy=_AGAIN) from late
     except OSError as fault:
         raise EngineStopped(f"the link to {peer} cannot be made ({fault.strerror})", remedy=_AGAIN) from fault
-    channel = Channel(link, peer=peer, end=end)
-    try:
-        _greet(channel, job, other)
-    except BaseException:
-        channel.close()
-        raise
-    return channel
 
 
-def _greet(channel: Channel, job: Job, other: int) -> None:
-    channel.send(to_bytes(Hello(version=VERSION, run=run_digest(job), rank=job.rank)))
+def _greeted(channel: Channel, job: Job, other: int) -> None:
     try:
         hello = from_bytes(Hello, channel.receive(_HELLO_LIMIT), limit=_HELLO_LIMIT)
     except CodecError as fault:

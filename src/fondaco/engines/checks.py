@@ -17,6 +17,7 @@ from fondaco.engines.mpc import inputs
 MAX_GROUPS = 64
 MAX_KEYS = 4096
 MAX_VALUES = 16
+OF_MANY, MAX_MEMBERS = ("intersection",), 8
 ARITHMETIC = ("add", "subtract", "multiply", "divide")
 _DIVISION_LIMIT = 1 << 36
 _KEYS = ("text", "int64", "bool", "date", "timestamp")
@@ -103,10 +104,29 @@ def _two(job: Job) -> None:
         raise BadJob("this operation is between two parties with data", remedy="correct the step")
 
 
-def _set_operation(job: Job) -> None:
-    _two(job)
+def check_members(job: Job) -> None:
+    """How many meet in a set operation: two; up to eight where it is for many, and then semi-honest members.
+
+    Raises:
+        BadJob: too few or too many, a helper, or a security that is for two.
+    """
+    members = len(job.parties)
     if job.helper is not None:
         raise BadJob("a set operation needs no helper", remedy="leave helper out")
+    if members == 2:
+        return
+    if job.operation not in OF_MANY:
+        raise BadJob(f"{job.operation} is between two parties with data", remedy="correct the step")
+    if not 2 < members <= MAX_MEMBERS:
+        raise BadJob(f"{job.operation} is between 2 to {MAX_MEMBERS} parties with data", remedy="correct the step")
+    if inputs.parameters(job).get("security", "semi-honest") != "semi-honest":
+        raise BadJob(
+            "among more than two parties all must follow the protocol", remedy="leave security out, or meet two by two"
+        )
+
+
+def _set_operation(job: Job) -> None:
+    check_members(job)
     names = key_columns(job)
     for column in (*job.columns, *job.peer_columns):
         if column.name not in names:

@@ -27,7 +27,10 @@ class Measured:
 
 
 def _sources(workflow: Workflow) -> tuple[tuple[Step, str], ...] | None:
-    """(the one intersection, the dataset) of each grant in order of appearance; None where a grant has not just one."""
+    """(the one intersection, the dataset) of each grant in order of appearance; None where a grant has not just one.
+
+    Nor where an intersection is of several grants: what each of them covers alone nobody knows.
+    """
     found: dict[str, list[tuple[Step, str]]] = {}
     for step in workflow.steps:
         for item in step.inputs:
@@ -36,6 +39,9 @@ def _sources(workflow: Workflow) -> tuple[tuple[Step, str], ...] | None:
                 if step.operation == "intersection":
                     places.append((step, item.dataset))
     if not found or any(len(places) != 1 for places in found.values()):
+        return None
+    steps = [places[0][0].id for places in found.values()]
+    if len(dict.fromkeys(steps)) != len(steps):
         return None
     return tuple(places[0] for places in found.values())
 

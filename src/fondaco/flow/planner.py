@@ -255,7 +255,7 @@ def explain(plan: Plan) -> dict[str, Any]:
                 "seconds": round(cost.seconds, 1),
                 "memory_mib": cost.memory_mib,
                 "network_mib": round(cost.network_mib, 1),
-                "learns": list(leakage(step.engine, step.operation)),
+                "learns": list(leakage(step.engine, step.operation, members=len(step.members))),
                 "reason": reason(step.engine, step.operation, step.parameters, each),
             }
         )

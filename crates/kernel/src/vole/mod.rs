@@ -26,19 +26,19 @@
 //! when they are dropped, outputs by whoever took them. Nothing branches on a secret; [`ggm`] says where one is an
 //! address.
 
-mod base_ot;
+pub(crate) mod base_ot;
 mod check;
 mod code;
 mod ggm;
 mod params;
-mod prg;
+pub(crate) mod prg;
 mod receiver;
 mod sender;
-mod session;
-mod small_field;
+pub(crate) mod session;
+pub(crate) mod small_field;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod wire;
 
 use crate::block::Block;
 pub use params::MAX_LENGTH;

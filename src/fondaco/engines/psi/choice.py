@@ -67,6 +67,8 @@ def explain_choice(operation: str, parameters: Value, fewer: int, more: int) -> 
     """Why a set operation of so many keys a side takes its protocol, in words."""
     if operation in {"cardinality", "threshold"}:
         return "ECDH: the protocol here that tells a number and not which keys"
+    if operation == "union":
+        return "ECDH: the membership test here that tells the receiver what it lacks and not which keys are shared"
     asked = parameters if isinstance(parameters, dict) else {}
     link = asked.get("link_mbit", LINK_MBIT)
     width = link if isinstance(link, int) and 1 <= link <= MAX_LINK_MBIT else LINK_MBIT

@@ -16,6 +16,7 @@ from fondaco import _kernel
 from fondaco.core.codec import Value, encode
 from fondaco.engines.base import BadJob, Job, Outcome, Report
 from fondaco.engines.channel import Channel, connect
+from fondaco.engines.checks import check_members
 from fondaco.engines.psi.choice import LINK_MBIT, MAX_LINK_MBIT, Choice, choose
 from fondaco.engines.psi.keys import Array, key_columns
 from fondaco.engines.psi.session import MAX_ROWS, SECURITY, agree_key, agree_sizes, drive, message_limit
@@ -23,6 +24,7 @@ from fondaco.engines.psi.store import Part, Store, padded, part_size, parts_for
 
 CONFIGURATIONS = {"rr22": "rr22-exconv7x24", "ecdh": "rfc9497-ristretto255"}
 COUNTING = "count-ristretto255"
+MAX_KEY_BYTES = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Terms:
     security: str
     link_mbit: int
     at_least: int
+    key_bytes: int
 
     @property
     def malicious(self) -> bool:
@@ -52,19 +55,24 @@ def terms(job: Job, known: frozenset[str]) -> Terms:
     """The terms of a step; `known` are the parameters that its operation has.
 
     Raises:
-        BadJob: not two parties, an unknown parameter, no keys, or no such security.
+        BadJob: too few or too many parties, an unknown parameter, no keys, or no such security.
     """
     parameters = job.parameters if isinstance(job.parameters, dict) else {}
     names, security = parameters.get("keys"), parameters.get("security", SECURITY[0])
-    if len(job.parties) != 2 or job.helper is not None or not isinstance(names, list) or not names:
-        raise BadJob("a set operation has two parties and one or more key columns", remedy="correct the step")
+    check_members(job)
+    if not isinstance(names, list) or not names:
+        raise BadJob("a set operation has one or more key columns", remedy="correct the step")
     unknown = sorted(parameters.keys() - known)
     if unknown:
         raise BadJob(f"unknown parameter {unknown[0]}", remedy=f"this operation has {', '.join(sorted(known))}")
     if not isinstance(security, str) or security not in SECURITY:
         raise BadJob(f"security is one of {', '.join(SECURITY)}", remedy="correct the step's parameters")
     link = _whole(parameters, "link_mbit", LINK_MBIT, MAX_LINK_MBIT)
-    return Terms(tuple(map(str, names)), security, link, _whole(parameters, "at_least", 1, MAX_ROWS))
+    at_least, key_bytes = (
+        _whole(parameters, "at_least", 1, MAX_ROWS),
+        _whole(parameters, "key_bytes", 64, MAX_KEY_BYTES),
+    )
+    return Terms(tuple(map(str, names)), security, link, at_least, key_bytes)
 
 
 def _whole(parameters: dict[str, Value], name: str, default: int, most: int) -> int:
@@ -77,11 +85,12 @@ def _whole(parameters: dict[str, Value], name: str, default: int, most: int) -> 
 
 @dataclasses.dataclass
 class Meeting:
-    """One run between two members whose identifiers are made."""
+    """One run between two members whose identifiers are made under the session key `key`."""
 
     job: Job
     terms: Terms
     channel: Channel
+    key: bytes = dataclasses.field(repr=False)
     store: Store
     peer_rows: int
     started: float
@@ -135,7 +144,7 @@ def meet(job: Job, inputs: dict[str, pa.Table], place: Place, what: Terms) -> It
         key = agree_key(channel, rank=job.rank, security=what.security, terms=agreed)
         with Store(table, key, scratch=place.scratch) as store:
             peer_rows = agree_sizes(channel, store.rows)
-            yield Meeting(job, what, channel, store, peer_rows, started, linked)
+            yield Meeting(job, what, channel, key, store, peer_rows, started, linked)
 
 
 def compares(job: Job, rows: int, peer_rows: int) -> bool:
@@ -176,7 +185,7 @@ def _meet_part(meeting: Meeting, part: Part, parts: int) -> Array:
         return np.empty(0, np.uint32)
     chosen = np.frombuffer(matched, "<u4")
     chosen = chosen[chosen < len(part.ids)]
-    found: Array = part.places[chosen[_one_order(part.ids[chosen])]]
+    found: Array = part.places[chosen[one_order(part.ids[chosen])]]
     return found
 
 
@@ -195,7 +204,7 @@ def shared_count(meeting: Meeting) -> int | None:
     return party.count()
 
 
-def _one_order(ids: Array) -> Array:
+def one_order(ids: Array) -> Array:
     """What sorts identifiers: so both members have one order of what they share, and no trace of the other's."""
     halves = ids.view(">u8").astype(np.uint64)
     order: Array = np.argsort(halves[:, 0])

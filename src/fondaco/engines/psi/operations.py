@@ -11,7 +11,9 @@ import pyarrow as pa
 from fondaco.core.messages import from_bytes, message, to_bytes
 from fondaco.engines.base import BadJob, EngineStopped, Job, Outcome
 from fondaco.engines.psi.keys import rows_at
+from fondaco.engines.psi.many import intersection_of_many
 from fondaco.engines.psi.meeting import COUNTING, Meeting, Place, meet, shared_count, shared_places, terms
+from fondaco.engines.psi.union import union
 from fondaco.errors import CodecError
 
 _INTERSECTING = frozenset({"keys", "security", "link_mbit"})
@@ -29,10 +31,12 @@ class Enough:
 
 
 def intersection(job: Job, inputs: dict[str, pa.Table], place: Place) -> Outcome:
-    """The keys that both have.
+    """The keys that all have.
 
-    Receivers get `match`: the key columns, each key once, in one order for both, in this member's own spelling.
+    Receivers get `match`: the key columns, each key once, in one order for all, in this member's own spelling.
     """
+    if len(job.parties) > 2:
+        return intersection_of_many(job, inputs, place)
     with meet(job, inputs, place, terms(job, _INTERSECTING)) as meeting:
         configuration, places = shared_places(meeting)
         return meeting.outcome(configuration, {"match": rows_at(meeting.store.table, places)})
@@ -53,7 +57,10 @@ def difference(job: Job, inputs: dict[str, pa.Table], place: Place) -> Outcome:
 
 
 def _counted(count: int | None) -> pa.Table:
-    return pa.table({"count": pa.array([] if count is None else [count], pa.int64())})
+    # Not `pa.array`, which would load pandas where it is installed.
+    held = np.array([] if count is None else [count], "<i8")
+    counts = pa.Array.from_buffers(pa.int64(), len(held), [None, pa.py_buffer(held)])
+    return pa.Table.from_arrays([counts], names=["count"])
 
 
 def cardinality(job: Job, inputs: dict[str, pa.Table], place: Place) -> Outcome:
@@ -100,6 +107,7 @@ _OPERATIONS: dict[str, _Operation] = {
     "difference": difference,
     "cardinality": cardinality,
     "threshold": threshold,
+    "union": union,
 }
 
 

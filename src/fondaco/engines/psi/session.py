@@ -73,7 +73,21 @@ def agree_sizes(channel: Channel, rows: int) -> int:
     Raises:
         EngineStopped: the link broke, or the number is out of bounds.
     """
+    tell_size(channel, rows)
+    return hear_size(channel)
+
+
+def tell_size(channel: Channel, rows: int) -> None:
+    """Tell how many different keys this member brings."""
     channel.send(to_bytes(Size(rows=rows)))
+
+
+def hear_size(channel: Channel) -> int:
+    """Hear how many different keys the other brings.
+
+    Raises:
+        EngineStopped: the link broke, or the number is out of bounds.
+    """
     theirs = _said(Size, channel).rows
     if not 0 <= theirs <= MAX_ROWS:
         raise EngineStopped(f"{channel.peer} sent a size out of bounds", remedy="start the task again")
