@@ -3,7 +3,7 @@
 ValueError for input of ours that does not fit. A `ProtocolFault` ends a protocol: its party is of no use any more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 class ProtocolFault(Exception):
@@ -107,14 +107,26 @@ class PirIndex:
     """A provider's prepared index for hidden queries: a secret, all of it."""
 
     @staticmethod
-    def build(keys: tuple[bytes, bytes], payloads: tuple[bytes, bytes], batch: int) -> PirIndex:
+    def build(
+        keys: tuple[bytes, bytes],
+        payloads: tuple[bytes, bytes],
+        batch: int,
+        progress: Callable[[str, int, int], object] | None = None,
+    ) -> PirIndex:
         """Of n records: keys and payloads, each as data with n + 1 offsets; for batches of `batch` keys (0: none).
+
+        `progress` is told, from the kernel's threads, what is being done, how much of it is, and how much there is.
 
         ValueError: a key stands twice, is empty or over 65,535 bytes; a payload over 1 MiB; a batch over 1,024.
         """
 
-    def update(self, keys: tuple[bytes, bytes], payloads: tuple[bytes, bytes]) -> PirIndex:
-        """Of other records: what is unchanged is kept."""
+    def update(
+        self,
+        keys: tuple[bytes, bytes],
+        payloads: tuple[bytes, bytes],
+        progress: Callable[[str, int, int], object] | None = None,
+    ) -> PirIndex:
+        """Of other records: what is unchanged is kept; progress as for `build`."""
 
     def parts(self) -> list[bytes]:
         """What it is kept as, in this order."""

@@ -192,6 +192,7 @@ fn mask(low: &Poly, high: &Poly, first: &Poly, second: &Poly) -> Vec<i64> {
 #[cfg(test)]
 mod tests {
     use super::super::matrix::{answer, place, prepare, NOWHERE};
+    use super::super::progress::UNWATCHED;
     use super::*;
 
     fn matrix(shape: Shape) -> Vec<u8> {
@@ -208,7 +209,7 @@ mod tests {
             width: 700,
         };
         let (data, seed) = (matrix(shape), [9; 32]);
-        let prepared = prepare(shape, &seed, &data);
+        let prepared = prepare(shape, &seed, &data, UNWATCHED);
         let public = Public::new(shape, &seed, &prepared.random).expect("of the right length");
         let wishes = [
             [[0, 1, 2], [4095, 2047, 2048], NOWHERE],
@@ -248,7 +249,7 @@ mod tests {
             width: 1024,
         };
         let (data, seed) = (matrix(shape), [3; 32]);
-        let prepared = prepare(shape, &seed, &data);
+        let prepared = prepare(shape, &seed, &data, UNWATCHED);
         let public = Public::new(shape, &seed, &prepared.random).expect("of the right length");
         let rows = [77, 2047, 2048];
         let (secret, query) = public.query(&[rows]);
