@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import decimal
 import tempfile
@@ -21,6 +22,7 @@ from fondaco.engines.base import BadJob, EngineStopped, leakage
 from fondaco.engines.channel import Channel
 from fondaco.engines.pir import lookup, records
 from fondaco.engines.pir import parts as parts_of
+from fondaco.engines.process import run_job
 
 KEY = column("k", "text")
 PARTIES = ["asker", "provider"]
@@ -272,6 +274,54 @@ def test_an_index_is_kept_read_and_renewed_for_what_changed() -> None:
     table = parts_of.as_table(renewed.index.parts())
     asker, _provider = both(lookup_jobs(columns), [{"data": asked}, {lookup.PREPARED: table}])
     assert asker.tables["result"]["v"].to_pylist() == [None, 100, 2, 50]
+
+
+def alone(most: int = 4) -> Any:
+    """The job of a provider that prepares, with no peer."""
+    import dataclasses
+
+    provider = lookup_jobs([KEY, column("v")], most)[1]
+    return dataclasses.replace(
+        provider, operation=lookup.PREPARE, parties=("provider",), rank=0, receivers=(), peer_columns=(), peer_ranks=()
+    )
+
+
+def test_an_index_is_prepared_by_a_worker_alone_that_tells_how_far_it_is() -> None:
+    data = pa.table({"k": [f"key{i}" for i in range(3000)], "v": list(range(3000))})
+    heard: list[tuple[str, int, int]] = []
+
+    async def work(inputs) -> Any:
+        with tempfile.TemporaryDirectory(prefix="fe-") as folder:
+            return await run_job(
+                alone(),
+                inputs,
+                Path(folder),
+                deadline=60,
+                told=lambda what, done, whole: heard.append((what, done, whole)),
+            )
+
+    first = asyncio.run(work({"data": data}))
+    assert (first.report.rows_in, first.report.rows_out) == (3000, 3000)
+    assert ("seal records", 3000, 3000) in heard
+    assert {what for what, done, whole in heard if done == whole} >= {
+        "seal records",
+        "place records",
+        "prepare answers",
+    }
+    index = first.tables["prepared"]
+    asked = pa.table({"k": ["key7", "absent"]})
+    asker, _provider = both(lookup_jobs([KEY, column("v")]), [{"data": asked}, {lookup.PREPARED: index}])
+    assert asker.tables["result"]["v"].to_pylist() == [7, None]
+    changed = data.set_column(1, "v", pa.array([-1, *range(1, 3000)]))
+    renewed = asyncio.run(work({"data": changed, lookup.BEFORE: index}))
+    assert (renewed.report.rows_in, renewed.report.rows_out) == (3000, 1)
+    kept = asyncio.run(work({"data": pa.table({}), lookup.PREPARED: index}))
+    assert (kept.report.rows_in, kept.report.rows_out, kept.tables) == (3000, 0, {})
+
+
+def test_preparing_refuses_a_key_that_stands_twice_by_name() -> None:
+    with pytest.raises(BadJob, match="a key that stands twice"):
+        lookup.run(alone(), {"data": pa.table({"k": ["a", "a"], "v": [1, 2]})}, Path("unused"))
 
 
 def test_a_damaged_index_is_refused(index) -> None:

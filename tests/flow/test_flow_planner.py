@@ -45,6 +45,9 @@ class Market:
     def grants_of(self, _key: bytes) -> list:
         return []
 
+    def limits_of(self, _grant: bytes) -> None:
+        return None
+
 
 def plan(step: dict[str, Any]):
     planner = Planner(org="shop", key=b"", coordinator="reg", market=Market(), now=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
@@ -21,6 +21,14 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
 
 PREPARED = "prepared"
 """The table of an outcome that is not a result: what the engine prepared of this party's dataset, for its vault."""
+
+
+Told = Callable[[str, int, int], None]
+"""Is told what is being done, how much of it is done, and how much there is."""
+
+
+def untold(_what: str, _done: int, _whole: int) -> None:
+    """Nobody waits to hear how far the work is."""
 
 
 class BadJob(EngineError):

@@ -4,6 +4,8 @@ The receiver of the step is the asker. It gets `result`: its different keys with
 each was found, and the provider's other columns (null where it was not). Rows of the provider with a null in the key
 are never found; a key that stands twice is refused by the provider before anything is sent. The provider's outcome
 is `prepared`, the parts of its index, when it had to make one: for its own vault, not for anyone to see.
+
+A provider may make it ahead (`PREPARE`): the same work with no peer, nothing of which leaves the node.
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ import pyarrow as pa
 from fondaco._kernel import PirAsker, PirFault, PirIndex, PirProvider
 from fondaco.core.models import Column
 from fondaco.engines import checks
-from fondaco.engines.base import PREPARED, BadJob, EngineStopped, Job, Outcome, Report
+from fondaco.engines.base import PREPARED, BadJob, EngineStopped, Job, Outcome, Report, Told, untold
 from fondaco.engines.channel import Channel, connect
 from fondaco.engines.pir.label import batch_size
 from fondaco.engines.pir.parts import BEFORE, as_table, from_table
 from fondaco.engines.pir.records import Buffers, buffers, columns_of, key_bytes, payload_bytes, read_payload
 
 FOUND = "found"
+PREPARE = "prepare"
+"""The operation of a provider alone; no workflow can name it."""
 CONFIGURATION = "ypir-inspiring-voprf"
 
 
@@ -55,7 +59,7 @@ def _records(table: pa.Table, names: list[str], columns: tuple[Column, ...]) -> 
     return buffers(key_bytes(rows, names)), buffers(payload_bytes(rows, payload))
 
 
-def prepare(job: Job, inputs: dict[str, pa.Table]) -> Kept:
+def prepare(job: Job, inputs: dict[str, pa.Table], told: Told = untold) -> Kept:
     """The index that a provider's inputs have or make: `prepared`, or `before` updated, or anew from `data`.
 
     Raises:
@@ -67,8 +71,8 @@ def prepare(job: Job, inputs: dict[str, pa.Table]) -> Kept:
     try:
         if BEFORE in inputs:
             before = _read(from_table(inputs[BEFORE]))
-            return Kept(before.update(keys, payloads), fresh=True)
-        return Kept(PirIndex.build(keys, payloads, batch_size(checks.most_keys(job))), fresh=True)
+            return Kept(before.update(keys, payloads, told), fresh=True)
+        return Kept(PirIndex.build(keys, payloads, batch_size(checks.most_keys(job)), told), fresh=True)
     except ValueError as fault:
         raise BadJob(
             f"the dataset cannot be asked by these keys: {fault}", remedy="choose key columns that tell rows apart"
@@ -95,8 +99,15 @@ def _drive(party: PirAsker | PirProvider, channel: Channel) -> None:
         ) from fault
 
 
-def _provide(job: Job, inputs: dict[str, pa.Table], sockets: Path, started: float) -> Outcome:
-    kept = prepare(job, inputs)
+def _prepare_alone(job: Job, inputs: dict[str, pa.Table], told: Told, started: float) -> Outcome:
+    """Make the index and send nothing to anyone; the report's rows are those of the index, and those sealed anew."""
+    kept = prepare(job, inputs, told)
+    report = _report(kept.index.records, kept.index.fresh if kept.fresh else 0, started, started)
+    return Outcome({PREPARED: as_table(kept.index.parts())} if kept.fresh else {}, report)
+
+
+def _provide(job: Job, inputs: dict[str, pa.Table], sockets: Path, told: Told, started: float) -> Outcome:
+    kept = prepare(job, inputs, told)
     with connect(job, sockets) as channel:
         linked = time.monotonic()
         _drive(PirProvider(kept.index, checks.most_keys(job)), channel)
@@ -138,13 +149,16 @@ def _report(rows_in: int, rows_out: int, started: float, linked: float) -> Repor
     )
 
 
-def run(job: Job, inputs: dict[str, pa.Table], sockets: Path) -> Outcome:
-    """Run one side of a lookup.
+def run(job: Job, inputs: dict[str, pa.Table], sockets: Path, told: Told = untold) -> Outcome:
+    """Run one side of a lookup, or prepare for lookups to come.
 
     Raises:
         BadJob: a step that cannot be done as asked. EngineStopped: the peer went away or does not follow the protocol.
     """
-    checks.check_job(job)
     started = time.monotonic()
-    side = _ask if job.learns else _provide
-    return side(job, inputs, sockets, started)
+    if job.operation == PREPARE:
+        return _prepare_alone(job, inputs, told, started)
+    checks.check_job(job)
+    if job.learns:
+        return _ask(job, inputs, sockets, started)
+    return _provide(job, inputs, sockets, told, started)
