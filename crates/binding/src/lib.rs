@@ -3,6 +3,7 @@
 mod faults;
 mod ledger;
 mod pir;
+mod pir_two;
 mod psi;
 
 use fondaco_kernel::block::to_bytes;
@@ -133,6 +134,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<psi::DhParty>()?;
     module.add_class::<psi::CountParty>()?;
     pir::register(module)?;
+    pir_two::register(module)?;
     ledger::register(module)?;
     faults::register(module)
 }

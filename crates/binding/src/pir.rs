@@ -20,21 +20,28 @@ create_exception!(
     "A hidden query that cannot go on: its kind, then what happened."
 );
 
-fn raised(fault: Fault) -> PyErr {
-    let kind = match fault {
-        Fault::Input { .. } => return PyValueError::new_err(fault.to_string()),
+pub(crate) fn raised(fault: Fault) -> PyErr {
+    match fault {
+        Fault::Input { .. } => PyValueError::new_err(fault.to_string()),
+        _ => PirFault::new_err((kind(fault), fault.to_string())),
+    }
+}
+
+/// The kind of a fault in a word.
+pub(crate) const fn kind(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Input { .. } => "input",
         Fault::Malformed { .. } => "malformed",
         Fault::Cheated { .. } => "cheated",
         Fault::OutOfTurn => "out of turn",
         Fault::Unlucky { .. } => "unlucky",
-    };
-    PirFault::new_err((kind, fault.to_string()))
+    }
 }
 
 /// Data and offsets, as two buffers.
-type Buffers<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>);
+pub(crate) type Buffers<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>);
 
-fn items<'a>((data, offsets): &'a Buffers<'_>) -> PyResult<Vec<&'a [u8]>> {
+pub(crate) fn items<'a>((data, offsets): &'a Buffers<'_>) -> PyResult<Vec<&'a [u8]>> {
     let items = Items::new(data.as_bytes(), offsets.as_bytes()).map_err(super::refused)?;
     Ok(items.iter().collect())
 }
@@ -172,9 +179,9 @@ fn made(
     }
 }
 
-type Next<'py> = (&'static str, Option<Bound<'py, PyBytes>>);
+pub(crate) type Next<'py> = (&'static str, Option<Bound<'py, PyBytes>>);
 
-fn next<'py>(
+pub(crate) fn next<'py>(
     py: Python<'py>,
     party: &mut (dyn Party + Send),
     incoming: Option<&[u8]>,

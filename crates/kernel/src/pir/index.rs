@@ -107,7 +107,7 @@ impl Index {
         before: Option<&Self>,
         watch: Watch<'_>,
     ) -> Result<Self, Fault> {
-        let widest = checked(records, batch)?;
+        let widest = checked_records(records, batch)?;
         let payload = before.map_or_else(
             || padded(widest),
             |before| before.description.payload as usize,
@@ -351,13 +351,13 @@ fn widest(records: &[Record<'_>]) -> usize {
 }
 
 /// The width that payloads are padded to: an update with a slightly wider one keeps the index, and it tells less.
-fn padded(widest: usize) -> usize {
+pub(super) fn padded(widest: usize) -> usize {
     widest
         .next_multiple_of((widest.next_power_of_two() / 8).max(16))
         .min(MAX_PAYLOAD)
 }
 
-fn checked(records: &[Record<'_>], batch: usize) -> Result<usize, Fault> {
+pub(super) fn checked_records(records: &[Record<'_>], batch: usize) -> Result<usize, Fault> {
     let refuse = |what| Err(Fault::Input { what });
     let payload = widest(records);
     if payload > MAX_PAYLOAD {

@@ -31,3 +31,4 @@ pub mod ring;
 pub mod sample;
 pub mod scan;
 pub mod simd;
+pub mod two;
