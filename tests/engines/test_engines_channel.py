@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fondaco.core.messages import to_bytes
 from fondaco.engines.base import BadJob, EngineStopped
-from fondaco.engines.channel import Channel, Hello, connect, run_digest
+from fondaco.engines.channel import Channel, Hello, connect, run_digest, socket_name
 
 
 def channels(seconds: float = 5.0) -> tuple[Channel, Channel]:
@@ -49,7 +49,7 @@ def test_a_message_larger_than_the_sockets_buffers_arrives() -> None:
         sender.join()
 
 
-@given(st.integers(101, (1 << 64) - 1))
+@given(st.integers(101, (1 << 64) - 2))
 def test_a_length_above_the_limit_is_refused_before_it_is_read(size) -> None:
     one, far = raw()
     with one, far:
@@ -152,3 +152,31 @@ def test_only_two_members_have_a_channel() -> None:
     job = jobs("psi", "intersection", {}, ["x", "y", "z"], [[], [], []], (0,))[0]
     with tempfile.TemporaryDirectory(prefix="fc-") as folder, pytest.raises(BadJob):
         connect(job, Path(folder))
+
+
+def test_a_peer_that_stops_says_why_even_to_one_that_was_sending() -> None:
+    one, two = channels()
+    with one:
+        with two:
+            two.stop("the link to gamma broke")
+        with pytest.raises(EngineStopped, match="beta stopped: the link to gamma broke"):
+            one.send(bytes(64 << 20))
+
+
+@given(st.binary(max_size=500))
+def test_a_last_word_of_any_bytes_ends_in_one_line(data) -> None:
+    one, far = raw()
+    with one:
+        far.sendall(b"\xff" * 8 + data)
+        far.close()
+        with pytest.raises(EngineStopped) as caught:
+            one.receive(10)
+    assert "beta" in caught.value.cause
+    assert caught.value.cause.isprintable()
+
+
+@given(st.sampled_from(["psi", "pir", "mpc"]), st.integers(2, 8))
+def test_each_pair_has_a_socket_of_its_own_where_more_than_two_have_channels(engine, members) -> None:
+    pairs = [(high, low) for high in range(members) for low in range(high)]
+    names = {socket_name(engine, members, high, low) for high, low in pairs}
+    assert len(names) == (len(pairs) if engine != "mpc" and members > 2 else members - 1)

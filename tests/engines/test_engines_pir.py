@@ -6,7 +6,6 @@ import asyncio
 import datetime
 import decimal
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from engines_world import column, jobs, together
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pir_world import at_once
 
 from fondaco.engines import channel
 from fondaco.engines.base import BadJob, EngineStopped, leakage
@@ -37,21 +37,7 @@ def lookup_jobs(columns, most: int = 4, *, keys=("k",), seconds: int = 20, asker
 
 def both(all_jobs, inputs) -> list[Any]:
     """Both sides in threads of this process, over the real channel; outcomes or errors in rank order."""
-    results: list[Any] = [None, None]
-
-    def side(rank: int, sockets: Path) -> None:
-        try:
-            results[rank] = lookup.run(all_jobs[rank], inputs[rank], sockets)
-        except Exception as fault:
-            results[rank] = fault
-
-    with tempfile.TemporaryDirectory(prefix="fe-") as folder:
-        threads = [threading.Thread(target=side, args=(rank, Path(folder))) for rank in (0, 1)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(90)
-    return results
+    return at_once(lookup.run, all_jobs, inputs)
 
 
 def found(asked: pa.Table, data: pa.Table, columns, **options) -> pa.Table:
@@ -368,8 +354,8 @@ def test_a_peer_that_breaks_off_is_named(monkeypatch, index, gone) -> None:
             raise Gone("gone", remedy="none")
         drive(party, link)
 
-    drive = lookup._drive
-    monkeypatch.setattr(lookup, "_drive", driving)
+    drive = lookup.drive
+    monkeypatch.setattr(lookup, "drive", driving)
     outcomes = both(
         lookup_jobs([KEY, column("v")], 1, seconds=10),
         [{"data": pa.table({"k": ["key1"]})}, {lookup.PREPARED: index}],

@@ -309,6 +309,13 @@ fn a_kept_index_serves_again_where_both_kept_it_and_is_made_anew_where_one_did_n
         })
         .collect();
     let both = [Some(Arc::clone(&kept[0])), Some(Arc::clone(&kept[1]))];
+    let swapped = Preparation::new(false, &borrowed(&records), Some(Arc::clone(&kept[0]))).err();
+    assert_eq!(
+        swapped,
+        Some(Fault::Input {
+            what: "a kept index of the other server"
+        })
+    );
     let (pair, fresh) = prepared(&records, &records, both).expect("an index");
     assert!(!fresh);
     assert_eq!(plain(&pair, &[b"key 7"], 1).0, [Some(vec![7; 7])]);

@@ -1,7 +1,9 @@
-"""A channel to the one other member of a two-party step: framed messages over a unix socket, bounded and in time.
+"""Channels to the other members of a step: framed messages over unix sockets, bounded and in time.
 
-The lower rank connects to the higher one's socket, where a node's tunnel listens in the peer's place. A message is
+The lower rank connects to the higher one's socket, where a node's tunnel listens in the peer's place; among more than
+two members each pair has a socket of its own, so that the node decides who is at the other end. A message is
 its length in eight bytes, then its bytes. The first message of each side says which run it belongs to and who speaks.
+A member that stops for another's sake may say why before it goes: a length that no message has, then a short text.
 Every wait ends at the job's deadline. Trusts the node for who is at the other end, and nothing that comes from there:
 a length above what the reader allows is refused before memory is taken. Leaks lengths and times to the node's user.
 
@@ -30,6 +32,10 @@ _HELLO_LIMIT = 1024
 _POLL_SECONDS = 0.02
 _CHUNK = 1 << 20
 _AGAIN = "look for the party that failed; start the task again"
+_FAREWELL = (1 << 64) - 1
+_FAREWELL_BYTES = 400
+# Whose workers keep a channel to each other member; SPU links the members of the other engine itself.
+_CHANNELLED = ("psi", "pir")
 
 
 @message("engine.hello/1")
@@ -85,6 +91,8 @@ class Channel:
         """
         with self._in_time("say anything"):
             size = int.from_bytes(self._exactly(_HEAD), "big")
+            if size == _FAREWELL:
+                raise EngineStopped(f"{self.peer} stopped: {self._farewell()}", remedy=_AGAIN)
             if size > limit:
                 raise EngineStopped(
                     f"{self.peer} announced a message of {size} bytes where at most {limit} are due", remedy=_AGAIN
@@ -92,6 +100,35 @@ class Channel:
             data = self._exactly(size)
         self.received += _HEAD + size
         return data
+
+    def stop(self, cause: str) -> None:
+        """Tell the peer why this member goes, if it can still be told; the link is of no more use.
+
+        A peer that is in the middle of something else hears it at its next `receive`.
+        """
+        text = cause.encode()[:_FAREWELL_BYTES]
+        with contextlib.suppress(OSError):
+            # It fits the socket's buffer or is not said: the time may be over already.
+            self._link.settimeout(0)
+            self._link.sendall(_FAREWELL.to_bytes(_HEAD, "big") + bytes([len(text) >> 8, len(text) & 0xFF]) + text)
+
+    def _last_word(self) -> EngineStopped | None:
+        """The peer's farewell, where it went before it took what we had to say."""
+        try:
+            self._link.settimeout(0)
+            if self._link.recv(_HEAD) == _FAREWELL.to_bytes(_HEAD, "big"):
+                return EngineStopped(f"{self.peer} stopped: {self._farewell()}", remedy=_AGAIN)
+        except OSError:
+            return None
+        return None
+
+    def _farewell(self) -> str:
+        size = int.from_bytes(self._exactly(2), "big")
+        if size > _FAREWELL_BYTES:
+            return "it does not say why"
+        text = self._exactly(size).decode("utf-8", "replace")
+        # A peer's words go to this node's people: one line, nothing that a terminal would obey.
+        return "".join(letter if letter.isprintable() else "?" for letter in text)
 
     def _left(self) -> float:
         left = self._end - time.monotonic()
@@ -118,7 +155,8 @@ class Channel:
         except TimeoutError as late:
             raise EngineStopped(f"{self.peer} did not {what} within the step's time", remedy=_AGAIN) from late
         except OSError as fault:
-            raise EngineStopped(f"the link to {self.peer} broke", remedy=_AGAIN) from fault
+            broke = EngineStopped(f"the link to {self.peer} broke", remedy=_AGAIN)
+            raise self._last_word() or broke from fault
 
     def close(self) -> None:
         """Close the link."""
@@ -133,13 +171,31 @@ class Channel:
         self.close()
 
 
-def _listen(path: Path, end: float) -> socket.socket:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+def socket_name(engine: str, members: int, listener: int, dialler: int) -> str:
+    """The name of the socket at which the member of rank `listener` is reached by that of rank `dialler`.
+
+    The node's tunnels and its side of arriving links use it too.
+    """
+    if engine in _CHANNELLED and members > 2:
+        return f"{listener}-{dialler}.sock"
+    return f"{listener}.sock"
+
+
+def _bound(path: Path) -> socket.socket:
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
         server.bind(str(path))
         server.listen(1)
-        server.settimeout(max(end - time.monotonic(), 0.001))
-        link, _address = server.accept()
-        return link
+    except BaseException:
+        server.close()
+        raise
+    return server
+
+
+def _accepted(server: socket.socket, end: float) -> socket.socket:
+    server.settimeout(max(end - time.monotonic(), 0.001))
+    link, _address = server.accept()
+    return link
 
 
 def _dial(path: Path, end: float) -> socket.socket:
@@ -170,25 +226,62 @@ def connect(job: Job, sockets: Path) -> Channel:
     """
     if len(job.parties) != 2:
         raise BadJob("this engine has two members", remedy="name two parties")
-    other = 1 - job.rank
-    peer, end = job.parties[other], time.monotonic() + job.timeout_seconds
+    with contextlib.ExitStack() as undo:
+        (channel,) = _links(job, sockets, undo).values()
+        undo.pop_all()
+        return channel
+
+
+@contextlib.contextmanager
+def connect_all(job: Job, sockets: Path) -> Iterator[dict[int, Channel]]:
+    """Link up with every other member, by rank; leaving the context closes all links.
+
+    Raises:
+        BadJob: a peer runs another version or another step.
+        EngineStopped: a peer did not come in time, or its link broke.
+    """
+    with contextlib.ExitStack() as undo:
+        yield _links(job, sockets, undo)
+
+
+def _links(job: Job, sockets: Path, undo: contextlib.ExitStack) -> dict[int, Channel]:
+    """The channels to all others, greeted; whatever is open is closed by `undo`."""
+    end, members = time.monotonic() + job.timeout_seconds, len(job.parties)
+    channels: dict[int, Channel] = {}
+    with contextlib.ExitStack() as servers:
+        bound: dict[int, socket.socket] = {}
+        # Every socket is there before anybody is waited for, so no two members wait for each other.
+        for rank in range(job.rank):
+            with _named(job.parties[rank]):
+                path = sockets / socket_name(job.engine, members, job.rank, rank)
+                bound[rank] = servers.enter_context(_bound(path))
+        for rank in (*range(job.rank + 1, members), *range(job.rank)):
+            peer = job.parties[rank]
+            with _named(peer):
+                if rank > job.rank:
+                    link = _dial(sockets / socket_name(job.engine, members, rank, job.rank), end)
+                else:
+                    link = _accepted(bound[rank], end)
+            channels[rank] = undo.enter_context(Channel(link, peer=peer, end=end))
+    hello = to_bytes(Hello(version=VERSION, run=run_digest(job), rank=job.rank))
+    for channel in channels.values():
+        channel.send(hello)
+    for rank, channel in channels.items():
+        _greeted(channel, job, rank)
+    return dict(sorted(channels.items()))
+
+
+@contextlib.contextmanager
+def _named(peer: str) -> Iterator[None]:
     try:
-        link = _dial(sockets / f"{other}.sock", end) if job.rank < other else _listen(sockets / f"{job.rank}.sock", end)
+        yield
     except TimeoutError as late:
         raise EngineStopped(f"{peer} did not come within the step's time", remedy=_AGAIN) from late
     except OSError as fault:
         raise EngineStopped(f"the link to {peer} cannot be made ({fault.strerror})", remedy=_AGAIN) from fault
-    channel = Channel(link, peer=peer, end=end)
-    try:
-        _greet(channel, job, other)
-    except BaseException:
-        channel.close()
-        raise
-    return channel
 
 
-def _greet(channel: Channel, job: Job, other: int) -> None:
-    channel.send(to_bytes(Hello(version=VERSION, run=run_digest(job), rank=job.rank)))
+def _greeted(channel: Channel, job: Job, other: int) -> None:
     try:
         hello = from_bytes(Hello, channel.receive(_HELLO_LIMIT), limit=_HELLO_LIMIT)
     except CodecError as fault:

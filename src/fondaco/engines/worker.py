@@ -75,8 +75,10 @@ def _run(job: Job, tables: dict[str, pa.Table], sockets: Path, scratch: Path, to
 
         return sets.run(job, tables, sockets, scratch)
     if job.engine == "pir":
-        from fondaco.engines.pir import lookup
+        from fondaco.engines.pir import lookup, two
 
+        if job.operation == two.OPERATION:
+            return two.run(job, tables, sockets)
         return lookup.run(job, tables, sockets, told)
     if job.engine == "mpc":
         # SPU takes a second to load, which the other engines do not wait for.

@@ -184,8 +184,9 @@ class Gate:
         self._count_keys(item, asked, use.limits)
         columns = tuple(dataset.schema.column(name) for name in item.columns)
         prepared = {} if self._org in step.receivers else preparations.find(self._vault, cid, step, item)
-        if PREPARED in prepared:
-            # All that the engine needs of the rows is in what was prepared of them.
+        if PREPARED in prepared and step.operation != preparations.TWO_SERVERS:
+            # All that the engine needs of the rows is in what was prepared of them. Of two servers the other may have
+            # lost its part, and then both begin anew.
             return Opened(table=pa.table({}), columns=columns, prepared=prepared)
         table = read_table(self._vault, cid, columns=item.columns)
         return Opened(table=table, columns=columns, prepared=prepared)

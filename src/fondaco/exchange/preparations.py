@@ -10,11 +10,13 @@ from fondaco.core.cid import Cid
 from fondaco.core.models import Column
 from fondaco.core.names import DatasetName
 from fondaco.engines.base import PREPARED, Job
-from fondaco.engines.pir.label import index_label
+from fondaco.engines.pir.label import index_label, two_server_label
 from fondaco.engines.pir.parts import BEFORE, as_table, from_table
 from fondaco.flow.model import Input, Step
 from fondaco.vault import prepared
 from fondaco.vault.store import Vault
+
+TWO_SERVERS = "two-server-lookup"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,11 +58,13 @@ class Preparation:
 
 def label(step: Step, item: Input) -> str | None:
     """The label of what a step needs prepared of what a party brings, or None."""
-    if (step.engine, step.operation) != ("pir", "lookup") or not isinstance(step.parameters, dict):
+    if step.engine != "pir" or not isinstance(step.parameters, dict):
         return None
     keys, most = step.parameters.get("keys"), step.parameters.get("most_keys", 1)
     if not isinstance(keys, list) or not isinstance(most, int):
         return None
+    if step.operation == TWO_SERVERS:
+        return two_server_label(item.columns, [str(key) for key in keys], step.parties[1:])
     return index_label(item.columns, [str(key) for key in keys], most)
 
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.engines.base import PREPARED, Job, Outcome, WorkerDied
+from fondaco.engines.channel import socket_name
 from fondaco.engines.process import run_job
 from fondaco.errors import (
     ContractError,
@@ -133,7 +134,8 @@ class Party:
         fits = 0 <= link.sender < len(members) and link.receiver == active.rank != link.sender
         if not fits or members[link.sender] != self._chain.org_of(stream.peer):
             raise FlowError("this peer has no link in this step", remedy="see the task on the ledger", peer=stream.peer)
-        await splice_to(stream, active.sockets / f"{active.rank}.sock", deadline=_LINK_SECONDS)
+        name = socket_name(active.step.engine, len(members), active.rank, link.sender)
+        await splice_to(stream, active.sockets / name, deadline=_LINK_SECONDS)
 
     def _on_lost(self, peer: str, cause: str) -> None:
         try:
@@ -328,7 +330,8 @@ class Party:
         )
         peer, header = self._chain.node_of(member), to_bytes(link)
         tunnel = Tunnel(lambda: self._peering.open(peer, wire.ENGINE, header))
-        await tunnel.listen(active.sockets / f"{rank}.sock")
+        name = socket_name(active.step.engine, len(active.step.members), rank, active.rank)
+        await tunnel.listen(active.sockets / name)
         return tunnel
 
     def _job(self, active: _Active, opened: Opened | None, order: wire.Order) -> Job:

@@ -151,6 +151,7 @@ pub fn combined(shares: [&[u8; SHARE]; 2]) -> Output {
 /// One server's index: a secret, all of it.
 pub struct Index {
     description: Description,
+    first: bool,
     content: [u8; HASH],
     seed: Zeroizing<[u8; SECRET]>,
     evaluator: Evaluator,
@@ -166,7 +167,7 @@ impl Index {
         records: &[Record<'_>],
         shares: [&[[u8; SHARE]]; 2],
         payload: usize,
-        content: [u8; HASH],
+        (first, content): (bool, [u8; HASH]),
         (seed, evaluator): (Zeroizing<[u8; SECRET]>, Evaluator),
     ) -> Result<Self, Fault> {
         let (parts, width) = (parts_of(payload), width_for(payload));
@@ -224,6 +225,7 @@ impl Index {
         };
         Ok(Self {
             description,
+            first,
             content,
             seed,
             evaluator,
@@ -235,6 +237,12 @@ impl Index {
     #[must_use]
     pub const fn description(&self) -> &Description {
         &self.description
+    }
+
+    /// Whether it is the first server's, whose shares come first.
+    #[must_use]
+    pub const fn is_first(&self) -> bool {
+        self.first
     }
 
     /// The digest of the records that it was made of.
@@ -259,6 +267,7 @@ impl Index {
     #[must_use]
     pub fn to_parts(&self) -> Vec<Zeroizing<Vec<u8>>> {
         let mut head = self.description.to_bytes();
+        head.push(u8::from(self.first));
         head.extend_from_slice(&self.content);
         head.extend_from_slice(&*self.seed);
         [head, self.table.rows().to_vec(), self.table.tops().to_vec()]
@@ -274,6 +283,11 @@ impl Index {
         };
         let mut cursor = Cursor(head);
         let description = Description::read(&mut cursor)?;
+        let first = match cursor.array()? {
+            [0] => false,
+            [1] => true,
+            _ => return None,
+        };
         let (content, seed) = (cursor.array()?, Zeroizing::new(cursor.array()?));
         let evaluator = Evaluator::from_seed(&seed)?;
         let table = Table::from_parts(description.width(), rows, tops)?;
@@ -283,6 +297,7 @@ impl Index {
             && evaluator.public() == description.public;
         sound.then_some(Self {
             description,
+            first,
             content,
             seed,
             evaluator,

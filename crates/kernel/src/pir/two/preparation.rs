@@ -82,6 +82,11 @@ impl Preparation {
                 what: "a kept index of other records",
             });
         }
+        if kept.as_ref().is_some_and(|kept| kept.is_first() != first) {
+            return Err(Fault::Input {
+                what: "a kept index of the other server",
+            });
+        }
         Ok(Self {
             first,
             records,
@@ -200,7 +205,7 @@ impl Preparation {
             &records,
             shares,
             self.payload,
-            self.content,
+            (self.first, self.content),
             own,
         )?));
         Ok(())
