@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import os
 import signal
 import tempfile
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from test_engines_killed import until, workers
+from test_engines_killed import workers
 
 from fondaco.engines.base import Job
 from fondaco.engines.process import run_job
@@ -31,6 +30,16 @@ def at_once(run: Callable[..., Any], all_jobs: list[Job], inputs: list[dict[str,
         return [future.exception(SECONDS) or future.result() for future in work]
 
 
+async def _dialled(far: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection, once a worker listens there: as an engine's own channel does."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            try:
+                return await asyncio.open_unix_connection(str(far))
+            except (FileNotFoundError, ConnectionRefusedError):
+                await asyncio.sleep(0.02)
+
+
 class Between:
     """Carries the messages between an asker's worker and the others', and kills one when the asker says its n-th."""
 
@@ -44,23 +53,30 @@ class Between:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, far: Path, *, victim: bool
     ) -> None:
         """One link of the asker's, to the socket `far`; messages of a link to the victim count."""
-        await until(far.exists)
-        other_reader, other_writer = await asyncio.open_unix_connection(str(far))
+        other_reader, other_writer = await _dialled(far)
         await asyncio.gather(
             self._carry(reader, other_writer, counts=victim), self._carry(other_reader, writer, counts=False)
         )
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counts: bool) -> None:
+        """Until one end is closed, or takes no more; that it takes no more closes nothing: its last word is underway."""
         said = 0
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
+        while True:
+            try:
                 head = await reader.readexactly(8)
-                data = await reader.readexactly(int.from_bytes(head, "big"))
-                if counts and said == self._after:
-                    self._kill()
-                said += 1
+                last = head == b"\xff" * 8
+                data = await (reader.read() if last else reader.readexactly(int.from_bytes(head, "big")))
+            except (asyncio.IncompleteReadError, ConnectionError):
+                break
+            if counts and said == self._after:
+                self._kill()
+                break
+            said += 1
+            try:
                 writer.write(head + data)
                 await writer.drain()
+            except ConnectionError:
+                return
         writer.close()
 
     def _kill(self) -> None:

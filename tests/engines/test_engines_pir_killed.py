@@ -10,7 +10,7 @@ from engines_world import column, jobs
 from pir_world import killed_between
 from test_engines_killed import left_behind
 
-from fondaco.engines.base import EngineStopped, WorkerDied
+from fondaco.engines.base import EngineStopped, Outcome, WorkerDied
 
 SECONDS = 20
 COLUMNS = [column("k", "text"), column("v")]
@@ -53,7 +53,8 @@ def test_a_killed_server_or_asker_ends_all_three_with_its_name(victim, after) ->
     assert isinstance(ends[victim], WorkerDied)
     assert ends[victim].party == names[victim]
     for rank, end in enumerate(ends):
-        if rank != victim:
+        if rank != victim and not (rank == 2 - victim // 2 and after == QUERIES and isinstance(end, Outcome)):
+            # A server that has answered all that was asked of it is done, whatever becomes of the others.
             assert isinstance(end, EngineStopped)
             assert names[victim] in end.cause, (names[rank], end.cause)
     assert left_behind() == []
