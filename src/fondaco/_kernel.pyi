@@ -201,8 +201,8 @@ class PirTwoIndex:
     def scanned(self) -> int:
         """Bytes that one pass reads."""
 
-    def pass_seconds(self, selections: int) -> float:
-        """Seconds of one pass for so many selections of rows; a key has three."""
+    def pass_seconds(self, selections: int) -> tuple[float, float]:
+        """Seconds of one pass for so many selections of rows (a key has three), and of merely reading the same."""
 
 class PirTwoPreparation:
     """One of two servers that make their index; turns as for PirProvider.

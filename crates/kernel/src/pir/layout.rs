@@ -179,30 +179,35 @@ impl Layout {
         let mut data = vec![0u8; shape.data_bytes()];
         let form = layout.form;
         let counted = Counted::new(watch, "place records", members.len());
+        let at_once = rayon::current_num_threads();
         data.par_chunks_exact_mut(shape.table_bytes())
             .zip(layout.salts.par_chunks_exact_mut(groups as usize))
             .zip(members.par_chunks_exact(groups as usize))
             .enumerate()
             .map(|(table, ((data, salts), members))| {
-                let filled: Vec<(u8, Vec<u8>)> = members
-                    .par_iter()
-                    .enumerate()
-                    .map(|(group, members)| {
-                        let mut rows = vec![0u8; form.rows as usize * slot];
-                        let here: Vec<&[u8; 32]> =
-                            members.iter().map(|&i| &locations[i as usize]).collect();
-                        let record = |i: usize| &sealed[members[i] as usize * slot..][..slot];
-                        let place = (table as u32, group as u32);
-                        let salt = fuse::fill(form, place, &here, record, &mut rows)?;
-                        counted.add(1);
-                        Some((salt, rows))
-                    })
-                    .collect::<Option<_>>()?;
-                for (salt, (found, _)) in salts.iter_mut().zip(&filled) {
-                    *salt = *found;
+                // A few groups at a time, so that their rows do not lie in memory twice, all of them.
+                for (few, members) in members.chunks(at_once).enumerate() {
+                    let from = few * at_once;
+                    let filled: Vec<(u8, Vec<u8>)> = members
+                        .par_iter()
+                        .enumerate()
+                        .map(|(group, members)| {
+                            let mut rows = vec![0u8; form.rows as usize * slot];
+                            let here: Vec<&[u8; 32]> =
+                                members.iter().map(|&i| &locations[i as usize]).collect();
+                            let record = |i: usize| &sealed[members[i] as usize * slot..][..slot];
+                            let place = (table as u32, (from + group) as u32);
+                            let salt = fuse::fill(form, place, &here, record, &mut rows)?;
+                            counted.add(1);
+                            Some((salt, rows))
+                        })
+                        .collect::<Option<_>>()?;
+                    for (salt, (found, _)) in salts[from..].iter_mut().zip(&filled) {
+                        *salt = *found;
+                    }
+                    let rows: Vec<&[u8]> = filled.iter().map(|(_, rows)| rows.as_slice()).collect();
+                    turn(shape, slot, (from, &rows), data);
                 }
-                let rows: Vec<&[u8]> = filled.iter().map(|(_, rows)| rows.as_slice()).collect();
-                turn(shape, slot, &rows, data);
                 Some(())
             })
             .collect::<Option<()>>()?;
@@ -254,19 +259,19 @@ fn members(
     members
 }
 
-/// From rows of each group to the matrix's blocks of columns, stored as signed bytes.
-fn turn(shape: Shape, slot: usize, groups: &[&[u8]], data: &mut [u8]) {
+/// From rows of some groups to their columns in the matrix's blocks, stored as signed bytes.
+fn turn(shape: Shape, slot: usize, (from, groups): (usize, &[&[u8]]), data: &mut [u8]) {
     data.par_chunks_exact_mut(DEGREE * shape.width)
         .enumerate()
         .for_each(|(block, data)| {
             for (group, rows) in groups.iter().enumerate() {
                 let rows = &rows[block * DEGREE * slot..][..DEGREE * slot];
-                let columns = &mut data[group * slot * DEGREE..][..slot * DEGREE];
+                let columns = &mut data[(from + group) * slot * DEGREE..][..slot * DEGREE];
                 // Tiles of 64 rows by 64 columns keep both sides in the cache.
-                for from in (0..DEGREE).step_by(64) {
+                for top in (0..DEGREE).step_by(64) {
                     for start in (0..slot).step_by(64) {
                         for column in start..slot.min(start + 64) {
-                            for row in from..from + 64 {
+                            for row in top..top + 64 {
                                 columns[column * DEGREE + row] = rows[row * slot + column] ^ 0x80;
                             }
                         }
