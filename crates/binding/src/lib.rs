@@ -4,7 +4,9 @@ mod faults;
 mod ledger;
 mod pir;
 mod pir_two;
+mod proto;
 mod psi;
+mod value;
 
 use fondaco_kernel::block::to_bytes;
 use fondaco_kernel::keys::{distinct, identifiers, Column, Identified, Values};
