@@ -70,6 +70,11 @@ versions! {
     /// See `two::table::pass_body`.
     pass = super::two::table::pass_body, (rows: &[u8], bits: u64, sums: &mut [u64])
 }
+versions! {
+    /// See `two::table::pass_many_body`.
+    pass_many = super::two::table::pass_many_body,
+    (rows: &[u8], bits: &[u64], made: &mut [u64], sums: &mut [u64])
+}
 /// See `scan::tile_body`.
 ///
 /// # Panics
