@@ -25,6 +25,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from curve import Points, draw
+from fondaco.engines.base import LANES
 from fondaco.engines.channel import socket_name
 from harness import RESULTS, Row, report
 

@@ -215,14 +215,26 @@ class PirIndex:
     """A provider's prepared index for hidden queries: a secret, all of it."""
 
     @staticmethod
-    def build(keys: tuple[bytes, bytes], payloads: tuple[bytes, bytes], batch: int) -> PirIndex:
+    def build(
+        keys: tuple[bytes, bytes],
+        payloads: tuple[bytes, bytes],
+        batch: int,
+        progress: Callable[[str, int, int], object] | None = None,
+    ) -> PirIndex:
         """Of n records: keys and payloads, each as data with n + 1 offsets; for batches of `batch` keys (0: none).
+
+        `progress` is told, from the kernel's threads, what is being done, how much of it is, and how much there is.
 
         ValueError: a key stands twice, is empty or over 65,535 bytes; a payload over 1 MiB; a batch over 1,024.
         """
 
-    def update(self, keys: tuple[bytes, bytes], payloads: tuple[bytes, bytes]) -> PirIndex:
-        """Of other records: what is unchanged is kept."""
+    def update(
+        self,
+        keys: tuple[bytes, bytes],
+        payloads: tuple[bytes, bytes],
+        progress: Callable[[str, int, int], object] | None = None,
+    ) -> PirIndex:
+        """Of other records: what is unchanged is kept; progress as for `build`."""
 
     def parts(self) -> list[bytes]:
         """What it is kept as, in this order."""
@@ -278,3 +290,68 @@ class PirAsker:
 
     def payloads(self) -> list[bytes | None]:
         """The payloads of the wanted keys in their order, None for an absent one; once it has finished."""
+
+class PirTwoIndex:
+    """What one of two servers has prepared together with the other: a secret, all of it."""
+
+    def parts(self) -> list[bytes]:
+        """What it is kept as, in this order."""
+
+    @staticmethod
+    def from_parts(parts: list[bytes]) -> PirTwoIndex:
+        """The index that was kept. ValueError: these are not the parts of one."""
+
+    @property
+    def records(self) -> int:
+        """How many records it has."""
+
+    @property
+    def scanned(self) -> int:
+        """Bytes that one pass reads."""
+
+    def pass_seconds(self, selections: int) -> tuple[float, float]:
+        """Seconds of one pass for so many selections of rows (a key has three), and of merely reading the same."""
+
+class PirTwoPreparation:
+    """One of two servers that make their index; turns as for PirProvider.
+
+    ValueError, here or later: a key that stands twice or is empty; the two servers do not hold the same records.
+    """
+
+    def __init__(
+        self, first: bool, keys: tuple[bytes, bytes], payloads: tuple[bytes, bytes], kept: PirTwoIndex | None
+    ) -> None: ...
+    @property
+    def limit(self) -> int:
+        """The most bytes that the peer's next message may have."""
+
+    def next(self, incoming: bytes | None = None) -> tuple[str, bytes | None]:
+        """As for PirProvider."""
+
+    def index(self) -> tuple[PirTwoIndex, bool]:
+        """The index, and whether it is new; once it has finished."""
+
+class PirTwoServer:
+    """Server 0 or 1 of a lookup of exactly `keys` keys; turns as for PirProvider."""
+
+    def __init__(self, number: int, index: PirTwoIndex, keys: int) -> None: ...
+    @property
+    def limit(self) -> int:
+        """The most bytes that the peer's next message may have."""
+
+    def next(self, incoming: bytes | None = None) -> tuple[str, bytes | None]:
+        """As for PirProvider."""
+
+class PirTwoAsker:
+    """The side that has the keys, with two servers; a PirFault's third argument is whose fault it was, if known."""
+
+    def __init__(self, wanted: list[bytes], keys: int) -> None: ...
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The most bytes that the next message of either server may have."""
+
+    def next(self, incoming: tuple[bytes, bytes] | None = None) -> tuple[str, tuple[bytes, bytes] | None]:
+        """What to do: `send` a message to each, `receive` one of each and bring both, or `finished`."""
+
+    def payloads(self) -> list[bytes | None]:
+        """As for PirAsker."""

@@ -10,6 +10,7 @@ from consortium_world import PURPOSE, journal, wait_until
 
 from fondaco.cli.demo.cast import AIRLINE, AUTHORITY
 from fondaco.cli.demo.story import FLIGHTS
+from fondaco.node.control import ControlError
 
 LOOKUP = "pir.lookup"
 REGISTER = "/authority/aviation/register"
@@ -98,3 +99,63 @@ def test_a_lookup_of_more_keys_than_the_provider_answers_is_refused_at_the_gate(
     task = cast[AIRLINE].ask("run", workflow=lookup(101))
     assert (task["status"], task["failure"]["party"]) == ("failed", AUTHORITY)
     assert "at most 100 keys for one use" in task["failure"]["cause"]
+
+
+@pytest.mark.timeout(180)
+def test_an_index_that_the_steward_prepared_serves_the_first_lookup_and_follows_the_versions(
+    register, tmp_path
+) -> None:
+    cast, path = register
+    name = "/authority/aviation/prepared"
+    publish = {
+        "name": name,
+        "title": "register of aircraft, prepared",
+        "operations": [LOOKUP],
+        "purposes": [PURPOSE],
+        "rules": [
+            {
+                "organisations": ["*"],
+                "operations": ["*"],
+                "purposes": ["*"],
+                "keys": ["tailnum", "seats"],
+                "uses": 9,
+                "days": 60,
+            }
+        ],
+    }
+    prepare = {"name": name, "keys": ["tailnum"], "columns": ["tailnum", "seats"], "most_keys": 50}
+    with pytest.raises(ControlError, match=r"prepared"):
+        cast[AUTHORITY].ask("prepare", **prepare)
+    # Other content than the register's: an index belongs to content, whatever it is named.
+    lines = [line.replace("150", "151") for line in path.read_text().splitlines()]
+    schema = path.with_suffix(".toml")
+    for version, content in ((1, lines), (2, [*lines[:1], lines[1].replace("151", "77"), *lines[2:]])):
+        source = tmp_path / f"{version}.csv"
+        source.write_text("\n".join(content) + "\n")
+        cast[AUTHORITY].ask("import", source=str(source), schema=str(schema), name=name)
+        cast[AUTHORITY].ask("publish", **publish)
+        made = cast[AUTHORITY].ask("prepare", **prepare)
+        assert (made["made"], made["records"], made["dataset"]) == (True, 70, f"{name}@{version}")
+        assert made["sealed"] == (70 if version == 1 else 1)
+    assert cast[AUTHORITY].ask("prepare", **prepare)["made"] is False
+    wait_until(lambda: any(f"{name}@2" in hit["name"] for hit in cast[AIRLINE].ask("search")["hits"]), name)
+    cast[AIRLINE].ask(
+        "request",
+        datasets=[{"name": name, "keys": ["tailnum", "seats"], "columns": []}],
+        operations=[LOOKUP],
+        purpose=PURPOSE,
+        parties=[AIRLINE, AUTHORITY],
+        receivers=[AIRLINE],
+        max_price=100,
+    )
+    document = lookup(50)
+    document["steps"][0]["inputs"][AUTHORITY]["dataset"] = name
+    task = cast[AIRLINE].ask("run", workflow=document)
+    assert task["status"] == "settled", task
+    rows = cast[AIRLINE].ask("result", task=task["task"], step="seats", limit=1000)["tables"]["result"]["rows"]
+    first = lines[1].split(",")[0]
+    with source.open(newline="") as file:
+        seats = {row["tailnum"]: int(row["seats"]) for row in csv.DictReader(file)}
+    assert seats[first] == 77
+    assert rows == [[number, number in seats, seats.get(number)] for number, *_ in rows]
+    assert "index kept" not in [event for _step, event, _party, _cause in journal(cast[AUTHORITY], task["task"])]

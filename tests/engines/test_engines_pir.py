@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import decimal
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,14 @@ import pytest
 from engines_world import column, jobs, together
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pir_world import at_once
 
 from fondaco.engines import channel
 from fondaco.engines.base import BadJob, EngineStopped, leakage
 from fondaco.engines.channel import Channel
 from fondaco.engines.pir import lookup, records
 from fondaco.engines.pir import parts as parts_of
+from fondaco.engines.process import run_job
 
 KEY = column("k", "text")
 PARTIES = ["asker", "provider"]
@@ -35,21 +37,7 @@ def lookup_jobs(columns, most: int = 4, *, keys=("k",), seconds: int = 20, asker
 
 def both(all_jobs, inputs) -> list[Any]:
     """Both sides in threads of this process, over the real channel; outcomes or errors in rank order."""
-    results: list[Any] = [None, None]
-
-    def side(rank: int, sockets: Path) -> None:
-        try:
-            results[rank] = lookup.run(all_jobs[rank], inputs[rank], sockets)
-        except Exception as fault:
-            results[rank] = fault
-
-    with tempfile.TemporaryDirectory(prefix="fe-") as folder:
-        threads = [threading.Thread(target=side, args=(rank, Path(folder))) for rank in (0, 1)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(90)
-    return results
+    return at_once(lookup.run, all_jobs, inputs)
 
 
 def found(asked: pa.Table, data: pa.Table, columns, **options) -> pa.Table:
@@ -274,6 +262,54 @@ def test_an_index_is_kept_read_and_renewed_for_what_changed() -> None:
     assert asker.tables["result"]["v"].to_pylist() == [None, 100, 2, 50]
 
 
+def alone(most: int = 4) -> Any:
+    """The job of a provider that prepares, with no peer."""
+    import dataclasses
+
+    provider = lookup_jobs([KEY, column("v")], most)[1]
+    return dataclasses.replace(
+        provider, operation=lookup.PREPARE, parties=("provider",), rank=0, receivers=(), peer_columns=(), peer_ranks=()
+    )
+
+
+def test_an_index_is_prepared_by_a_worker_alone_that_tells_how_far_it_is() -> None:
+    data = pa.table({"k": [f"key{i}" for i in range(3000)], "v": list(range(3000))})
+    heard: list[tuple[str, int, int]] = []
+
+    async def work(inputs) -> Any:
+        with tempfile.TemporaryDirectory(prefix="fe-") as folder:
+            return await run_job(
+                alone(),
+                inputs,
+                Path(folder),
+                deadline=60,
+                told=lambda what, done, whole: heard.append((what, done, whole)),
+            )
+
+    first = asyncio.run(work({"data": data}))
+    assert (first.report.rows_in, first.report.rows_out) == (3000, 3000)
+    assert ("seal records", 3000, 3000) in heard
+    assert {what for what, done, whole in heard if done == whole} >= {
+        "seal records",
+        "place records",
+        "prepare answers",
+    }
+    index = first.tables["prepared"]
+    asked = pa.table({"k": ["key7", "absent"]})
+    asker, _provider = both(lookup_jobs([KEY, column("v")]), [{"data": asked}, {lookup.PREPARED: index}])
+    assert asker.tables["result"]["v"].to_pylist() == [7, None]
+    changed = data.set_column(1, "v", pa.array([-1, *range(1, 3000)]))
+    renewed = asyncio.run(work({"data": changed, lookup.BEFORE: index}))
+    assert (renewed.report.rows_in, renewed.report.rows_out) == (3000, 1)
+    kept = asyncio.run(work({"data": pa.table({}), lookup.PREPARED: index}))
+    assert (kept.report.rows_in, kept.report.rows_out, kept.tables) == (3000, 0, {})
+
+
+def test_preparing_refuses_a_key_that_stands_twice_by_name() -> None:
+    with pytest.raises(BadJob, match="a key that stands twice"):
+        lookup.run(alone(), {"data": pa.table({"k": ["a", "a"], "v": [1, 2]})}, Path("unused"))
+
+
 def test_a_damaged_index_is_refused(index) -> None:
     parts = parts_of.from_table(index)
     with pytest.raises(BadJob, match="damaged"):
@@ -318,8 +354,8 @@ def test_a_peer_that_breaks_off_is_named(monkeypatch, index, gone) -> None:
             raise Gone("gone", remedy="none")
         drive(party, link)
 
-    drive = lookup._drive
-    monkeypatch.setattr(lookup, "_drive", driving)
+    drive = lookup.drive
+    monkeypatch.setattr(lookup, "drive", driving)
     outcomes = both(
         lookup_jobs([KEY, column("v")], 1, seconds=10),
         [{"data": pa.table({"k": ["key1"]})}, {lookup.PREPARED: index}],

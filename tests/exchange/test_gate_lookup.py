@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
+
 import pyarrow as pa
 import pytest
 from gate_world import PATHS, GateWorld
@@ -11,8 +14,9 @@ from fondaco.engines.base import PREPARED
 from fondaco.engines.pir.parts import BEFORE, as_table, from_table
 from fondaco.errors import GateRefused
 from fondaco.exchange import gate as gate_module
+from fondaco.exchange.preparations import Preparation
 from fondaco.flow.model import Input
-from fondaco.ledger.contracts.grants.messages import Item
+from fondaco.ledger.contracts.grants.messages import Item, LookupLimits, SetLookupLimits
 from fondaco.vault import prepared
 from fondaco.vault.sources import CsvSource
 
@@ -95,3 +99,128 @@ def test_what_no_step_of_ours_prepares_is_not_kept(world) -> None:
     task = world.chain.task(world.running(world.workflow(step)))
     with pytest.raises(GateRefused, match="prepares nothing of our data"):
         world.gate.keep(task, step, pa.table({"part": [b"x"]}))
+
+
+# -- what the grant says ------------------------------------------------------------------------------------------
+
+
+def limited(world, most_keys: int, keys_a_day: int = 0) -> None:
+    """The holder says what grants from here on allow."""
+    limits = LookupLimits(most_keys=most_keys, keys_a_day=keys_a_day)
+    world.send(SetLookupLimits(path=PATHS["holder"], limits=limits), world.parties["holder"].users["steward"])
+
+
+def test_a_grant_says_how_many_keys_and_the_nodes_setting_does_not(world) -> None:
+    limited(world, 20)
+    step, task = lookup(world, {"keys": ["k"], "most_keys": 20})
+    assert world.gate.open(task, step, None).table.num_rows == 200
+    step, task = lookup(world, {"keys": ["k"], "most_keys": 21})
+    with pytest.raises(GateRefused, match="this grant allows at most 20 keys for one use") as caught:
+        world.gate.open(task, step, None)
+    assert caught.value.check == "most-keys"
+
+
+def test_a_grant_keeps_what_it_said(world) -> None:
+    limited(world, 3)
+    step, task = lookup(world, {"keys": ["k"], "most_keys": 4})
+    limited(world, 10)
+    with pytest.raises(GateRefused, match="at most 3 keys"):
+        world.gate.open(task, step, None)
+
+
+def test_a_node_that_answers_no_hidden_query_answers_none_whatever_was_granted(tmp_path) -> None:
+    world = GateWorld(tmp_path / "w", most_keys=0)
+    limited(world, 20)
+    step, task = lookup(world, {"keys": ["k"], "most_keys": 1})
+    with pytest.raises(GateRefused, match="at most 0 keys"):
+        world.gate.open(task, step, None)
+    world.close()
+
+
+def test_keys_in_24_hours_are_counted_over_tasks_attempts_and_restarts(world) -> None:
+    limited(world, 10, 25)
+    items = (Item(path=PATHS["holder"], version=1, keys=("k", "v"), columns=()),)
+    grant = world.grant(items=items, operations=("pir.lookup",))
+
+    def ask(most: int, grant: str = grant) -> None:
+        asker = Input(party="asker", dataset=PATHS["asker"] + "@1", columns=("k",), grant=None)
+        holder = Input(party="holder", dataset=PATHS["holder"] + "@1", columns=("k", "v"), grant=grant)
+        parameters = {"keys": ["k"], "most_keys": most}
+        step = world.step(grant, engine="pir", operation="lookup", parameters=parameters, inputs=(asker, holder))
+        world.gate.open(world.chain.task(world.running(world.workflow(step))), step, None)
+
+    ask(10)
+    ask(10)
+    world.restart()
+    with pytest.raises(GateRefused, match="allows 25 keys in 24 hours") as caught:
+        ask(6)
+    assert caught.value.check == "keys-a-day"
+    ask(5)
+    with pytest.raises(GateRefused, match="allows 25 keys in 24 hours"):
+        ask(1)
+    ask(10, world.grant(items=items, operations=("pir.lookup",)))  # another grant has its own
+    for _ in range(2):
+        assert world.journal.count_keys(grant, 10, most=25, now=int(time.time()) + 86_401, seconds=86_400)
+
+
+# -- prepared ahead -----------------------------------------------------------------------------------------------
+
+
+def wanted(**changes):
+    fields = {
+        "dataset": DatasetName.parse(PATHS["holder"] + "@1"),
+        "columns": ("k", "v"),
+        "keys": ("k",),
+        "most_keys": 10,
+    }
+    return Preparation(**(fields | changes))
+
+
+def test_a_steward_prepares_what_a_lookup_then_finds(world) -> None:
+    steward = world.parties["holder"].users["steward"].public.raw
+    opened = world.gate.open_own(wanted(), steward)
+    assert (opened.table.num_rows, [c.name for c in opened.columns], opened.prepared) == (200, ["k", "v"], {})
+    world.gate.keep_own(wanted(), as_table([b"index"]))
+    step, task = lookup(world, {"keys": ["k"], "most_keys": 10})
+    assert from_table(world.gate.open(task, step, None).prepared[PREPARED]) == [b"index"]
+    again = world.gate.open_own(wanted(), steward)
+    assert (again.table.num_rows, PREPARED in again.prepared) == (0, True)
+    events = [entry.event for entry in world.journal.of("")]
+    assert events == ["gate passed", "index kept", "gate passed"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "check"),
+    [
+        ({"columns": ("k", "absent")}, "columns"),
+        ({"keys": ("w",)}, "columns"),
+        ({"keys": ()}, "columns"),
+        ({"most_keys": 4097}, "most-keys"),
+        ({"most_keys": 0}, "most-keys"),
+        ({"dataset": DatasetName.parse("/holder/d/rows@9")}, "dataset"),
+        ({"dataset": DatasetName.parse("/asker/d/rows@1")}, "dataset"),
+    ],
+)
+def test_what_no_lookup_could_use_is_not_prepared(world, changes, check) -> None:
+    with pytest.raises(GateRefused) as caught:
+        world.gate.open_own(wanted(**changes), world.parties["holder"].users["steward"].public.raw)
+    assert caught.value.check == check
+    assert world.journal.of("")[-1].event == "gate refused"
+
+
+@pytest.mark.parametrize(("org", "role"), [("holder", "analyst"), ("asker", "steward")])
+def test_only_a_steward_of_ours_prepares(world, org, role) -> None:
+    with pytest.raises(GateRefused, match="not that of an active steward of ours") as caught:
+        world.gate.open_own(wanted(), world.parties[org].users[role].public.raw)
+    assert caught.value.check == "holder"
+
+
+def test_a_vault_that_does_not_hold_what_was_published_prepares_nothing(world) -> None:
+    from fondaco.ledger.contracts.catalog import keys as catalog_keys
+
+    where = catalog_keys.dataset(PATHS["holder"], 1)
+    step, _task = lookup(world, {"keys": ["k"], "most_keys": 10})
+    (record,) = world.gate._register.datasets(dataclasses.replace(step, inputs=step.inputs[1:]))
+    world.forge(where, record, commitment=bytes(32))
+    with pytest.raises(GateRefused, match="does not hold what was published"):
+        world.gate.open_own(wanted(), world.parties["holder"].users["steward"].public.raw)

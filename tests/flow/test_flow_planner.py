@@ -47,6 +47,9 @@ class Market:
     def grants_of(self, _key: bytes) -> list:
         return []
 
+    def limits_of(self, _grant: bytes) -> None:
+        return None
+
 
 def plan(step: dict[str, Any]):
     planner = Planner(org="shop", key=b"", coordinator="reg", market=Market(), now=0)
@@ -176,6 +179,8 @@ def test_a_sum_over_a_hidden_match_names_its_keys_and_values_apart_and_what_is_l
     told = explained["steps"][0]
     assert any("not which keys" in line for line in told["learns"])
     assert told["network_mib"] > 100
+
+
 class Crowd(Market):
     """Many published datasets, all like the bank's or the shop's, and no grants."""
 

@@ -3,6 +3,7 @@
 mod faults;
 mod ledger;
 mod pir;
+mod pir_two;
 mod proto;
 mod psi;
 mod star;
@@ -171,6 +172,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<star::StarMember>()?;
     module.add_class::<star::StarLeader>()?;
     pir::register(module)?;
+    pir_two::register(module)?;
     ledger::register(module)?;
     faults::register(module)
 }

@@ -2,6 +2,7 @@
 
 use fondaco_kernel::pir::index::{Index, Record};
 use fondaco_kernel::pir::lookup;
+use fondaco_kernel::pir::progress::Watch;
 use fondaco_kernel::pir::scan;
 use fondaco_kernel::protocol::{Fault, Party, Turn};
 use fondaco_kernel::Items;
@@ -9,7 +10,7 @@ use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 create_exception!(
@@ -19,21 +20,28 @@ create_exception!(
     "A hidden query that cannot go on: its kind, then what happened."
 );
 
-fn raised(fault: Fault) -> PyErr {
-    let kind = match fault {
-        Fault::Input { .. } => return PyValueError::new_err(fault.to_string()),
+pub(crate) fn raised(fault: Fault) -> PyErr {
+    match fault {
+        Fault::Input { .. } => PyValueError::new_err(fault.to_string()),
+        _ => PirFault::new_err((kind(fault), fault.to_string())),
+    }
+}
+
+/// The kind of a fault in a word.
+pub(crate) const fn kind(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Input { .. } => "input",
         Fault::Malformed { .. } => "malformed",
         Fault::Cheated { .. } => "cheated",
         Fault::OutOfTurn => "out of turn",
         Fault::Unlucky { .. } => "unlucky",
-    };
-    PirFault::new_err((kind, fault.to_string()))
+    }
 }
 
 /// Data and offsets, as two buffers.
-type Buffers<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>);
+pub(crate) type Buffers<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>);
 
-fn items<'a>((data, offsets): &'a Buffers<'_>) -> PyResult<Vec<&'a [u8]>> {
+pub(crate) fn items<'a>((data, offsets): &'a Buffers<'_>) -> PyResult<Vec<&'a [u8]>> {
     let items = Items::new(data.as_bytes(), offsets.as_bytes()).map_err(super::refused)?;
     Ok(items.iter().collect())
 }
@@ -46,22 +54,33 @@ struct PirIndex(Arc<Index>);
 impl PirIndex {
     /// Build the index of n records: keys and payloads as data with n + 1 offsets each.
     #[staticmethod]
+    #[pyo3(signature = (keys, payloads, batch, progress = None))]
     fn build(
         py: Python<'_>,
         keys: Buffers<'_>,
         payloads: Buffers<'_>,
         batch: usize,
+        progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let (keys, payloads) = (items(&keys)?, items(&payloads)?);
-        made(py, &keys, &payloads, move |records| {
-            Index::build(records, batch)
+        made(py, &keys, &payloads, progress, move |records, watch| {
+            Index::build(records, batch, watch)
         })
     }
 
     /// The index of other records, keeping what is unchanged.
-    fn update(&self, py: Python<'_>, keys: Buffers<'_>, payloads: Buffers<'_>) -> PyResult<Self> {
+    #[pyo3(signature = (keys, payloads, progress = None))]
+    fn update(
+        &self,
+        py: Python<'_>,
+        keys: Buffers<'_>,
+        payloads: Buffers<'_>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
         let (keys, payloads) = (items(&keys)?, items(&payloads)?);
-        made(py, &keys, &payloads, |records| self.0.update(records))
+        made(py, &keys, &payloads, progress, |records, watch| {
+            self.0.update(records, watch)
+        })
     }
 
     /// The parts that it is kept as.
@@ -136,7 +155,8 @@ fn made(
     py: Python<'_>,
     keys: &[&[u8]],
     payloads: &[&[u8]],
-    make: impl FnOnce(&[Record<'_>]) -> Result<Index, Fault> + Send,
+    progress: Option<Py<PyAny>>,
+    make: impl FnOnce(&[Record<'_>], Watch<'_>) -> Result<Index, Fault> + Send,
 ) -> PyResult<PirIndex> {
     if keys.len() != payloads.len() {
         return Err(PyValueError::new_err(
@@ -144,13 +164,24 @@ fn made(
         ));
     }
     let records: Vec<Record<'_>> = keys.iter().copied().zip(payloads.iter().copied()).collect();
-    let index = py.allow_threads(|| make(&records)).map_err(raised)?;
-    Ok(PirIndex(Arc::new(index)))
+    let broken: Mutex<Option<PyErr>> = Mutex::new(None);
+    let tell = |what: &'static str, done: usize, whole: usize| {
+        let Some(progress) = &progress else { return };
+        let told = Python::with_gil(|py| progress.call1(py, (what, done, whole)).map(drop));
+        if let (Err(fault), Ok(mut broken)) = (told, broken.lock()) {
+            broken.get_or_insert(fault);
+        }
+    };
+    let index = py.allow_threads(|| make(&records, &tell)).map_err(raised)?;
+    match broken.into_inner() {
+        Ok(Some(fault)) => Err(fault),
+        _ => Ok(PirIndex(Arc::new(index))),
+    }
 }
 
-type Next<'py> = (&'static str, Option<Bound<'py, PyBytes>>);
+pub(crate) type Next<'py> = (&'static str, Option<Bound<'py, PyBytes>>);
 
-fn next<'py>(
+pub(crate) fn next<'py>(
     py: Python<'py>,
     party: &mut (dyn Party + Send),
     incoming: Option<&[u8]>,

@@ -3,6 +3,7 @@
 use fondaco_kernel::pir::description::Description;
 use fondaco_kernel::pir::index::{Index, Record};
 use fondaco_kernel::pir::lookup::{Asker, Provider};
+use fondaco_kernel::pir::progress::UNWATCHED;
 use fondaco_kernel::pir::record::open;
 use fondaco_kernel::protocol::{Fault, Party, Turn};
 use proptest::prelude::*;
@@ -28,7 +29,7 @@ fn borrowed(records: &[(Vec<u8>, Vec<u8>)]) -> Vec<Record<'_>> {
 }
 
 fn built(records: &[(Vec<u8>, Vec<u8>)], batch: usize) -> Arc<Index> {
-    Arc::new(Index::build(&borrowed(records), batch).expect("an index"))
+    Arc::new(Index::build(&borrowed(records), batch, UNWATCHED).expect("an index"))
 }
 
 /// An index of 300 records with a batch matrix for 6 keys, made once.
@@ -239,7 +240,11 @@ fn an_update_seals_only_what_changed_and_old_keys_do_not_open_it() {
     records[10].1 = b"changed".to_vec();
     records.remove(0);
     records.push((b"new".to_vec(), b"fresh".to_vec()));
-    let second = Arc::new(first.update(&borrowed(&records)).expect("an update"));
+    let second = Arc::new(
+        first
+            .update(&borrowed(&records), UNWATCHED)
+            .expect("an update"),
+    );
     assert_eq!(second.fresh_records(), 2);
     assert_eq!(second.description().publics.len(), 2);
     let wanted: Vec<&[u8]> = vec![b"key 0", b"key 10", b"key 11", b"new"];
@@ -264,7 +269,11 @@ fn generations_end_and_begin_anew() {
     let mut index = built(&records, 0);
     for round in 0..9u8 {
         records[3].1 = vec![round; 8];
-        index = Arc::new(index.update(&borrowed(&records)).expect("an update"));
+        index = Arc::new(
+            index
+                .update(&borrowed(&records), UNWATCHED)
+                .expect("an update"),
+        );
         assert!(index.description().publics.len() <= 8);
         assert_eq!(
             ask(&index, &[3, 4], 2).0,
@@ -291,8 +300,22 @@ fn an_index_is_kept_and_read_and_nothing_else_is_taken_for_one() {
 }
 
 #[test]
+fn who_waits_is_told_of_every_record_and_of_the_end() {
+    let told = std::sync::Mutex::new(Vec::new());
+    let records = table(5000, 4);
+    let watch = |what, done, whole| told.lock().expect("a lock").push((what, done, whole));
+    Index::build(&borrowed(&records), 4, &watch).expect("an index");
+    let told = told.into_inner().expect("a lock");
+    for (what, whole) in [("seal records", 5000), ("place records", 6)] {
+        assert!(told.contains(&(what, 0, whole)), "{told:?}");
+        assert!(told.contains(&(what, whole, whole)), "{told:?}");
+    }
+    assert!(told.iter().all(|(_, done, whole)| done <= whole));
+}
+
+#[test]
 fn inputs_that_make_no_sense_are_refused_by_name() {
-    let refused = |records: &[Record<'_>], batch| match Index::build(records, batch) {
+    let refused = |records: &[Record<'_>], batch| match Index::build(records, batch, UNWATCHED) {
         Err(Fault::Input { what }) => what,
         other => panic!("{:?}", other.map(|_| ())),
     };

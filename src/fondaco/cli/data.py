@@ -1,4 +1,4 @@
-"""Verbs about data: import, name, publish, withdraw, search."""
+"""Verbs about data: import, name, publish, prepare, withdraw, search."""
 
 from __future__ import annotations
 
@@ -95,6 +95,24 @@ def publish(
         "rules": _permissions(permissions),
     }
     ask(dir_, "publish", arguments, as_json=as_json)
+
+
+@app.command()
+def prepare(
+    name: Annotated[str, typer.Argument(help="/org/topic/name, published.")],
+    key: Annotated[list[str], typer.Option(help="Column to ask by; repeat.")],
+    dir_: Dir = HERE,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Column that lookups name, in their order, keys among them; repeat. None: all."),
+    ] = None,
+    most_keys: Annotated[int, typer.Option(help="For how many keys the lookups are.")] = 1,
+    seconds: Annotated[int, typer.Option(help="Give up after so long.")] = 3600,
+    as_json: AsJson = False,
+) -> None:
+    """Make the index for hidden queries now, so that the first one need not wait; renew it for a new version."""
+    arguments = {"name": name, "keys": key, "columns": column, "most_keys": most_keys, "seconds": seconds}
+    ask(dir_, "prepare", arguments, as_json=as_json, deadline=seconds + 600.0)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Verbs about grants: request, review, list, revoke."""
+"""Verbs about grants: request, review, limit lookups, list, revoke."""
 
 from __future__ import annotations
 
@@ -51,6 +51,8 @@ def review(
     approve: Annotated[bool | None, typer.Option("--approve/--deny", help="The answer.")] = None,
     reason: Annotated[str, typer.Option(help="One line.")] = "",
     uses: Annotated[int, typer.Option(help="Grant fewer uses than asked for; 0: as asked.")] = 0,
+    most_keys: Annotated[int, typer.Option(help="Most keys of one hidden query; 0: as the dataset's owner says.")] = 0,
+    keys_a_day: Annotated[int, typer.Option(help="Most keys in 24 hours; 0: no such bound.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """See and answer what others ask of this institution's data."""
@@ -59,8 +61,28 @@ def review(
         return
     if approve is None:
         raise NodeError("say --approve or --deny", remedy="see `fondaco review --help`")
-    arguments = {"request": request_id, "approve": approve, "reason": reason, "uses": uses}
+    arguments = {
+        "request": request_id,
+        "approve": approve,
+        "reason": reason,
+        "uses": uses,
+        "most_keys": most_keys,
+        "keys_a_day": keys_a_day,
+    }
     ask(dir_, "review", arguments, as_json=as_json)
+
+
+@app.command()
+def limit_lookups(
+    name: Annotated[str, typer.Argument(help="/org/topic/name, published or not yet.")],
+    dir_: Dir = HERE,
+    most_keys: Annotated[int, typer.Option(help="Most keys of one hidden query; 0: grants will not say.")] = 0,
+    keys_a_day: Annotated[int, typer.Option(help="Most keys in 24 hours; 0: no such bound.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say how many keys hidden queries may ask under grants to come; grants that were given keep theirs."""
+    arguments = {"name": name, "most_keys": most_keys, "keys_a_day": keys_a_day}
+    ask(dir_, "limit-lookups", arguments, as_json=as_json)
 
 
 @app.command()

@@ -261,6 +261,26 @@ def _circuit_statistics(job: Job) -> None:
     _statistics(job)
 
 
+def _two_server_lookup(job: Job) -> None:
+    if len(job.parties) != 3 or job.helper is not None or job.receivers != (0,):
+        raise BadJob(
+            "a lookup at two servers has the asker first, who alone receives, then both servers, and no helper",
+            remedy="correct the step",
+        )
+    names = key_columns(job)
+    most_keys(job)
+    declared = [(job.rank, column) for column in job.columns]
+    declared += zip(job.peer_ranks, job.peer_columns, strict=True)
+    first, second = ([c for rank, c in declared if rank == server and c.name not in names] for server in (1, 2))
+    if [(c.name, c.type, c.scale) for c in first] != [(c.name, c.type, c.scale) for c in second]:
+        raise BadJob(
+            "the two servers declare different columns",
+            remedy="name the same columns of both in the same order, published with the same types",
+        )
+    if "found" in (column.name for column in first):
+        raise BadJob("a column named found cannot be asked for", remedy="leave it out of the step")
+
+
 _CHECKS: dict[tuple[str, str], Callable[[Job], None]] = {
     **{("psi", operation): _set_operation for operation in OPERATIONS["psi"]},
     ("mpc", "statistics"): _statistics,
@@ -269,4 +289,5 @@ _CHECKS: dict[tuple[str, str], Callable[[Job], None]] = {
     ("mpc", "intersection-sum"): _intersection_sum,
     ("mpc", "circuit-statistics"): _circuit_statistics,
     ("pir", "lookup"): _lookup,
+    ("pir", "two-server-lookup"): _two_server_lookup,
 }

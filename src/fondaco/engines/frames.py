@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from fondaco.core.codec import encode
+from fondaco.core.codec import decode, encode
 from fondaco.errors import EngineError
 
-JOB, TABLE, START, OUTCOME, FAILURE = b"j", b"t", b"s", b"o", b"f"
+JOB, TABLE, START, OUTCOME, FAILURE, PROGRESS = b"j", b"t", b"s", b"o", b"f", b"p"
 HEAD = 9
 MAX_FRAME = 1 << 34
 
@@ -40,10 +40,26 @@ def pack_table(name: str, table: pa.Table) -> bytes:
 
 def unpack_table(data: bytes) -> tuple[str, pa.Table]:
     """The name and table of a frame."""
-    from fondaco.core.codec import decode
-
     size = int.from_bytes(data[:2], "big")
     name = decode(data[2 : 2 + size])
     if not isinstance(name, str):
         raise EngineError("the worker sent a table without a name", remedy="look at the node's log")
     return name, pa.ipc.open_stream(data[2 + size :]).read_all()
+
+
+def pack_progress(what: str, done: int, whole: int) -> bytes:
+    """How far a piece of work is, as one frame's data."""
+    return encode([what, done, whole])
+
+
+def unpack_progress(data: bytes) -> tuple[str, int, int]:
+    """What is done, how much of it, and how much there is.
+
+    Raises:
+        EngineError: not that.
+    """
+    match decode(data):
+        case [str(what), int(done), int(whole)]:
+            return what, done, whole
+        case _:
+            raise EngineError("the worker told a progress that is none", remedy="look at the node's log")

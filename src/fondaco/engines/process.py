@@ -23,7 +23,7 @@ import pyarrow as pa
 from fondaco.core.faults import unpack_error
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.engines import frames
-from fondaco.engines.base import EngineStopped, Job, Outcome, Report, WorkerDied
+from fondaco.engines.base import EngineStopped, Job, Outcome, Report, Told, WorkerDied, untold
 from fondaco.errors import DeadlineExceeded, EngineError, PartyFailed, RemoteError
 
 _log = logging.getLogger(__name__)
@@ -69,8 +69,10 @@ def sweep() -> None:
                 shutil.rmtree(folder)
 
 
-async def run_job(job: Job, inputs: dict[str, pa.Table], sockets: Path, *, deadline: float) -> Outcome:
-    """Run a job in a worker of its own.
+async def run_job(
+    job: Job, inputs: dict[str, pa.Table], sockets: Path, *, deadline: float, told: Told = untold
+) -> Outcome:
+    """Run a job in a worker of its own; `told` hears of what takes long and says how far it is.
 
     Raises:
         EngineError: the worker's own error, or that it died.
@@ -79,7 +81,7 @@ async def run_job(job: Job, inputs: dict[str, pa.Table], sockets: Path, *, deadl
     scratch = _scratch()
     try:
         async with asyncio.timeout(deadline):
-            return await _supervise(job, inputs, sockets, scratch)
+            return await _supervise(job, inputs, sockets, scratch, told)
     except TimeoutError as late:
         raise DeadlineExceeded(
             "the engine did not end in time",
@@ -91,7 +93,7 @@ async def run_job(job: Job, inputs: dict[str, pa.Table], sockets: Path, *, deadl
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-async def _supervise(job: Job, inputs: dict[str, pa.Table], sockets: Path, scratch: Path) -> Outcome:
+async def _supervise(job: Job, inputs: dict[str, pa.Table], sockets: Path, scratch: Path, told: Told) -> Outcome:
     read_end, write_end = os.pipe()
     try:
         process = await asyncio.create_subprocess_exec(
@@ -126,7 +128,7 @@ async def _supervise(job: Job, inputs: dict[str, pa.Table], sockets: Path, scrat
     feeding = asyncio.create_task(_feed(process.stdin, job, inputs))
     errors = asyncio.create_task(process.stderr.read())
     try:
-        return await _outcome(reader, job)
+        return await _outcome(reader, job, told)
     except asyncio.IncompleteReadError as fault:
         code = await process.wait()
         said = (await errors).decode("utf-8", "replace")[-_STDERR:]
@@ -173,7 +175,7 @@ async def _feed(stdin: asyncio.StreamWriter, job: Job, inputs: dict[str, pa.Tabl
         _log.info("the worker of step %s stopped reading", job.step)
 
 
-async def _outcome(reader: asyncio.StreamReader, job: Job) -> Outcome:
+async def _outcome(reader: asyncio.StreamReader, job: Job, told: Told) -> Outcome:
     tables: dict[str, pa.Table] = {}
     while True:
         kind, size = frames.head(await reader.readexactly(frames.HEAD))
@@ -181,6 +183,8 @@ async def _outcome(reader: asyncio.StreamReader, job: Job) -> Outcome:
         if kind == frames.TABLE:
             name, table = frames.unpack_table(data)
             tables[name] = table
+        elif kind == frames.PROGRESS:
+            told(*frames.unpack_progress(data))
         elif kind == frames.OUTCOME:
             return Outcome(tables, from_bytes(Report, data))
         elif kind == frames.FAILURE:

@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import sys
+import time
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -22,10 +23,11 @@ import pyarrow as pa
 from fondaco.core.faults import pack_error
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.engines import frames
-from fondaco.engines.base import BadJob, EngineStopped, Job, Outcome
+from fondaco.engines.base import BadJob, EngineStopped, Job, Outcome, Told
 from fondaco.errors import EngineError, FondacoError
 
 _PR_SET_PDEATHSIG = 1
+_TELL_SECONDS = 0.25
 
 
 def _die_with_parent() -> None:
@@ -51,15 +53,33 @@ def _read(source: BinaryIO) -> tuple[Job, dict[str, pa.Table]]:
             raise EngineError("the node said something out of order", remedy="report this")
 
 
-def _run(job: Job, tables: dict[str, pa.Table], sockets: Path, scratch: Path) -> Outcome:
+class _Teller:
+    """Tells the node how far the work is, a few times a second; called from any thread."""
+
+    def __init__(self, sink: BinaryIO) -> None:
+        self._sink = sink
+        self._next = 0.0
+
+    def __call__(self, what: str, done: int, whole: int) -> None:
+        """Say it, unless something was said just now and there is more to come."""
+        now = time.monotonic()
+        if now >= self._next or done == whole:
+            self._next = now + _TELL_SECONDS
+            self._sink.write(frames.frame(frames.PROGRESS, frames.pack_progress(what, done, whole)))
+            self._sink.flush()
+
+
+def _run(job: Job, tables: dict[str, pa.Table], sockets: Path, scratch: Path, told: Told) -> Outcome:
     if job.engine == "psi":
         from fondaco.engines.psi import operations as sets
 
         return sets.run(job, tables, sockets, scratch)
     if job.engine == "pir":
-        from fondaco.engines.pir import lookup
+        from fondaco.engines.pir import lookup, two
 
-        return lookup.run(job, tables, sockets)
+        if job.operation == two.OPERATION:
+            return two.run(job, tables, sockets)
+        return lookup.run(job, tables, sockets, told)
     if job.engine == "mpc":
         # SPU takes a second to load, which the other engines do not wait for.
         from spu import libspu
@@ -104,7 +124,7 @@ def main() -> None:
     sys.excepthook = lambda kind, fault, trace: _tell(sink, _unforeseen(kind, fault, trace))
     try:
         job, tables = _read(sys.stdin.buffer)
-        outcome = _run(job, tables, sockets, scratch)
+        outcome = _run(job, tables, sockets, scratch, _Teller(sink))
     except FondacoError as fault:
         _tell(sink, fault)
     packed = [frames.frame(frames.TABLE, frames.pack_table(name, table)) for name, table in outcome.tables.items()]

@@ -17,18 +17,21 @@ from typing import TypeVar
 
 import pyarrow as pa
 
+from fondaco.core.cid import Cid
 from fondaco.core.names import DatasetName
 from fondaco.engines.base import HIDDEN, PREPARED
-from fondaco.errors import FondacoError
+from fondaco.engines.checks import MAX_KEYS
+from fondaco.errors import FondacoError, GateRefused
 from fondaco.exchange import preparations
-from fondaco.exchange.records import Progress, Register, Use, refuse
+from fondaco.exchange.preparations import Preparation
+from fondaco.exchange.records import Progress, Register, refuse
 from fondaco.flow.chain import Opened, TaskView
 from fondaco.flow.heads import heads, operation_name
 from fondaco.flow.journal import Journal
 from fondaco.flow.model import Input, Step, Workflow
 from fondaco.flow.uses import column_uses
 from fondaco.ledger.contracts.catalog.messages import Dataset
-from fondaco.ledger.contracts.grants.messages import Grant
+from fondaco.ledger.contracts.grants.messages import Grant, LookupLimits
 from fondaco.ledger.contracts.identity.messages import Organisation, User
 from fondaco.ledger.contracts.tasks.messages import Task
 from fondaco.ledger.reader import Ledger
@@ -36,6 +39,7 @@ from fondaco.vault.reader import read_table
 from fondaco.vault.store import Vault
 
 T = TypeVar("T")
+_DAY = 86400
 
 
 class Gate:
@@ -83,6 +87,55 @@ class Gate:
         """
         return self._audited(task, step, lambda: self._open(task, step, match))
 
+    def open_own(self, wanted: Preparation, steward: bytes) -> Opened:
+        """For this institution alone, to prepare an index: rows of a dataset of ours, for one of our stewards.
+
+        Nothing is computed for anyone: a lookup that uses the index passes the gate by itself.
+
+        Raises:
+            GateRefused: names the check that refused. VaultError: the vault does not hold the dataset.
+        """
+        try:
+            opened = self._open_own(wanted, steward)
+        except FondacoError as fault:
+            self._note_own(wanted, "gate refused", fault.cause)
+            raise
+        self._note_own(wanted, "gate passed")
+        return opened
+
+    def _open_own(self, wanted: Preparation, steward: bytes) -> Opened:
+        name = str(wanted.dataset)
+        found, user = self._register.own(name, steward)
+        active = user is not None and user.status == "active" and "steward" in user.roles
+        if not active or user is None or user.organisation != self._org:
+            raise refuse("holder", "the key is not that of an active steward of ours", "ask with a steward's key")
+        dataset = self._check_published(found)
+        known = [column.name for column in dataset.schema.columns]
+        named = (*wanted.columns, *wanted.keys)
+        if not wanted.keys or any(n not in known for n in named) or any(k not in wanted.columns for k in wanted.keys):
+            raise refuse("columns", f"{name} has not all these columns, or they lack the keys", "see `fondaco search`")
+        if not self._most_keys or not 1 <= wanted.most_keys <= MAX_KEYS:
+            raise self._too_many_keys(MAX_KEYS if self._most_keys else 0, self._org)
+        cid = self._check_vault(wanted.dataset, dataset)
+        columns = tuple(dataset.schema.column(column) for column in wanted.columns)
+        prepared = preparations.find_labelled(self._vault, cid, wanted.dataset, wanted.label)
+        if PREPARED in prepared:
+            return Opened(table=pa.table({}), columns=columns, prepared=prepared)
+        table = read_table(self._vault, cid, columns=wanted.columns)
+        return Opened(table=table, columns=columns, prepared=prepared)
+
+    def keep_own(self, wanted: Preparation, prepared: pa.Table) -> None:
+        """Keep the index that was made of what `open_own` gave.
+
+        Raises:
+            VaultError: the disk refused.
+        """
+        preparations.keep_labelled(self._vault, wanted.dataset, wanted.label, prepared)
+        self._note_own(wanted, "index kept")
+
+    def _note_own(self, wanted: Preparation, event: str, cause: str = "") -> None:
+        self._journal.record("", 0, f"prepare {wanted.dataset}", event, party=self._org, cause=cause)
+
     def check_match(self, task: TaskView, step: Step, match: pa.Table) -> None:
         """Before a receiver keeps a match: the terms of every dataset in it allow one of so few rows.
 
@@ -120,20 +173,20 @@ class Gate:
         if (step.match is None) != (match is None):
             raise refuse("match", "the step and the match of this node are not of one another", "run the task again")
         self._check_initiator(record, use.user, use.organisation)
-        dataset = self._check_dataset(use)
+        dataset = self._check_published(use.dataset)
         self._check_grant(record, step, item, use.grant)
-        cid = self._vault.resolve(DatasetName.parse(item.dataset))
-        described = self._vault.describe(cid)
-        if described.commitment != dataset.commitment or described.schema != dataset.schema:
-            raise refuse("commitment", "the vault does not hold what was published", "restore the vault")
-        self._check_rows(task, step, dataset, described.rows if match is None else match.num_rows)
+        cid = self._check_vault(DatasetName.parse(item.dataset), dataset)
+        rows = self._vault.describe(cid).rows if match is None else match.num_rows
+        self._check_rows(task, step, dataset, rows)
         self._check_minimum_count(step, dataset)
-        self._check_most_keys(step)
+        asked = self._check_most_keys(step, use.limits)
         self._open_once(task, step)
+        self._count_keys(item, asked, use.limits)
         columns = tuple(dataset.schema.column(name) for name in item.columns)
         prepared = {} if self._org in step.receivers else preparations.find(self._vault, cid, step, item)
-        if PREPARED in prepared:
-            # All that the engine needs of the rows is in what was prepared of them.
+        if PREPARED in prepared and step.operation != preparations.TWO_SERVERS:
+            # All that the engine needs of the rows is in what was prepared of them. Of two servers the other may have
+            # lost its part, and then both begin anew.
             return Opened(table=pa.table({}), columns=columns, prepared=prepared)
         table = read_table(self._vault, cid, columns=item.columns)
         return Opened(table=table, columns=columns, prepared=prepared)
@@ -182,11 +235,17 @@ class Gate:
         if not self._journal.open_once(view.id, view.attempt, step.id):
             raise refuse("once", "this step was opened before in this attempt", "start another attempt of the task")
 
-    def _check_dataset(self, use: Use) -> Dataset:
-        dataset = use.dataset
+    def _check_published(self, dataset: Dataset | None) -> Dataset:
         if dataset is None or dataset.owner != self._org or dataset.status != "published":
             raise refuse("dataset", "the dataset is not one that we publish now", "publish it, or use another version")
         return dataset
+
+    def _check_vault(self, name: DatasetName, dataset: Dataset) -> Cid:
+        cid = self._vault.resolve(name)
+        described = self._vault.describe(cid)
+        if described.commitment != dataset.commitment or described.schema != dataset.schema:
+            raise refuse("commitment", "the vault does not hold what was published", "restore the vault")
+        return cid
 
     def _check_rows(self, task: TaskView, step: Step, dataset: Dataset, rows: int) -> None:
         if rows < dataset.terms.minimum_rows:
@@ -252,16 +311,39 @@ class Gate:
             if not holds:
                 raise refuse(check, f"{item.dataset}: {cause}", "request a grant that covers this use")
 
-    def _check_most_keys(self, step: Step) -> None:
+    def _check_most_keys(self, step: Step, limits: LookupLimits | None) -> int:
+        """How many keys a lookup of our data is for: no more than its grant says, or this node where that says nothing.
+
+        A node that answers no hidden queries answers none, whatever was granted.
+        """
         if step.engine != "pir" or self._org in step.receivers:
-            return
+            return 0
         parameters = step.parameters if isinstance(step.parameters, dict) else {}
         asked = parameters.get("most_keys", 1)
-        if isinstance(asked, bool) or not isinstance(asked, int) or not 1 <= asked <= self._most_keys:
+        allowed = limits.most_keys if limits is not None and self._most_keys else self._most_keys
+        if isinstance(asked, bool) or not isinstance(asked, int) or not 1 <= asked <= allowed:
+            raise self._too_many_keys(allowed, "this grant" if limits is not None else self._org)
+        return asked
+
+    def _too_many_keys(self, allowed: int, who: str) -> GateRefused:
+        return refuse(
+            "most-keys",
+            f"{who} allows at most {allowed} keys for one use",
+            f"set most_keys to {allowed} or less, or use the grant more often",
+        )
+
+    def _count_keys(self, item: Input, asked: int, limits: LookupLimits | None) -> None:
+        """Each attempt counts: it lets the asker have its keys evaluated anew."""
+        if not asked or limits is None or not limits.keys_a_day or item.grant is None:
+            return
+        counted = self._journal.count_keys(
+            item.grant, asked, most=limits.keys_a_day, now=int(self._now()), seconds=_DAY
+        )
+        if not counted:
             raise refuse(
-                "most-keys",
-                f"{self._org} answers at most {self._most_keys} keys for one use of a grant",
-                f"set most_keys to {self._most_keys} or less, or use the grant more often",
+                "keys-a-day",
+                f"this grant allows {limits.keys_a_day} keys in 24 hours, and these would be more",
+                "wait, or ask for fewer keys",
             )
 
     def _check_minimum_count(self, step: Step, dataset: Dataset) -> None:

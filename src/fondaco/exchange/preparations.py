@@ -1,38 +1,85 @@
-"""What is prepared of a dataset for a step: found in the vault and kept there. A part of the gate, for it alone."""
+"""What is prepared of a dataset for lookups: found in the vault and kept there. A part of the gate, for it alone."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import pyarrow as pa
 
 from fondaco.core.cid import Cid
+from fondaco.core.models import Column
 from fondaco.core.names import DatasetName
-from fondaco.engines.base import PREPARED
-from fondaco.engines.pir.label import index_label
+from fondaco.engines.base import PREPARED, Job
+from fondaco.engines.pir.label import index_label, two_server_label
 from fondaco.engines.pir.parts import BEFORE, as_table, from_table
 from fondaco.flow.model import Input, Step
 from fondaco.vault import prepared
 from fondaco.vault.store import Vault
 
+TWO_SERVERS = "two-server-lookup"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """An index that a provider wants: of which columns of which version, by which keys, how many of them at once.
+
+    `columns` are as steps will name them, in that order, the keys among them: an index is for these alone.
+    """
+
+    dataset: DatasetName
+    columns: tuple[str, ...]
+    keys: tuple[str, ...]
+    most_keys: int
+
+    @property
+    def label(self) -> str:
+        """The label that lookups will look for."""
+        return index_label(self.columns, self.keys, self.most_keys)
+
+    def job(self, org: str, columns: tuple[Column, ...], seconds: int) -> Job:
+        """What a worker is given: a job of one party, with no peer."""
+        return Job(
+            task="",
+            step=f"prepare {self.dataset}",
+            attempt=0,
+            engine="pir",
+            operation="prepare",
+            parameters={"keys": list(self.keys), "most_keys": self.most_keys},
+            parties=(org,),
+            rank=0,
+            helper=None,
+            receivers=(),
+            columns=columns,
+            peer_columns=(),
+            peer_ranks=(),
+            timeout_seconds=seconds,
+        )
+
 
 def label(step: Step, item: Input) -> str | None:
     """The label of what a step needs prepared of what a party brings, or None."""
-    if (step.engine, step.operation) != ("pir", "lookup") or not isinstance(step.parameters, dict):
+    if step.engine != "pir" or not isinstance(step.parameters, dict):
         return None
     keys, most = step.parameters.get("keys"), step.parameters.get("most_keys", 1)
     if not isinstance(keys, list) or not isinstance(most, int):
         return None
+    if step.operation == TWO_SERVERS:
+        return two_server_label(item.columns, [str(key) for key in keys], step.parties[1:])
     return index_label(item.columns, [str(key) for key in keys], most)
 
 
 def find(vault: Vault, cid: Cid, step: Step, item: Input) -> dict[str, pa.Table]:
     """What was prepared of the dataset, or of an earlier version of it, under the names that the engine knows."""
     wanted = label(step, item)
-    if wanted is None:
-        return {}
-    parts = prepared.find(vault, cid, wanted)
+    return {} if wanted is None else find_labelled(vault, cid, DatasetName.parse(item.dataset), wanted)
+
+
+def find_labelled(vault: Vault, cid: Cid, name: DatasetName, label: str) -> dict[str, pa.Table]:
+    """The same for a label: `prepared` of this version, else `before` of the newest earlier one that has it."""
+    parts = prepared.find(vault, cid, label)
     if parts is not None:
         return {PREPARED: as_table(parts)}
-    parts = prepared.find_before(vault, DatasetName.parse(item.dataset), wanted)
+    parts = prepared.find_before(vault, name, label)
     return {} if parts is None else {BEFORE: as_table(parts)}
 
 
@@ -41,5 +88,10 @@ def keep(vault: Vault, step: Step, item: Input, table: pa.Table) -> bool:
     wanted = label(step, item)
     if wanted is None:
         return False
-    prepared.keep(vault, vault.resolve(DatasetName.parse(item.dataset)), wanted, from_table(table))
+    keep_labelled(vault, DatasetName.parse(item.dataset), wanted, table)
     return True
+
+
+def keep_labelled(vault: Vault, name: DatasetName, label: str, table: pa.Table) -> None:
+    """Keep what was prepared of a name under a label."""
+    prepared.keep(vault, vault.resolve(name), label, from_table(table))

@@ -18,7 +18,7 @@ from fondaco.flow.model import Input, Step
 from fondaco.ledger.contracts.catalog import keys as catalog_keys
 from fondaco.ledger.contracts.catalog.messages import Dataset
 from fondaco.ledger.contracts.grants import keys as grant_keys
-from fondaco.ledger.contracts.grants.messages import Grant
+from fondaco.ledger.contracts.grants.messages import Grant, LookupLimits
 from fondaco.ledger.contracts.identity import keys as identity_keys
 from fondaco.ledger.contracts.identity.messages import Organisation, User
 from fondaco.ledger.contracts.tasks import keys as task_keys
@@ -48,6 +48,7 @@ class Use:
     """What a use of this institution's data stands on."""
 
     grant: Grant | None
+    limits: LookupLimits | None
     dataset: Dataset | None
     user: User | None
     organisation: Organisation | None
@@ -79,21 +80,29 @@ class Register:
         initiator = self._ledger.query("tasks/task", {"id": task_id})
         holder = initiator["initiator_key"] if isinstance(initiator, dict) else b""
         asking = initiator["initiator"] if isinstance(initiator, dict) else ""
+        grant_id = bytes.fromhex(item.grant) if item.grant else b""
         wanted = [
             task_keys.task(task_id),
-            grant_keys.grant(bytes.fromhex(item.grant) if item.grant else b""),
+            grant_keys.grant(grant_id),
+            grant_keys.limits(grant_id),
             _dataset_key(item.dataset),
             identity_keys.user(holder if isinstance(holder, bytes) else b""),
             identity_keys.organisation(asking if isinstance(asking, str) else ""),
         ]
-        task, grant, dataset, user, organisation, *outcomes = self._prove([*wanted, *self._outcome_keys(view)])
+        task, grant, limits, dataset, user, organisation, *outcomes = self._prove([*wanted, *self._outcome_keys(view)])
         use = Use(
             grant=_read(Grant, grant),
+            limits=_read(LookupLimits, limits),
             dataset=_read(Dataset, dataset),
             user=_read(User, user),
             organisation=_read(Organisation, organisation),
         )
         return self._progress(view, task, outcomes), use
+
+    def own(self, dataset: str, key: bytes) -> tuple[Dataset | None, User | None]:
+        """A dataset and the user with this key, both proven at one height."""
+        found, user = self._prove([_dataset_key(dataset), identity_keys.user(key)])
+        return _read(Dataset, found), _read(User, user)
 
     def datasets(self, step: Step) -> tuple[Dataset | None, ...]:
         """The datasets that a step uses, in the order of its inputs."""

@@ -22,6 +22,11 @@ CREATE TABLE IF NOT EXISTS opened (
     task TEXT NOT NULL, attempt INTEGER NOT NULL, step TEXT NOT NULL, PRIMARY KEY (task, attempt, step)
 ) WITHOUT ROWID
 """
+_ASKED = """
+CREATE TABLE IF NOT EXISTS asked (
+    id INTEGER PRIMARY KEY, holding TEXT NOT NULL, at INTEGER NOT NULL, keys INTEGER NOT NULL
+)
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Journal:
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute(_TABLE)
         self._db.execute(_OPENED)
+        self._db.execute(_ASKED)
         path.chmod(0o600)
 
     def record(
@@ -74,6 +80,20 @@ class Journal:
         with self._lock:
             done = self._db.execute("INSERT OR IGNORE INTO opened VALUES (?,?,?)", (task, attempt, step))
         return done.rowcount == 1
+
+    def count_keys(self, grant: str, keys: int, *, most: int, now: int, seconds: int) -> bool:
+        """Count keys that are asked for under a grant now; False, and nothing counted, where `most` would be passed.
+
+        Counted are all of the last `seconds`, those of a clock that was since set back too.
+        """
+        with self._lock:
+            ((before,),) = self._db.execute(
+                "SELECT coalesce(sum(keys), 0) FROM asked WHERE holding = ? AND at > ?", (grant, now - seconds)
+            ).fetchall()
+            if before + keys > most:
+                return False
+            self._db.execute("INSERT INTO asked (holding, at, keys) VALUES (?,?,?)", (grant, now, keys))
+        return True
 
     def of(self, task: str) -> list[Entry]:
         """All entries of a task, oldest first."""

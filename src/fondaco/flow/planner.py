@@ -21,7 +21,7 @@ from fondaco.flow.heads import operation_name
 from fondaco.flow.model import Input, Step, Workflow, check_workflow
 from fondaco.flow.uses import Uses, column_uses
 from fondaco.ledger.contracts.catalog.messages import Dataset
-from fondaco.ledger.contracts.grants.messages import Grant
+from fondaco.ledger.contracts.grants.messages import Grant, LookupLimits
 
 _REMEDY = "correct the workflow; see docs/guides/run-a-task.md"
 _STEP = {"id", "engine", "operation", "parties", "receivers", "match", "helper", "parameters", "inputs"}
@@ -36,6 +36,9 @@ class Market(Protocol):
 
     def grants_of(self, key: bytes) -> list[Grant]:
         """The grants that a key holds."""
+
+    def limits_of(self, grant: bytes) -> LookupLimits | None:
+        """What a grant says of lookups, if anything."""
 
 
 def read_document(path: Path) -> dict[str, Any]:
@@ -112,6 +115,8 @@ class Plan:
     missing: tuple[Missing, ...]
     datasets: dict[str, Dataset]
     grants: tuple[Grant, ...]
+    limits: dict[str, LookupLimits] = dataclasses.field(default_factory=dict)
+    """What grants (by id in hex) say of lookups."""
 
 
 class Planner:
@@ -151,7 +156,9 @@ class Planner:
         )
         if not missing:
             check_workflow(workflow)
-        return Plan(workflow, tuple(missing), datasets, tuple(used.values()))
+        said = {grant.id.hex(): self._market.limits_of(grant.id) for grant in used.values()}
+        limits = {grant: one for grant, one in said.items() if one is not None}
+        return Plan(workflow, tuple(missing), datasets, tuple(used.values()), limits)
 
     def _step(
         self,
@@ -190,7 +197,8 @@ class Planner:
             if party != self._org and pinned is None:
                 everyone = tuple(dict.fromkeys((*parties, *helpers, coordinator)))
                 used = column_uses(engine, entry.get("parameters", {}), party, columns)
-                grant = self._covering(dataset, (engine, operation, purpose, everyone, receivers), used)
+                asked = _asked_keys(engine, entry.get("parameters", {}))
+                grant = self._covering(dataset, (engine, operation, purpose, everyone, receivers), used, asked)
                 if grant is None:
                     named = operation_name(engine, operation)
                     missing.append(Missing(step_id, dataset.owner, name, used.keys, used.columns, named, everyone))
@@ -217,8 +225,9 @@ class Planner:
         dataset: Dataset,
         wanted: tuple[str, str, str, tuple[str, ...], tuple[str, ...]],
         used: Uses,
+        asked: int,
     ) -> Grant | None:
-        """An active grant that covers a use; the one that ends first."""
+        """An active grant that covers a use, of so many keys if it is a lookup; the one that ends first."""
         engine, operation, purpose, parties, receivers = wanted
         name = operation_name(engine, operation)
         found = [
@@ -233,8 +242,31 @@ class Planner:
             and used.covered(grant.keys, grant.columns)
             and all(p in grant.parties for p in parties)
             and all(r in grant.receivers for r in receivers)
+            and self._allows(grant, asked)
         ]
         return min(found, key=lambda grant: grant.expires, default=None)
+
+    def _allows(self, grant: Grant, asked: int) -> bool:
+        """Whether a grant lets one lookup be for so many keys; one that does not say leaves it to its provider."""
+        limits = self._market.limits_of(grant.id) if asked else None
+        return limits is None or asked <= limits.most_keys
+
+
+def _asked_keys(engine: str, parameters: Any) -> int:
+    """For how many keys a lookup is; 0 for what is none."""
+    asked = parameters.get("most_keys", 1) if engine == "pir" and isinstance(parameters, dict) else 0
+    return asked if isinstance(asked, int) else 0
+
+
+def _allowed(plan: Plan, step: Step) -> list[str]:
+    """What the grants that a lookup relies on say of its keys."""
+    allowed = []
+    for item in step.inputs:
+        limits = plan.limits.get(item.grant or "")
+        if limits is not None:
+            a_day = f", and {limits.keys_a_day} in 24 hours" if limits.keys_a_day else ""
+            allowed.append(f"{item.party} lets one lookup be for {limits.most_keys} keys{a_day}")
+    return allowed
 
 
 def explain(plan: Plan) -> dict[str, Any]:
@@ -256,6 +288,7 @@ def explain(plan: Plan) -> dict[str, Any]:
                 "memory_mib": cost.memory_mib,
                 "network_mib": round(cost.network_mib, 1),
                 "learns": list(leakage(step.engine, step.operation, members=len(step.members))),
+                "allows": _allowed(plan, step),
                 "reason": reason(step.engine, step.operation, step.parameters, each),
             }
         )

@@ -9,7 +9,7 @@ from fondaco.core.messages import from_value
 from fondaco.core.names import DatasetName
 from fondaco.errors import LedgerError
 from fondaco.ledger.contracts.catalog.messages import Dataset
-from fondaco.ledger.contracts.grants.messages import Grant, Request
+from fondaco.ledger.contracts.grants.messages import Grant, LookupLimits, Request
 from fondaco.ledger.reader import Ledger
 
 T = TypeVar("T")
@@ -43,6 +43,16 @@ class LedgerMarket:
     def grants_of(self, key: bytes) -> list[Grant]:
         """The grants that a key holds."""
         return [grant for grant in records(self._ledger, "grants/grants", Grant) if grant.holder_key == key]
+
+    def limits_of(self, grant: bytes) -> LookupLimits | None:
+        """What a grant says of lookups, if anything."""
+        found = self._ledger.query("grants/limits", {"id": grant})
+        return None if found is None else from_value(LookupLimits, found)
+
+    def limits_of_path(self, path: str) -> LookupLimits | None:
+        """What a path's owner says of grants to come, if anything."""
+        found = self._ledger.query("grants/path-limits", {"path": path})
+        return None if found is None else from_value(LookupLimits, found)
 
     def request(self, request_id: bytes) -> Request:
         """A request.

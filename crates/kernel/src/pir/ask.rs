@@ -8,6 +8,7 @@ use super::matrix::{public_blocks, Query, Shape, ANSWER_BITS, ONES, RANDOM_BITS,
 use super::pack::{self, PublicKey, SwitchKey, PACK};
 use super::ring::{self, Poly, DEGREE, HALF};
 use super::sample::Stream;
+use rayon::prelude::*;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// What an asker keeps of one query until its answer is there.
@@ -68,30 +69,16 @@ impl Public {
         stream.gaussian(&mut secret.0);
         let (mut first, mut second) = transformed(&secret);
         let key = self.switch_key(&first, &second, &mut stream);
-        let mut selection = Vec::with_capacity(self.shape.tables * self.shape.rows());
-        let mut error = [0i32; DEGREE];
-        let prime = ring::first();
-        for (number, public) in self.blocks.iter().enumerate() {
-            let wish = wishes[number / self.shape.blocks];
-            let first_row = (number % self.shape.blocks * DEGREE) as u32;
-            let mut poly = ring::zero();
-            for ((value, &a), &s) in poly.iter_mut().zip(public).zip(first.iter()) {
-                *value = prime.times(a, s);
-            }
-            prime.invert(&mut poly);
-            stream.gaussian(&mut error);
-            for (at, (&product, &error)) in poly.iter().zip(&error).enumerate() {
-                // The wanted rows are found by arithmetic, so that which they are does not show in time.
-                let here = u64::from(first_row + at as u32);
-                let wanted: u64 = wish
-                    .iter()
-                    .map(|&row| (here ^ u64::from(row)).wrapping_sub(1) >> 63)
-                    .sum();
-                let noisy = prime.plus(prime.q - product, prime.signed(error));
-                selection.push(prime.plus(noisy, wanted as u32 * SCALE));
-            }
-            error.zeroize();
-        }
+        let mut selection = vec![0u32; self.shape.tables * self.shape.rows()];
+        selection
+            .par_chunks_exact_mut(DEGREE)
+            .zip(&self.blocks)
+            .enumerate()
+            .for_each(|(number, (selection, public))| {
+                let wish = wishes[number / self.shape.blocks];
+                let first_row = (number % self.shape.blocks * DEGREE) as u32;
+                encrypted(public, &first, wish, first_row, selection);
+            });
         first.zeroize();
         second.zeroize();
         (secret, Query { key, selection })
@@ -151,6 +138,40 @@ impl Public {
     }
 }
 
+/// One block of a query: the encryption of 1 for each wanted row and of 0 for the others, from `first_row` on.
+fn encrypted(
+    public: &Poly,
+    secret: &Poly,
+    wish: [u32; ONES],
+    first_row: u32,
+    selection: &mut [u32],
+) {
+    let prime = ring::first();
+    let mut poly = ring::zero();
+    for ((value, &a), &s) in poly.iter_mut().zip(public).zip(secret) {
+        *value = prime.times(a, s);
+    }
+    prime.invert(&mut poly);
+    let mut error = [0i32; DEGREE];
+    Stream::secret().gaussian(&mut error);
+    for (at, ((out, &product), &error)) in selection
+        .iter_mut()
+        .zip(poly.iter())
+        .zip(&error)
+        .enumerate()
+    {
+        // The wanted rows are found by arithmetic, so that which they are does not show in time.
+        let here = u64::from(first_row + at as u32);
+        let wanted: u64 = wish
+            .iter()
+            .map(|&row| (here ^ u64::from(row)).wrapping_sub(1) >> 63)
+            .sum();
+        let noisy = prime.plus(prime.q - product, prime.signed(error));
+        *out = prime.plus(noisy, wanted as u32 * SCALE);
+    }
+    error.zeroize();
+}
+
 /// The secret's evaluations modulo both primes.
 fn transformed(secret: &Secret) -> (Box<Poly>, Box<Poly>) {
     let [first, second] = [ring::first(), ring::second()].map(|prime| {
@@ -192,6 +213,7 @@ fn mask(low: &Poly, high: &Poly, first: &Poly, second: &Poly) -> Vec<i64> {
 #[cfg(test)]
 mod tests {
     use super::super::matrix::{answer, place, prepare, NOWHERE};
+    use super::super::progress::UNWATCHED;
     use super::*;
 
     fn matrix(shape: Shape) -> Vec<u8> {
@@ -208,7 +230,7 @@ mod tests {
             width: 700,
         };
         let (data, seed) = (matrix(shape), [9; 32]);
-        let prepared = prepare(shape, &seed, &data);
+        let prepared = prepare(shape, &seed, &data, UNWATCHED);
         let public = Public::new(shape, &seed, &prepared.random).expect("of the right length");
         let wishes = [
             [[0, 1, 2], [4095, 2047, 2048], NOWHERE],
@@ -248,7 +270,7 @@ mod tests {
             width: 1024,
         };
         let (data, seed) = (matrix(shape), [3; 32]);
-        let prepared = prepare(shape, &seed, &data);
+        let prepared = prepare(shape, &seed, &data, UNWATCHED);
         let public = Public::new(shape, &seed, &prepared.random).expect("of the right length");
         let rows = [77, 2047, 2048];
         let (secret, query) = public.query(&[rows]);

@@ -331,7 +331,7 @@ impl Asker {
 }
 
 /// A key that does not exist: random, of a length that no canonical key encoding begins like.
-fn filler() -> Zeroizing<Vec<u8>> {
+pub(super) fn filler() -> Zeroizing<Vec<u8>> {
     let mut key = Zeroizing::new(vec![0u8; 33]);
     OsRng.fill_bytes(&mut key);
     key

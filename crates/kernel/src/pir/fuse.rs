@@ -104,15 +104,44 @@ fn order(form: Form, places: &[[u32; 3]]) -> Option<Vec<(u32, u8)>> {
     (taken.len() == places.len()).then_some(taken)
 }
 
+/// How the three rows of a record make it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sum {
+    /// Byte by byte modulo 256, as a lattice's plaintexts add.
+    Bytes,
+    /// Bit by bit.
+    Bits,
+}
+
 /// Fill `out` (rows of `width` bytes, row after row) so that each record is the sum of its three rows.
 ///
 /// `locations` and `record(i)` (of `width` bytes) belong together. Gives the salt, or None if no attempt succeeded.
 #[must_use]
 pub fn fill<'a>(
     form: Form,
+    place: (u32, u32),
+    locations: &[&[u8; 32]],
+    record: impl Fn(usize) -> &'a [u8],
+    out: &mut [u8],
+) -> Option<u8> {
+    fill_from(
+        form,
+        place,
+        locations,
+        record,
+        (Sum::Bytes, &mut Stream::secret()),
+        out,
+    )
+}
+
+/// The same by another sum, with rows that no record needs out of a given stream.
+#[must_use]
+pub fn fill_from<'a>(
+    form: Form,
     (table, group): (u32, u32),
     locations: &[&[u8; 32]],
     record: impl Fn(usize) -> &'a [u8],
+    (sum, unneeded): (Sum, &mut Stream),
     out: &mut [u8],
 ) -> Option<u8> {
     let width = out.len() / form.rows as usize;
@@ -123,20 +152,20 @@ pub fn fill<'a>(
             .collect();
         order(form, &places).map(|order| (salt, places, order))
     })?;
-    Stream::secret().fill(out);
+    unneeded.fill(out);
     let mut value = vec![0u8; width];
     for (index, own) in order {
         value.copy_from_slice(record(index as usize));
         let rows = places[index as usize];
-        for (which, &row) in rows
+        for (_, &row) in rows
             .iter()
             .enumerate()
             .filter(|&(which, _)| which != own as usize)
         {
-            debug_assert!(which < 3);
-            let other = &out[row as usize * width..][..width];
-            for (value, &other) in value.iter_mut().zip(other) {
-                *value = value.wrapping_sub(other);
+            let others = value.iter_mut().zip(&out[row as usize * width..][..width]);
+            match sum {
+                Sum::Bytes => others.for_each(|(value, &other)| *value = value.wrapping_sub(other)),
+                Sum::Bits => others.for_each(|(value, &other)| *value ^= other),
             }
         }
         out[rows[own as usize] as usize * width..][..width].copy_from_slice(&value);

@@ -11,7 +11,8 @@
 use super::description::{part_bytes, parts_of, Cursor, Description, MAX_GENERATIONS, MAX_PAYLOAD};
 use super::layout::{Layout, MAX_BATCH};
 use super::matrix;
-use super::record::{self, Evaluator, Output, SECRET};
+use super::progress::{Counted, Watch};
+use super::record::{self, Evaluator, Nonces, Output, SECRET};
 use crate::protocol::Fault;
 use chacha20poly1305::aead::rand_core::{OsRng, RngCore};
 use rayon::prelude::*;
@@ -19,6 +20,8 @@ use std::collections::HashMap;
 use zeroize::{Zeroize, Zeroizing};
 
 const ENTRY: usize = 16 + 16 + 32 + 1;
+/// Records that are evaluated and sealed together.
+const CHUNK: usize = 2048;
 
 /// One record, as the provider brings it: lookup key and payload.
 pub type Record<'a> = (&'a [u8], &'a [u8]);
@@ -79,15 +82,15 @@ impl Index {
     ///
     /// # Errors
     /// `Fault::Input`: a key stands twice, is empty or too long; a payload too wide; a batch too large; too much data.
-    pub fn build(records: &[Record<'_>], batch: usize) -> Result<Self, Fault> {
-        Self::made(records, batch, None)
+    pub fn build(records: &[Record<'_>], batch: usize, watch: Watch<'_>) -> Result<Self, Fault> {
+        Self::made(records, batch, None, watch)
     }
 
     /// The index of other records, keeping what is unchanged. Batches stay as they were.
     ///
     /// # Errors
     /// As for `build`.
-    pub fn update(&self, records: &[Record<'_>]) -> Result<Self, Fault> {
+    pub fn update(&self, records: &[Record<'_>], watch: Watch<'_>) -> Result<Self, Fault> {
         let batch = self
             .description
             .batch
@@ -95,11 +98,16 @@ impl Index {
             .map_or(0, |(keys, _)| *keys as usize);
         let fits = widest(records) <= self.description.payload as usize;
         let keeps = self.seeds.len() < MAX_GENERATIONS && fits;
-        Self::made(records, batch, keeps.then_some(self))
+        Self::made(records, batch, keeps.then_some(self), watch)
     }
 
-    fn made(records: &[Record<'_>], batch: usize, before: Option<&Self>) -> Result<Self, Fault> {
-        let widest = checked(records, batch)?;
+    fn made(
+        records: &[Record<'_>],
+        batch: usize,
+        before: Option<&Self>,
+        watch: Watch<'_>,
+    ) -> Result<Self, Fault> {
+        let widest = checked_records(records, batch)?;
         let payload = before.map_or_else(
             || padded(widest),
             |before| before.description.payload as usize,
@@ -115,40 +123,43 @@ impl Index {
         let (evaluator, seed) = Evaluator::generate();
         seeds.push(seed);
         evaluators.push(evaluator);
-        let known = before.map(Self::known).unwrap_or_default();
+        let parts = parts_of(payload);
         let slot = record::sealed_bytes(part_bytes(payload));
-        let made: Vec<(Entry, Vec<u8>)> = records
-            .par_iter()
-            .map(|&(key, text)| {
-                let ids = (hashed(&directory_key, key), hashed(&directory_key, text));
-                let old = known.get(&ids.0).copied();
-                match (before, old) {
-                    (Some(before), Some(entry)) if entry.payload == ids.1 => {
-                        Some((entry.clone(), before.sealed(entry)))
-                    }
-                    _ => sealed_anew(&evaluators, key, text, ids, old, payload),
-                }
+        let sealing = Sealing {
+            before,
+            known: before.map(Self::known).unwrap_or_default(),
+            evaluators: &evaluators,
+            directory_key: &directory_key,
+            payload,
+        };
+        let mut sealed = vec![0u8; records.len() * parts * slot];
+        let counted = Counted::new(watch, "seal records", records.len());
+        let entries: Vec<Vec<Entry>> = sealed
+            .par_chunks_mut(CHUNK * parts * slot)
+            .zip(records.par_chunks(CHUNK))
+            .map(|(out, records)| {
+                let made = sealing.seal(records, out);
+                counted.add(records.len());
+                made
             })
             .collect::<Option<_>>()
             .ok_or(NO_KEY)?;
-        let parts = parts_of(payload);
-        let mut locations = Vec::with_capacity(made.len() * parts);
-        let mut sealed = Vec::with_capacity(made.len() * parts * slot);
-        let mut entries = Vec::with_capacity(made.len());
-        for (entry, bytes) in made {
+        drop(sealing);
+        let entries: Vec<Entry> = entries.into_iter().flatten().collect();
+        let mut locations = Vec::with_capacity(entries.len() * parts);
+        for entry in &entries {
             locations.extend((0..parts).map(|part| part_location(&entry.location, part)));
-            sealed.extend_from_slice(&bytes);
-            entries.push(entry);
         }
         let mut seed = [0u8; 32];
         OsRng.fill_bytes(&mut seed);
-        let single = Layout::single(slot, &locations, &sealed).ok_or(TOO_LARGE)?;
-        let single = prepared(&seed, "single", single);
+        let single = Layout::single(slot, &locations, &sealed, watch).ok_or(TOO_LARGE)?;
+        let single = prepared(&seed, "single", single, watch);
         let batched = match batch {
             0 => None,
-            keys => Some(Layout::batch(keys, slot, &locations, &sealed).ok_or(TOO_LARGE)?),
+            keys => Some(Layout::batch(keys, slot, &locations, &sealed, watch).ok_or(TOO_LARGE)?),
         };
-        let batched = batched.map(|layout| prepared(&seed, "batch", layout));
+        drop(sealed);
+        let batched = batched.map(|layout| prepared(&seed, "batch", layout, watch));
         let description = Description {
             seed,
             records: records.len() as u64,
@@ -177,11 +188,12 @@ impl Index {
             .collect()
     }
 
-    fn sealed(&self, entry: &Entry) -> Vec<u8> {
+    /// Copy the sealed parts of a record out of the matrix.
+    fn sealed(&self, entry: &Entry, out: &mut [u8]) {
         let Table { layout, data, .. } = &self.single;
-        (0..self.description.parts())
-            .flat_map(|part| layout.read(data, &part_location(&entry.location, part)))
-            .collect()
+        for (part, out) in out.chunks_exact_mut(layout.slot as usize).enumerate() {
+            out.copy_from_slice(&layout.read(data, &part_location(&entry.location, part)));
+        }
     }
 
     /// What askers are told.
@@ -339,13 +351,13 @@ fn widest(records: &[Record<'_>]) -> usize {
 }
 
 /// The width that payloads are padded to: an update with a slightly wider one keeps the index, and it tells less.
-fn padded(widest: usize) -> usize {
+pub(super) fn padded(widest: usize) -> usize {
     widest
         .next_multiple_of((widest.next_power_of_two() / 8).max(16))
         .min(MAX_PAYLOAD)
 }
 
-fn checked(records: &[Record<'_>], batch: usize) -> Result<usize, Fault> {
+pub(super) fn checked_records(records: &[Record<'_>], batch: usize) -> Result<usize, Fault> {
     let refuse = |what| Err(Fault::Input { what });
     let payload = widest(records);
     if payload > MAX_PAYLOAD {
@@ -386,41 +398,95 @@ fn part_location(location: &[u8; 32], part: usize) -> [u8; 32] {
     part_of(&output, part).location
 }
 
-/// Seal a new or changed record under the newest secret; where it lies is always the oldest's to say.
-fn sealed_anew(
-    evaluators: &[Evaluator],
-    key: &[u8],
-    payload: &[u8],
-    (key_id, payload_id): ([u8; 16], [u8; 16]),
-    old: Option<&Entry>,
-    widest: usize,
-) -> Option<(Entry, Vec<u8>)> {
-    let newest = evaluators.last()?.evaluate(key)?;
-    let location = match old {
-        Some(entry) => entry.location,
-        None if evaluators.len() == 1 => newest.location,
-        None => evaluators[0].evaluate(key)?.location,
-    };
-    let (parts, width) = (parts_of(widest), part_bytes(widest));
-    let mut sealed = vec![0u8; parts * record::sealed_bytes(width)];
-    for (number, out) in sealed
+/// What sealing needs to know, for all chunks of records.
+struct Sealing<'a> {
+    before: Option<&'a Index>,
+    known: HashMap<[u8; 16], &'a Entry>,
+    evaluators: &'a [Evaluator],
+    directory_key: &'a [u8; 32],
+    payload: usize,
+}
+
+impl Sealing<'_> {
+    /// The entries of some records, and their sealed parts into `out`: kept where unchanged, else under the newest
+    /// secret; where a record lies is always the oldest's to say.
+    fn seal(&self, records: &[Record<'_>], out: &mut [u8]) -> Option<Vec<Entry>> {
+        let width = out.len() / records.len();
+        let ids: Vec<([u8; 16], [u8; 16])> = records
+            .iter()
+            .map(|(key, text)| {
+                (
+                    hashed(self.directory_key, key),
+                    hashed(self.directory_key, text),
+                )
+            })
+            .collect();
+        let old: Vec<Option<&Entry>> = ids
+            .iter()
+            .map(|(key, _)| self.known.get(key).copied())
+            .collect();
+        let kept = |at: usize| old[at].filter(|entry| entry.payload == ids[at].1);
+        let anew: Vec<usize> = (0..records.len())
+            .filter(|&at| kept(at).is_none())
+            .collect();
+        let keys = |of: &[usize]| of.iter().map(|&at| records[at].0).collect::<Vec<_>>();
+        let mut seals = self
+            .evaluators
+            .last()?
+            .evaluate_all(&keys(&anew))?
+            .into_iter();
+        let unplaced: Vec<usize> = anew
+            .iter()
+            .copied()
+            .filter(|&at| old[at].is_none())
+            .collect();
+        let mut places = Vec::new().into_iter();
+        if self.evaluators.len() > 1 {
+            places = self.evaluators[0]
+                .evaluate_all(&keys(&unplaced))?
+                .into_iter();
+        }
+        let mut nonces = Nonces::new(anew.len());
+        let mut entries = Vec::with_capacity(records.len());
+        for (at, out) in out.chunks_exact_mut(width).enumerate() {
+            if let (Some(before), Some(entry)) = (self.before, kept(at)) {
+                before.sealed(entry, out);
+                entries.push(entry.clone());
+                continue;
+            }
+            let newest = seals.next()?;
+            let location = match old[at] {
+                Some(entry) => entry.location,
+                None if self.evaluators.len() == 1 => newest.location,
+                None => places.next()?.location,
+            };
+            seal_parts(&newest, records[at].1, self.payload, &mut nonces, out);
+            entries.push(Entry {
+                key: ids[at].0,
+                payload: ids[at].1,
+                location,
+                generation: (self.evaluators.len() - 1) as u8,
+            });
+        }
+        Some(entries)
+    }
+}
+
+/// Cut a payload in the parts of payloads of up to `widest` bytes, and seal each.
+fn seal_parts(output: &Output, payload: &[u8], widest: usize, nonces: &mut Nonces, out: &mut [u8]) {
+    let width = part_bytes(widest);
+    for (number, out) in out
         .chunks_exact_mut(record::sealed_bytes(width))
         .enumerate()
     {
         let cut = |at: usize| payload.len().min(at * width);
         record::seal(
-            &part_of(&newest, number).seal,
+            &part_of(output, number).seal,
+            nonces.next_nonce(),
             &payload[cut(number)..cut(number + 1)],
             out,
         );
     }
-    let entry = Entry {
-        key: key_id,
-        payload: payload_id,
-        location,
-        generation: (evaluators.len() - 1) as u8,
-    };
-    Some((entry, sealed))
 }
 
 /// The seed of one matrix's public randomness.
@@ -429,8 +495,13 @@ pub fn matrix_seed(seed: &[u8; 32], name: &str) -> [u8; 32] {
     *blake3::keyed_hash(seed, name.as_bytes()).as_bytes()
 }
 
-fn prepared(seed: &[u8; 32], name: &str, (layout, data): (Layout, Vec<u8>)) -> Table {
-    let made = matrix::prepare(layout.shape(), &matrix_seed(seed, name), &data);
+fn prepared(
+    seed: &[u8; 32],
+    name: &str,
+    (layout, data): (Layout, Vec<u8>),
+    watch: Watch<'_>,
+) -> Table {
+    let made = matrix::prepare(layout.shape(), &matrix_seed(seed, name), &data, watch);
     Table {
         layout,
         data,

@@ -8,6 +8,7 @@
 
 use super::fuse::{self, Form};
 use super::matrix::{place, Shape, NOWHERE, ONES};
+use super::progress::{Counted, Watch};
 use super::ring::DEGREE;
 use rayon::prelude::*;
 
@@ -124,13 +125,18 @@ impl Layout {
     ///
     /// None if no filter came out, which does not happen with different locations.
     #[must_use]
-    pub fn single(slot: usize, locations: &[[u8; 32]], sealed: &[u8]) -> Option<(Self, Vec<u8>)> {
+    pub fn single(
+        slot: usize,
+        locations: &[[u8; 32]],
+        sealed: &[u8],
+        watch: Watch<'_>,
+    ) -> Option<(Self, Vec<u8>)> {
         let groups =
             (1..=MAX_GROUPS).min_by_key(|&groups| cost(locations.len(), slot, groups))? as u32;
         let members = members(locations, groups as usize, |location| {
             vec![scaled(spread(location)[0], groups)]
         });
-        Self::filled(1, groups, slot, &members, locations, sealed)
+        Self::filled((1, groups), slot, &members, (locations, sealed), watch)
     }
 
     /// Lay out sealed records for batches of up to `keys`, and fill the matrix.
@@ -142,21 +148,21 @@ impl Layout {
         slot: usize,
         locations: &[[u8; 32]],
         sealed: &[u8],
+        watch: Watch<'_>,
     ) -> Option<(Self, Vec<u8>)> {
         let tables = (keys * 3).div_ceil(2).max(COPIES) as u32;
         let members = members(locations, tables as usize, |location| {
             tables_of(location, tables).to_vec()
         });
-        Self::filled(tables, 1, slot, &members, locations, sealed)
+        Self::filled((tables, 1), slot, &members, (locations, sealed), watch)
     }
 
     fn filled(
-        tables: u32,
-        groups: u32,
+        (tables, groups): (u32, u32),
         slot: usize,
         members: &[Vec<u32>],
-        locations: &[[u8; 32]],
-        sealed: &[u8],
+        (locations, sealed): (&[[u8; 32]], &[u8]),
+        watch: Watch<'_>,
     ) -> Option<(Self, Vec<u8>)> {
         let most = members.iter().map(Vec::len).max().unwrap_or(0);
         let mut layout = Self {
@@ -172,31 +178,39 @@ impl Layout {
         }
         let mut data = vec![0u8; shape.data_bytes()];
         let form = layout.form;
-        for (table, ((data, salts), members)) in data
-            .chunks_exact_mut(shape.table_bytes())
-            .zip(layout.salts.chunks_exact_mut(groups as usize))
-            .zip(members.chunks_exact(groups as usize))
+        let counted = Counted::new(watch, "place records", members.len());
+        let at_once = rayon::current_num_threads();
+        data.par_chunks_exact_mut(shape.table_bytes())
+            .zip(layout.salts.par_chunks_exact_mut(groups as usize))
+            .zip(members.par_chunks_exact(groups as usize))
             .enumerate()
-        {
-            let filled: Vec<(u8, Vec<u8>)> = members
-                .par_iter()
-                .enumerate()
-                .map(|(group, members)| {
-                    let mut rows = vec![0u8; form.rows as usize * slot];
-                    let here: Vec<&[u8; 32]> =
-                        members.iter().map(|&i| &locations[i as usize]).collect();
-                    let record = |i: usize| &sealed[members[i] as usize * slot..][..slot];
-                    let salt =
-                        fuse::fill(form, (table as u32, group as u32), &here, record, &mut rows)?;
-                    Some((salt, rows))
-                })
-                .collect::<Option<_>>()?;
-            for (salt, (found, _)) in salts.iter_mut().zip(&filled) {
-                *salt = *found;
-            }
-            let rows: Vec<&[u8]> = filled.iter().map(|(_, rows)| rows.as_slice()).collect();
-            turn(shape, slot, &rows, data);
-        }
+            .map(|(table, ((data, salts), members))| {
+                // A few groups at a time, so that their rows do not lie in memory twice, all of them.
+                for (few, members) in members.chunks(at_once).enumerate() {
+                    let from = few * at_once;
+                    let filled: Vec<(u8, Vec<u8>)> = members
+                        .par_iter()
+                        .enumerate()
+                        .map(|(group, members)| {
+                            let mut rows = vec![0u8; form.rows as usize * slot];
+                            let here: Vec<&[u8; 32]> =
+                                members.iter().map(|&i| &locations[i as usize]).collect();
+                            let record = |i: usize| &sealed[members[i] as usize * slot..][..slot];
+                            let place = (table as u32, (from + group) as u32);
+                            let salt = fuse::fill(form, place, &here, record, &mut rows)?;
+                            counted.add(1);
+                            Some((salt, rows))
+                        })
+                        .collect::<Option<_>>()?;
+                    for (salt, (found, _)) in salts[from..].iter_mut().zip(&filled) {
+                        *salt = *found;
+                    }
+                    let rows: Vec<&[u8]> = filled.iter().map(|(_, rows)| rows.as_slice()).collect();
+                    turn(shape, slot, (from, &rows), data);
+                }
+                Some(())
+            })
+            .collect::<Option<()>>()?;
         Some((layout, data))
     }
 
@@ -245,19 +259,19 @@ fn members(
     members
 }
 
-/// From rows of each group to the matrix's blocks of columns, stored as signed bytes.
-fn turn(shape: Shape, slot: usize, groups: &[&[u8]], data: &mut [u8]) {
+/// From rows of some groups to their columns in the matrix's blocks, stored as signed bytes.
+fn turn(shape: Shape, slot: usize, (from, groups): (usize, &[&[u8]]), data: &mut [u8]) {
     data.par_chunks_exact_mut(DEGREE * shape.width)
         .enumerate()
         .for_each(|(block, data)| {
             for (group, rows) in groups.iter().enumerate() {
                 let rows = &rows[block * DEGREE * slot..][..DEGREE * slot];
-                let columns = &mut data[group * slot * DEGREE..][..slot * DEGREE];
+                let columns = &mut data[(from + group) * slot * DEGREE..][..slot * DEGREE];
                 // Tiles of 64 rows by 64 columns keep both sides in the cache.
-                for from in (0..DEGREE).step_by(64) {
+                for top in (0..DEGREE).step_by(64) {
                     for start in (0..slot).step_by(64) {
                         for column in start..slot.min(start + 64) {
-                            for row in from..from + 64 {
+                            for row in top..top + 64 {
                                 columns[column * DEGREE + row] = rows[row * slot + column] ^ 0x80;
                             }
                         }
@@ -307,6 +321,7 @@ fn move_in(
 
 #[cfg(test)]
 mod tests {
+    use super::super::progress::UNWATCHED;
     use super::*;
     use proptest::prelude::*;
 
@@ -322,7 +337,7 @@ mod tests {
         let sealed: Vec<u8> = (0..700u32)
             .flat_map(|i| [i.to_le_bytes(), i.to_be_bytes()].concat())
             .collect();
-        let (layout, data) = Layout::single(8, &locations, &sealed).expect("a layout");
+        let (layout, data) = Layout::single(8, &locations, &sealed, UNWATCHED).expect("a layout");
         assert!(layout.is_sound());
         for (i, location) in locations.iter().enumerate() {
             assert_eq!(layout.read(&data, location), &sealed[8 * i..][..8]);

@@ -19,6 +19,7 @@
 //! what the asker decodes. The asker learns whole sums: what may be read in them is the business of `record`.
 
 use super::pack::{self, PublicKey, SwitchKey, PACK, PREPARED};
+use super::progress::{Counted, Watch};
 use super::ring::{self, Poly, DEGREE, Q, Q1};
 use super::sample::Stream;
 use super::scan::scan;
@@ -147,7 +148,8 @@ pub const fn place(shape: Shape, table: usize, row: usize, column: usize) -> usi
 
 /// Prepare the tables `data` (bytes 0 to 255 stored as `byte ^ 0x80`) for queries under a public seed.
 #[must_use]
-pub fn prepare(shape: Shape, seed: &[u8; 32], data: &[u8]) -> Prepared {
+pub fn prepare(shape: Shape, seed: &[u8; 32], data: &[u8], watch: Watch<'_>) -> Prepared {
+    let counted = Counted::new(watch, "prepare answers", shape.packs());
     let public = public_blocks(seed, shape.tables * shape.blocks);
     let key = PublicKey::of(seed);
     let mut digits = vec![0u32; shape.prepared()];
@@ -170,6 +172,7 @@ pub fn prepare(shape: Shape, seed: &[u8; 32], data: &[u8]) -> Prepared {
             for (out, &value) in random.chunks_exact_mut(3).zip(&made.random) {
                 out.copy_from_slice(&switch(value, RANDOM_BITS).to_le_bytes()[..3]);
             }
+            counted.add(1);
         });
     Prepared { digits, random }
 }

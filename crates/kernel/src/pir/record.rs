@@ -6,6 +6,7 @@
 //! record lies hashes from the same output. The sealed form is nonce, ChaCha20-Poly1305 of length, payload and
 //! zeros up to the index's width, and the tag; the nonce is random, since a record may be sealed anew under its key.
 
+use super::function::{self, Function};
 use chacha20poly1305::aead::rand_core::{OsRng, RngCore};
 use chacha20poly1305::aead::{AeadInPlace, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce, Tag};
@@ -22,6 +23,7 @@ pub const PROOF: usize = 64;
 pub const SECRET: usize = 32;
 /// The most bytes of a lookup key: what RFC 9497 takes as an input.
 pub const MAX_KEY: usize = u16::MAX as usize;
+const INFO: &[u8] = b"fondaco hidden query";
 const NONCE: usize = 12;
 const LENGTH: usize = 4;
 const TAG: usize = 16;
@@ -51,7 +53,11 @@ impl Output {
 }
 
 /// The provider's secret of one generation of records.
-pub struct Evaluator(Server);
+pub struct Evaluator {
+    server: Server,
+    /// The same function for keys of the provider's own.
+    function: Function,
+}
 
 impl Evaluator {
     /// A fresh secret.
@@ -70,27 +76,32 @@ impl Evaluator {
     /// The secret that RFC 9497's `DeriveKeyPair` makes of a seed; None in a case that does not happen.
     #[must_use]
     pub fn from_seed(seed: &[u8; SECRET]) -> Option<Self> {
-        Server::new_from_seed(seed, b"fondaco hidden query")
-            .ok()
-            .map(Self)
+        let secret = function::secret_of(seed, INFO);
+        let server = Server::new_with_key(&*secret).ok()?;
+        let function = Function::new(&secret)?;
+        Some(Self { server, function })
     }
 
     /// The public key, 32 bytes.
     #[must_use]
     pub fn public(&self) -> [u8; ELEMENT] {
-        <Ristretto255 as Group>::serialize_elem(self.0.get_public_key()).into()
+        <Ristretto255 as Group>::serialize_elem(self.server.get_public_key()).into()
     }
 
-    /// The output for a key of the provider's own; None if the key has no or too many bytes.
+    /// The outputs for keys of the provider's own, in their order; None if one has no or too many bytes.
     #[must_use]
-    pub fn evaluate(&self, key: &[u8]) -> Option<Output> {
-        if key.is_empty() || key.len() > MAX_KEY {
+    pub fn evaluate_all(&self, keys: &[&[u8]]) -> Option<Vec<Output>> {
+        if keys.iter().any(|key| key.is_empty() || key.len() > MAX_KEY) {
             return None;
         }
-        let mut output = self.0.evaluate(key).ok()?;
-        let made = Output::of(&output);
-        output.as_mut_slice().zeroize();
-        Some(made)
+        let outputs = self.function.outputs(keys);
+        Some(outputs.iter().map(|output| Output::of(&**output)).collect())
+    }
+
+    /// The output for one key of the provider's own; None if it has no or too many bytes.
+    #[must_use]
+    pub fn evaluate(&self, key: &[u8]) -> Option<Output> {
+        self.evaluate_all(&[key])?.pop()
     }
 
     /// Evaluate blinded elements, 32 bytes each, and prove it: elements, then the proof. None if one is no element.
@@ -104,7 +115,10 @@ impl Evaluator {
             .map(BlindedElement::deserialize)
             .collect::<Result<_, _>>()
             .ok()?;
-        let evaluated = self.0.batch_blind_evaluate(&mut OsRng, &elements).ok()?;
+        let evaluated = self
+            .server
+            .batch_blind_evaluate(&mut OsRng, &elements)
+            .ok()?;
         let mut out = Vec::with_capacity(blinded.len() + PROOF);
         for message in &evaluated.messages {
             out.extend_from_slice(&message.serialize());
@@ -177,14 +191,47 @@ pub const fn sealed_bytes(payload: usize) -> usize {
     (NONCE + LENGTH + payload + TAG).next_multiple_of(4)
 }
 
+/// Random nonces, drawn many at a time.
+pub struct Nonces {
+    drawn: Vec<u8>,
+    used: usize,
+}
+
+impl Nonces {
+    /// None drawn yet; `ahead` of them will be drawn at once.
+    #[must_use]
+    pub fn new(ahead: usize) -> Self {
+        let drawn = vec![0u8; NONCE * ahead.max(1)];
+        Self {
+            used: drawn.len(),
+            drawn,
+        }
+    }
+
+    /// The next one, which was never given before.
+    ///
+    /// # Panics
+    /// Never: twelve bytes are taken of what holds a multiple of twelve.
+    pub fn next_nonce(&mut self) -> [u8; NONCE] {
+        if self.used == self.drawn.len() {
+            OsRng.fill_bytes(&mut self.drawn);
+            self.used = 0;
+        }
+        self.used += NONCE;
+        self.drawn[self.used - NONCE..self.used]
+            .try_into()
+            .expect("twelve bytes")
+    }
+}
+
 /// Seal a payload into `out`, whose length fixes the width.
 ///
 /// # Panics
 /// If the payload does not fit.
-pub fn seal(key: &[u8; 32], payload: &[u8], out: &mut [u8]) {
+pub fn seal(key: &[u8; 32], nonce: [u8; NONCE], payload: &[u8], out: &mut [u8]) {
     assert!(sealed_bytes(payload.len()) <= out.len());
     out.fill(0);
-    OsRng.fill_bytes(&mut out[..NONCE]);
+    out[..NONCE].copy_from_slice(&nonce);
     let (nonce, rest) = out.split_at_mut(NONCE);
     let at = rest.len() - TAG;
     let (text, tag) = rest.split_at_mut(at);
@@ -243,8 +290,9 @@ mod tests {
         let outputs = blinded
             .finish(&evaluator.public(), &evaluation)
             .expect("a proof");
-        for (key, output) in keys.iter().zip(&outputs) {
-            let own = evaluator.evaluate(key).expect("a key");
+        let plain: Vec<&[u8]> = keys.iter().map(|key| key.as_slice()).collect();
+        let own = evaluator.evaluate_all(&plain).expect("keys");
+        for (own, output) in own.iter().zip(&outputs) {
             assert_eq!((own.location, own.seal), (output.location, output.seal));
         }
     }
@@ -273,11 +321,49 @@ mod tests {
         assert!(evaluator.blind_evaluate(&[]).is_none());
     }
 
+    #[test]
+    fn a_seeds_secret_is_the_one_of_the_crate() {
+        for seed in [[0; 32], [7; 32], [0xff; 32]] {
+            let said = Server::new_from_seed(&seed, INFO).expect("a key");
+            let made = Evaluator::from_seed(&seed).expect("a key");
+            assert_eq!(made.server.get_public_key(), said.get_public_key());
+        }
+    }
+
+    #[test]
+    fn many_keys_at_once_come_to_what_the_crate_says_of_each() {
+        let evaluator = evaluator();
+        let keys: Vec<Vec<u8>> = (1..super::super::function::BATCH + 40)
+            .map(|length| vec![length as u8; length])
+            .chain([vec![7; MAX_KEY]])
+            .collect();
+        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        let made = evaluator.evaluate_all(&keys).expect("keys");
+        for (key, made) in keys.iter().zip(&made) {
+            let said = Output::of(&evaluator.server.evaluate(key).expect("a key"));
+            assert_eq!((made.location, made.seal), (said.location, said.seal));
+        }
+        assert!(evaluator.evaluate_all(&[b"a", b""]).is_none());
+        assert!(evaluator.evaluate(&vec![0; MAX_KEY + 1]).is_none());
+        assert!(evaluator
+            .evaluate_all(&[])
+            .is_some_and(|none| none.is_empty()));
+    }
+
+    #[test]
+    fn nonces_do_not_repeat() {
+        let mut nonces = Nonces::new(5);
+        let mut drawn: Vec<_> = (0..1000).map(|_| nonces.next_nonce()).collect();
+        drawn.sort_unstable();
+        drawn.dedup();
+        assert_eq!(drawn.len(), 1000);
+    }
+
     proptest! {
         #[test]
         fn what_is_sealed_opens_under_its_key_alone(payload in prop::collection::vec(any::<u8>(), 0..500), more in 0usize..64) {
             let mut sealed = vec![0u8; sealed_bytes(payload.len() + more)];
-            seal(&[1; 32], &payload, &mut sealed);
+            seal(&[1; 32], Nonces::new(1).next_nonce(), &payload, &mut sealed);
             prop_assert_eq!(open(&[1; 32], &sealed), Some(payload));
             prop_assert_eq!(open(&[2; 32], &sealed), None);
             let at = more % sealed.len();

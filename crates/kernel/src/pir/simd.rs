@@ -66,6 +66,15 @@ versions! {
     inverse_butterflies = ring::inverse_butterflies_body,
     (poly: &mut Poly, table: &[(u32, u32)], scale: (u32, u32), q: u32)
 }
+versions! {
+    /// See `two::table::pass_body`.
+    pass = super::two::table::pass_body, (rows: &[u8], bits: u64, sums: &mut [u64])
+}
+versions! {
+    /// See `two::table::pass_many_body`.
+    pass_many = super::two::table::pass_many_body,
+    (rows: &[u8], bits: &[u64], made: &mut [u64], sums: &mut [u64])
+}
 /// See `scan::tile_body`.
 ///
 /// # Panics

@@ -26,3 +26,9 @@ def index_label(columns: Sequence[str], keys: Sequence[str], most_keys: int) -> 
     """The label of the index that a lookup needs of a dataset."""
     described: Value = ["pir", FORMAT, list(columns), list(keys), batch_size(most_keys)]
     return f"pir-{hashlib.sha256(encode(described)).hexdigest()}"
+
+
+def two_server_label(columns: Sequence[str], keys: Sequence[str], servers: Sequence[str]) -> str:
+    """The label of the index that two servers, in this order, made together."""
+    described: Value = ["pir-two", FORMAT, list(columns), list(keys), list(servers)]
+    return f"pir-two-{hashlib.sha256(encode(described)).hexdigest()}"

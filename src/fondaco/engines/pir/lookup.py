@@ -4,27 +4,76 @@ The receiver of the step is the asker. It gets `result`: its different keys with
 each was found, and the provider's other columns (null where it was not). Rows of the provider with a null in the key
 are never found; a key that stands twice is refused by the provider before anything is sent. The provider's outcome
 is `prepared`, the parts of its index, when it had to make one: for its own vault, not for anyone to see.
+
+A provider may make it ahead (`PREPARE`): the same work with no peer, nothing of which leaves the node.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
-from fondaco._kernel import PirAsker, PirFault, PirIndex, PirProvider
+from fondaco._kernel import PirAsker, PirFault, PirIndex, PirProvider, PirTwoPreparation, PirTwoServer
 from fondaco.core.models import Column
 from fondaco.engines import checks
-from fondaco.engines.base import PREPARED, BadJob, EngineStopped, Job, Outcome, Report
+from fondaco.engines.base import PREPARED, BadJob, EngineStopped, Job, Outcome, Report, Told, untold
 from fondaco.engines.channel import Channel, connect
 from fondaco.engines.pir.label import batch_size
 from fondaco.engines.pir.parts import BEFORE, as_table, from_table
 from fondaco.engines.pir.records import Buffers, buffers, columns_of, key_bytes, payload_bytes, read_payload
 
 FOUND = "found"
+PREPARE = "prepare"
+"""The operation of a provider alone; no workflow can name it."""
 CONFIGURATION = "ypir-inspiring-voprf"
+
+
+_Side = PirAsker | PirProvider | PirTwoPreparation | PirTwoServer
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What an asker brings: its rows without null keys, and the different keys with the first row of each."""
+
+    rows: pa.Table
+    places: dict[bytes, int]
+
+    @property
+    def wanted(self) -> list[bytes]:
+        """The different keys, in their order."""
+        return list(self.places)
+
+    def answered(self, payloads: list[bytes | None], declared: Sequence[Column]) -> pa.Table:
+        """The result: the keys' columns, whether each was found, and the columns that were asked for."""
+        found = [None if payload is None else read_payload(payload, declared) for payload in payloads]
+        table = self.rows.take(pa.array(self.places.values(), pa.int64()))
+        table = table.append_column(FOUND, pa.array([row is not None for row in found], pa.bool_()))
+        for column, values in zip(declared, columns_of(found, declared), strict=True):
+            table = table.append_column(column.name, values)
+        return table
+
+
+def question(job: Job, inputs: dict[str, pa.Table]) -> Question:
+    """What the asker brings to a lookup.
+
+    Raises:
+        BadJob: more keys than the step is for.
+    """
+    names, most = checks.key_columns(job), checks.most_keys(job)
+    rows = with_keys(inputs["data"].select(names), names)
+    places: dict[bytes, int] = {}
+    for place, key in enumerate(key_bytes(rows, names)):
+        places.setdefault(key.as_py(), place)
+    if len(places) > most:
+        raise BadJob(
+            f"{len(places)} keys are brought where the step asks for at most {most}",
+            remedy="ask for fewer, or raise most_keys as far as the provider allows",
+        )
+    return Question(rows, places)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +84,8 @@ class Kept:
     fresh: bool
 
 
-def _with_keys(table: pa.Table, names: list[str]) -> pa.Table:
+def with_keys(table: pa.Table, names: list[str]) -> pa.Table:
+    """The rows that have all of these columns, in one chunk."""
     rows = table
     for name in names:
         rows = rows.filter(rows.column(name).is_valid())
@@ -49,13 +99,14 @@ def _read(parts: list[bytes]) -> PirIndex:
         raise BadJob("the prepared index is damaged", remedy="remove it; the next lookup makes it anew") from fault
 
 
-def _records(table: pa.Table, names: list[str], columns: tuple[Column, ...]) -> tuple[Buffers, Buffers]:
-    rows = _with_keys(table, names)
+def records_of(table: pa.Table, names: list[str], columns: tuple[Column, ...]) -> tuple[Buffers, Buffers]:
+    """Keys and payloads of a provider's rows, as the kernel takes them; rows with a null in the key are left out."""
+    rows = with_keys(table, names)
     payload = [column for column in columns if column.name not in names]
     return buffers(key_bytes(rows, names)), buffers(payload_bytes(rows, payload))
 
 
-def prepare(job: Job, inputs: dict[str, pa.Table]) -> Kept:
+def prepare(job: Job, inputs: dict[str, pa.Table], told: Told = untold) -> Kept:
     """The index that a provider's inputs have or make: `prepared`, or `before` updated, or anew from `data`.
 
     Raises:
@@ -63,19 +114,24 @@ def prepare(job: Job, inputs: dict[str, pa.Table]) -> Kept:
     """
     if PREPARED in inputs:
         return Kept(_read(from_table(inputs[PREPARED])), fresh=False)
-    keys, payloads = _records(inputs["data"], checks.key_columns(job), job.columns)
+    keys, payloads = records_of(inputs["data"], checks.key_columns(job), job.columns)
     try:
         if BEFORE in inputs:
             before = _read(from_table(inputs[BEFORE]))
-            return Kept(before.update(keys, payloads), fresh=True)
-        return Kept(PirIndex.build(keys, payloads, batch_size(checks.most_keys(job))), fresh=True)
+            return Kept(before.update(keys, payloads, told), fresh=True)
+        return Kept(PirIndex.build(keys, payloads, batch_size(checks.most_keys(job)), told), fresh=True)
     except ValueError as fault:
         raise BadJob(
             f"the dataset cannot be asked by these keys: {fault}", remedy="choose key columns that tell rows apart"
         ) from fault
 
 
-def _drive(party: PirAsker | PirProvider, channel: Channel) -> None:
+def drive(party: _Side, channel: Channel) -> None:
+    """Carry a side's messages over its channel until it has finished.
+
+    Raises:
+        EngineStopped: the peer went away or does not follow the protocol. BadJob: the sides do not fit together.
+    """
     incoming: bytes | None = None
     try:
         while True:
@@ -93,44 +149,42 @@ def _drive(party: PirAsker | PirProvider, channel: Channel) -> None:
             f"{channel.peer}: {cause}" if kind in ("malformed", "cheated") else str(cause),
             remedy="see that both run the same version, then start the task again",
         ) from fault
+    except ValueError as fault:
+        raise BadJob(str(fault), remedy="see that the same data were published, and by which keys") from fault
 
 
-def _provide(job: Job, inputs: dict[str, pa.Table], sockets: Path, started: float) -> Outcome:
-    kept = prepare(job, inputs)
+def _prepare_alone(job: Job, inputs: dict[str, pa.Table], told: Told, started: float) -> Outcome:
+    """Make the index and send nothing to anyone; the report's rows are those of the index, and those sealed anew."""
+    kept = prepare(job, inputs, told)
+    sealed = kept.index.fresh if kept.fresh else 0
+    done = report(CONFIGURATION, kept.index.records, sealed, started, started)
+    return Outcome({PREPARED: as_table(kept.index.parts())} if kept.fresh else {}, done)
+
+
+def _provide(job: Job, inputs: dict[str, pa.Table], sockets: Path, told: Told, started: float) -> Outcome:
+    kept = prepare(job, inputs, told)
     with connect(job, sockets) as channel:
         linked = time.monotonic()
-        _drive(PirProvider(kept.index, checks.most_keys(job)), channel)
-    report = _report(kept.index.records, 0, started, linked)
-    return Outcome({PREPARED: as_table(kept.index.parts())} if kept.fresh else {}, report)
+        drive(PirProvider(kept.index, checks.most_keys(job)), channel)
+    done = report(CONFIGURATION, kept.index.records, 0, started, linked)
+    return Outcome({PREPARED: as_table(kept.index.parts())} if kept.fresh else {}, done)
 
 
 def _ask(job: Job, inputs: dict[str, pa.Table], sockets: Path, started: float) -> Outcome:
-    names, most = checks.key_columns(job), checks.most_keys(job)
-    rows = _with_keys(inputs["data"].select(names), names)
-    wanted = dict.fromkeys(key.as_py() for key in key_bytes(rows, names))
-    if len(wanted) > most:
-        raise BadJob(
-            f"{len(wanted)} keys are brought where the step asks for at most {most}",
-            remedy="ask for fewer, or raise most_keys as far as the provider allows",
-        )
-    places = {key: place for place, key in reversed(list(enumerate(key_bytes(rows, names).to_pylist())))}
-    asker = PirAsker(list(wanted), most)
+    asked = question(job, inputs)
+    asker = PirAsker(asked.wanted, checks.most_keys(job))
     with connect(job, sockets) as channel:
         linked = time.monotonic()
-        _drive(asker, channel)
-    declared = [column for column in job.peer_columns if column.name not in names]
-    payloads = asker.payloads()
-    found = [None if payload is None else read_payload(payload, declared) for payload in payloads]
-    table = rows.take(pa.array([places[key] for key in wanted], pa.int64()))
-    table = table.append_column(FOUND, pa.array([row is not None for row in found], pa.bool_()))
-    for column, values in zip(declared, columns_of(found, declared), strict=True):
-        table = table.append_column(column.name, values)
-    return Outcome({"result": table}, _report(rows.num_rows, table.num_rows, started, linked))
+        drive(asker, channel)
+    names = checks.key_columns(job)
+    table = asked.answered(asker.payloads(), [column for column in job.peer_columns if column.name not in names])
+    return Outcome({"result": table}, report(CONFIGURATION, asked.rows.num_rows, table.num_rows, started, linked))
 
 
-def _report(rows_in: int, rows_out: int, started: float, linked: float) -> Report:
+def report(configuration: str, rows_in: int, rows_out: int, started: float, linked: float) -> Report:
+    """How a run went, that began and was linked at these times of the monotonic clock."""
     return Report(
-        configuration=CONFIGURATION,
+        configuration=configuration,
         rows_in=rows_in,
         rows_out=rows_out,
         link_micros=int((linked - started) * 1e6),
@@ -138,13 +192,16 @@ def _report(rows_in: int, rows_out: int, started: float, linked: float) -> Repor
     )
 
 
-def run(job: Job, inputs: dict[str, pa.Table], sockets: Path) -> Outcome:
-    """Run one side of a lookup.
+def run(job: Job, inputs: dict[str, pa.Table], sockets: Path, told: Told = untold) -> Outcome:
+    """Run one side of a lookup, or prepare for lookups to come.
 
     Raises:
         BadJob: a step that cannot be done as asked. EngineStopped: the peer went away or does not follow the protocol.
     """
-    checks.check_job(job)
     started = time.monotonic()
-    side = _ask if job.learns else _provide
-    return side(job, inputs, sockets, started)
+    if job.operation == PREPARE:
+        return _prepare_alone(job, inputs, told, started)
+    checks.check_job(job)
+    if job.learns:
+        return _ask(job, inputs, sockets, started)
+    return _provide(job, inputs, sockets, told, started)

@@ -26,7 +26,7 @@ from fondaco.ledger.contracts.governance.messages import Parameters, Program, Pr
 from fondaco.ledger.contracts.governance.parameters import DEFAULTS
 from fondaco.ledger.contracts.grants import handlers as grants
 from fondaco.ledger.contracts.grants import keys as grant_keys
-from fondaco.ledger.contracts.grants.messages import Grant, Request
+from fondaco.ledger.contracts.grants.messages import Grant, LookupLimits, Request
 from fondaco.ledger.contracts.identity import authority
 from fondaco.ledger.contracts.identity import handlers as identity
 from fondaco.ledger.contracts.identity import keys as identity_keys
@@ -259,6 +259,11 @@ def _measurements(store: ReadStore, data: dict[str, Value]) -> Value:
     return [to_value(record) for record in records(store, Measurement, prefix)]
 
 
+def _path_limits(store: ReadStore, data: dict[str, Value]) -> Value:
+    found = load(store, LookupLimits, grant_keys.limits_of_path(_named(data.get("path"))))
+    return None if found is None else to_value(found)
+
+
 def _open_tasks(store: ReadStore, _data: dict[str, Value]) -> Value:
     found = (key[-32:] for key, _value in store.items(task_keys.OPEN))
     return [to_value(tasks.task(store, task_id)) for task_id in found]
@@ -313,6 +318,8 @@ QUERIES: dict[str, Callable[[ReadStore, dict[str, Value]], Value]] = {
     "grants/grants": _listing(Grant, grant_keys.GRANTS),
     "grants/request": _one(Request, grant_keys.request),
     "grants/grant": _one(Grant, grant_keys.grant),
+    "grants/limits": _one(LookupLimits, grant_keys.limits),
+    "grants/path-limits": _path_limits,
     "tasks/tasks": _listing(Task, task_keys.TASKS),
     "tasks/open": _open_tasks,
     "tasks/task": _one(Task, task_keys.task),

@@ -15,11 +15,13 @@ from fondaco.node.verbs.grants import GrantVerbs
 from fondaco.node.verbs.house import HouseVerbs
 from fondaco.node.verbs.market import MarketVerbs
 from fondaco.node.verbs.points import PointVerbs
+from fondaco.node.verbs.prepare import PrepareVerbs
 from fondaco.node.verbs.tasks import TaskVerbs
 
 _GROUPS = (
     HouseVerbs,
     DataVerbs,
+    PrepareVerbs,
     GrantVerbs,
     TaskVerbs,
     PointVerbs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from fondaco.core.names import DatasetName
 from fondaco.errors import NodeError
@@ -11,6 +12,25 @@ from fondaco.ledger.contracts.kit import derive
 from fondaco.node.control import Json, Progress, Verb
 from fondaco.node.market import records
 from fondaco.node.verbs.common import DAY, Group, parse_id
+
+
+def _limits(arguments: Json) -> grants.LookupLimits | None:
+    """The limits of lookups in a verb's arguments; without most_keys there are none.
+
+    Raises:
+        NodeError: keys a day alone.
+    """
+    most, a_day = int(arguments.get("most_keys") or 0), int(arguments.get("keys_a_day") or 0)
+    if a_day and not most:
+        raise NodeError("keys a day are told with the most keys of one lookup", remedy="give --most-keys too")
+    return grants.LookupLimits(most_keys=most, keys_a_day=a_day) if most else None
+
+
+def _shown(limits: grants.LookupLimits | None) -> Json:
+    return {
+        "most_keys": None if limits is None else limits.most_keys,
+        "keys_a_day": None if limits is None or not limits.keys_a_day else limits.keys_a_day,
+    }
 
 
 class GrantVerbs(Group):
@@ -22,6 +42,7 @@ class GrantVerbs(Group):
             "request": self.request,
             "requests": self.requests,
             "review": self.review,
+            "limit-lookups": self.limit_lookups,
             "grants": self.grants,
             "revoke": self.revoke,
         }
@@ -92,21 +113,33 @@ class GrantVerbs(Group):
         """Answer this institution's items of a request."""
         found = self._market.request(parse_id(arguments["request"]))
         answered: list[int] = []
+        limits = _limits(arguments)
         for index, provider in enumerate(found.providers):
             if provider == self._org and found.answers[index] == "pending":
-                msg = grants.Review(
-                    request=found.id,
-                    item=index,
-                    approve=bool(arguments["approve"]),
-                    reason=arguments.get("reason", ""),
-                    uses=int(arguments.get("uses") or found.uses),
-                    expires=found.expires,
-                )
+                answer: dict[str, Any] = {
+                    "request": found.id,
+                    "item": index,
+                    "approve": bool(arguments["approve"]),
+                    "reason": arguments.get("reason", ""),
+                    "uses": int(arguments.get("uses") or found.uses),
+                    "expires": found.expires,
+                }
+                msg: grants.Review | grants.ReviewLimits = grants.Review(**answer)
+                if limits is not None:
+                    msg = grants.ReviewLimits(**answer, limits=limits)
                 await self._node.service.submit(msg, self._node.folder.user_key("reviewer"))
                 answered.append(index)
         if not answered:
             raise NodeError("nothing in this request waits for this institution", remedy="see `fondaco review --list`")
         return self._request(self._market.request(found.id)) | {"answered": answered}
+
+    async def limit_lookups(self, arguments: Json, _progress: Progress) -> Json:
+        """Say how many keys lookups may ask under grants that will be given of a path; none takes that back."""
+        name = DatasetName.parse(arguments["name"])
+        limits = _limits(arguments)
+        msg = grants.SetLookupLimits(path=name.path, limits=limits)
+        answer = await self._node.service.submit(msg, self._node.folder.user_key("steward"))
+        return {"path": name.path, "height": answer.height} | _shown(limits)
 
     async def grants(self, _arguments: Json, _progress: Progress) -> Json:
         """The grants that this institution holds or gave."""
@@ -128,6 +161,7 @@ class GrantVerbs(Group):
                     "status": g.status,
                     "basis": g.basis,
                 }
+                | _shown(self._market.limits_of(g.id))
                 for g in records(self._ledger, "grants/grants", grants.Grant)
                 if self._org in (g.holder, g.provider) or self._node.settings.kind == "regulator"
             ]

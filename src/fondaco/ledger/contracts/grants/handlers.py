@@ -8,7 +8,7 @@ from fondaco.core.messages import to_bytes
 from fondaco.ledger.contracts import due
 from fondaco.ledger.contracts.catalog import handlers as catalog
 from fondaco.ledger.contracts.catalog.messages import Dataset, Rule
-from fondaco.ledger.contracts.grants import keys
+from fondaco.ledger.contracts.grants import keys, limits
 from fondaco.ledger.contracts.grants import messages as m
 from fondaco.ledger.contracts.grants.errors import Denied, Invalid, Unknown, WrongStatus
 from fondaco.ledger.contracts.identity import authority
@@ -228,7 +228,15 @@ def _answered(record: m.Request, item: int, answer: str) -> m.Request:
     return dataclasses.replace(record, answers=answers)
 
 
-def _issue(ctx: Context, record: m.Request, item: int, uses: int, expires: int, basis: str) -> m.Request:
+def _issue(
+    ctx: Context,
+    record: m.Request,
+    item: int,
+    uses: int,
+    expires: int,
+    basis: str,
+    lookups: m.LookupLimits | None = None,
+) -> m.Request:
     asked = record.items[item]
     dataset = catalog.dataset(ctx.store, asked.path, asked.version)
     made = m.Grant(
@@ -271,11 +279,21 @@ def _issue(ctx: Context, record: m.Request, item: int, uses: int, expires: int, 
         expires=expires,
         basis=basis,
     )
+    limits.attach(ctx, made, lookups)
     return changed
 
 
 def review(ctx: Context, msg: m.Review) -> None:
     """Answer one item of a request."""
+    _review(ctx, msg, None)
+
+
+def review_limits(ctx: Context, msg: m.ReviewLimits) -> None:
+    """Answer one item of a request, with limits of lookups."""
+    _review(ctx, msg, msg.limits)
+
+
+def _review(ctx: Context, msg: m.Review | m.ReviewLimits, lookups: m.LookupLimits | None) -> None:
     author = authority.user(ctx, "reviewer")
     record = _request(ctx.store, msg.request)
     if not 0 <= msg.item < len(record.items):
@@ -307,8 +325,10 @@ def review(ctx: Context, msg: m.Review) -> None:
         raise WrongStatus("the dataset is withdrawn")
     if not 1 <= msg.uses <= record.uses or not ctx.time < msg.expires <= record.expires:
         raise Invalid("a review grants what was asked for or less, for a time that is not over")
+    if lookups is not None:
+        limits.check(lookups, limits.of_path(ctx.store, asked.path))
     accounts.refund(ctx, escrow, record.prices[msg.item] * (record.uses - msg.uses))
-    _issue(ctx, record, msg.item, msg.uses, msg.expires, "review")
+    _issue(ctx, record, msg.item, msg.uses, msg.expires, "review", lookups)
 
 
 def end(ctx: Context, found: m.Grant, status: str, reason: str) -> None:
@@ -386,6 +406,8 @@ def return_use(ctx: Context, found: m.Grant, task: bytes) -> None:
 HANDLERS = (
     (m.RequestUse, request),
     (m.Review, review),
+    (m.ReviewLimits, review_limits),
+    (m.SetLookupLimits, limits.set_limits),
     (m.RevokeGrant, revoke),
     (m.Expire, expire),
     (m.WithdrawRequest, withdraw_request),

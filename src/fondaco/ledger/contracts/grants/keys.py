@@ -29,3 +29,13 @@ def grant(grant_id: bytes) -> bytes:
 def by_rule(dataset: str, rule: bytes, organisation: str) -> bytes:
     """How many uses a default permission of a dataset version has given to an organisation."""
     return b"grants/by-rule/" + rule + b"/" + dataset.encode() + b"/" + organisation.encode()
+
+
+def limits_of_path(path: str) -> bytes:
+    """What grants of a path's versions say of lookups."""
+    return b"grants/path-limits" + path.encode()
+
+
+def limits(grant_id: bytes) -> bytes:
+    """What a grant says of lookups; nothing is there for one that does not say."""
+    return b"grants/limits/" + grant_id

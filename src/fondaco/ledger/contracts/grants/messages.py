@@ -48,6 +48,38 @@ class Review:
     expires: int
 
 
+@message("grants.lookup-limits/1")
+class LookupLimits:
+    """Record: for how many keys one lookup under a grant may be, and all lookups under it together in 24 hours.
+
+    `keys_a_day` 0 sets no such bound. Also what a dataset's owner says of grants to come, and a reviewer of one.
+    """
+
+    most_keys: int
+    keys_a_day: int
+
+
+@message("grants.set-lookup-limits/1")
+class SetLookupLimits:
+    """Signed by a steward of the owner: what grants of a path allow from now on; None: they do not say."""
+
+    path: str
+    limits: LookupLimits | None
+
+
+@message("grants.review/2")
+class ReviewLimits:
+    """As `Review`, with limits of lookups: no more than the dataset's owner allows grants."""
+
+    request: bytes
+    item: int
+    approve: bool
+    reason: str
+    uses: int
+    expires: int
+    limits: LookupLimits
+
+
 @message("grants.revoke/1")
 class RevokeGrant:
     """Signed by a reviewer of the provider: void from now on."""
