@@ -96,7 +96,7 @@ def seconds(monkeypatch) -> list[float]:
     """What workers were allowed; they find one key at once."""
     asked: list[float] = []
 
-    async def run_job(job, _inputs, _sockets, *, deadline) -> Outcome:
+    async def run_job(job, _inputs, _sockets, *, deadline, keep=None) -> Outcome:
         asked.append(deadline)
         assert job.timeout_seconds == deadline
         return Outcome({"match": MATCH}, Report(configuration="", rows_in=1, rows_out=1, link_micros=0, total_micros=0))

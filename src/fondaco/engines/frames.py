@@ -7,7 +7,7 @@ import pyarrow as pa
 from fondaco.core.codec import encode
 from fondaco.errors import EngineError
 
-JOB, TABLE, START, OUTCOME, FAILURE = b"j", b"t", b"s", b"o", b"f"
+JOB, TABLE, KEEP, START, OUTCOME, FAILURE = b"j", b"t", b"k", b"s", b"o", b"f"
 HEAD = 9
 MAX_FRAME = 1 << 34
 

@@ -33,7 +33,7 @@ from fondaco.errors import (
     TransportError,
 )
 from fondaco.flow import wire
-from fondaco.flow.chain import Chain, Gate, Opened, Results, TaskView
+from fondaco.flow.chain import Chain, Gate, Keeps, Opened, Results, TaskView
 from fondaco.flow.contribution import measure
 from fondaco.flow.journal import Journal
 from fondaco.flow.model import Step
@@ -79,8 +79,10 @@ class Party:
         results: Results,
         journal: Journal,
         step_seconds: int,
+        keeps: Keeps | None = None,
     ) -> None:
         self.org = org
+        self._keeps = keeps
         self._chain = chain
         self._peering = peering
         self._gate = gate
@@ -297,7 +299,8 @@ class Party:
             for rank, member in enumerate(step.members):
                 if rank != active.rank:
                     tunnels.append(await self._tunnel(active, rank, member))
-            return await run_job(job, inputs, active.sockets, deadline=float(order.seconds))
+            keep = None if self._keeps is None else self._keeps.of(active.view, step)
+            return await run_job(job, inputs, active.sockets, deadline=float(order.seconds), keep=keep)
         except EngineError as fault:
             raise self._by_name(fault, step, active, tunnels) from fault
         finally:

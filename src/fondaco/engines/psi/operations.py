@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from fondaco.core.messages import from_bytes, message, to_bytes
 from fondaco.engines.base import BadJob, EngineStopped, Job, Outcome
+from fondaco.engines.keep import Keep
 from fondaco.engines.psi.keys import rows_at
 from fondaco.engines.psi.meeting import COUNTING, Meeting, Place, meet, shared_count, shared_places, terms
 from fondaco.errors import CodecError
@@ -103,8 +104,12 @@ _OPERATIONS: dict[str, _Operation] = {
 }
 
 
-def run(job: Job, inputs: dict[str, pa.Table], sockets: Path, scratch: Path) -> Outcome:
+def run(
+    job: Job, inputs: dict[str, pa.Table], sockets: Path, scratch: Path, keep: Keep | None = None
+) -> Outcome:
     """Run one member's share of a set operation, linked in the folder `sockets`, with files in `scratch` if need be.
+
+    With `keep` a large meeting that was cut goes on where it was.
 
     Raises:
         BadJob: no such operation, or one that cannot be done as asked.
@@ -113,4 +118,4 @@ def run(job: Job, inputs: dict[str, pa.Table], sockets: Path, scratch: Path) -> 
     operation = _OPERATIONS.get(job.operation)
     if operation is None:
         raise BadJob("no such set operation", remedy="see docs/concepts/engines.md", operation=job.operation)
-    return operation(job, inputs, Place(sockets, scratch))
+    return operation(job, inputs, Place(sockets, scratch, keep))
