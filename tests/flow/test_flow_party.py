@@ -105,9 +105,11 @@ def seconds(monkeypatch) -> list[float]:
     return asked
 
 
-def party(world: World) -> Party:
+def party(world: World, keeps: Any = None) -> Party:
     journal = SimpleNamespace(record=lambda *_args, **_named: None)
-    return Party(org="us", chain=world, peering=None, gate=world, results=world, journal=journal, step_seconds=30)
+    return Party(
+        org="us", chain=world, peering=None, gate=world, results=world, journal=journal, step_seconds=30, keeps=keeps
+    )
 
 
 def execute(one: Party, world: World, seconds: int) -> None:
@@ -177,3 +179,20 @@ def test_matched_keys_of_an_attempt_are_forgotten_when_the_next_begins(world, se
     world.view = dataclasses.replace(world.view, attempt=2)
     one.forget_ended()
     assert not one.remembers("aa")
+
+
+def test_a_worker_is_told_where_it_may_keep_what_outlives_it(world, monkeypatch) -> None:
+    told: list[Any] = []
+
+    async def run_job(_job, _inputs, _sockets, *, deadline, keep) -> Outcome:
+        told.append((deadline, keep))
+        return Outcome({"match": MATCH}, Report(configuration="", rows_in=1, rows_out=1, link_micros=0, total_micros=0))
+
+    monkeypatch.setattr(module, "run_job", run_job)
+    place = object()
+    execute(
+        party(world, SimpleNamespace(of=lambda view, step: place if (view.id, step) == ("aa", STEP) else None)),
+        world,
+        5,
+    )
+    assert told == [(5.0, place)]
