@@ -4,6 +4,7 @@ mod faults;
 mod ledger;
 mod pir;
 mod psi;
+mod unbalanced;
 
 use fondaco_kernel::block::to_bytes;
 use fondaco_kernel::keys::{distinct, identifiers, Column, Identified, Values};
@@ -132,6 +133,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<psi::PsiParty>()?;
     module.add_class::<psi::DhParty>()?;
     module.add_class::<psi::CountParty>()?;
+    unbalanced::register(module)?;
     pir::register(module)?;
     ledger::register(module)?;
     faults::register(module)

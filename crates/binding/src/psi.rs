@@ -50,10 +50,11 @@ pub struct PsiParty {
     side: Side,
 }
 
-type Told<'py> = (&'static str, Bound<'py, PyBytes>);
+/// What to do, and bytes.
+pub type Told<'py> = (&'static str, Bound<'py, PyBytes>);
 
 /// Drive any party one turn without the GIL.
-fn turn_of<'py>(
+pub fn turn_of<'py>(
     py: Python<'py>,
     party: &mut (dyn Party + Send),
     incoming: Option<&[u8]>,

@@ -17,6 +17,7 @@ pub mod psi;
 pub mod ristretto;
 mod simd;
 pub mod tags;
+pub mod unbalanced;
 pub mod vole;
 
 pub use hashing::{blake3_many, keyed_ids, sha256_many, Items, Refused, ID_BYTES};

@@ -94,9 +94,7 @@ async def run_job(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-async def _supervise(
-    job: Job, inputs: dict[str, pa.Table], sockets: Path, scratch: Path, keep: Keep | None
-) -> Outcome:
+async def _supervise(job: Job, inputs: dict[str, pa.Table], sockets: Path, scratch: Path, keep: Keep | None) -> Outcome:
     read_end, write_end = os.pipe()
     try:
         process = await asyncio.create_subprocess_exec(

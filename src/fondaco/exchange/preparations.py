@@ -9,6 +9,7 @@ from fondaco.core.names import DatasetName
 from fondaco.engines.base import PREPARED
 from fondaco.engines.pir.label import index_label
 from fondaco.engines.pir.parts import BEFORE, as_table, from_table
+from fondaco.engines.psi.unbalanced import set_label
 from fondaco.flow.model import Input, Step
 from fondaco.vault import prepared
 from fondaco.vault.store import Vault
@@ -16,7 +17,12 @@ from fondaco.vault.store import Vault
 
 def label(step: Step, item: Input) -> str | None:
     """The label of what a step needs prepared of what a party brings, or None."""
-    if (step.engine, step.operation) != ("pir", "lookup") or not isinstance(step.parameters, dict):
+    if not isinstance(step.parameters, dict):
+        return None
+    if (step.engine, step.operation) == ("psi", "unbalanced"):
+        named = step.parameters.get("keys")
+        return set_label(item.columns, [str(key) for key in named]) if isinstance(named, list) else None
+    if (step.engine, step.operation) != ("pir", "lookup"):
         return None
     keys, most = step.parameters.get("keys"), step.parameters.get("most_keys", 1)
     if not isinstance(keys, list) or not isinstance(most, int):
@@ -32,6 +38,9 @@ def find(vault: Vault, cid: Cid, step: Step, item: Input) -> dict[str, pa.Table]
     parts = prepared.find(vault, cid, wanted)
     if parts is not None:
         return {PREPARED: as_table(parts)}
+    if step.engine != "pir":
+        # Another version is another set under another key.
+        return {}
     parts = prepared.find_before(vault, DatasetName.parse(item.dataset), wanted)
     return {} if parts is None else {BEFORE: as_table(parts)}
 

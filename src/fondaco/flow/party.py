@@ -44,6 +44,7 @@ _log = logging.getLogger(__name__)
 _HEIGHT_SECONDS = 15.0
 _LINK_SECONDS = 20.0
 _AGAIN = "start the task again when the party is back: fondaco run --again TASK"
+_MATCHING = ("intersection", "unbalanced")
 _Key = tuple[str, int, str]
 
 
@@ -242,8 +243,9 @@ class Party:
         if prepared is not None:
             await asyncio.to_thread(self._gate.keep, view, step, prepared)
         learns = self.org in step.receivers
-        if learns and step.operation == "intersection":
+        if learns and step.operation in _MATCHING:
             await asyncio.to_thread(self._gate.check_match, view, step, outcome.tables["match"])
+        if learns and step.operation == "intersection":
             self._matches[(*key, step.id)] = outcome.tables["match"]
             await self._measure(view, order)
         keep = self._results.keep if learns else lambda v, s, _tables: self._results.nothing(v, s)

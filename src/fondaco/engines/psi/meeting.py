@@ -16,8 +16,8 @@ from fondaco import _kernel
 from fondaco.core.codec import Value, encode
 from fondaco.engines.base import BadJob, Job, Outcome, Report
 from fondaco.engines.channel import Channel, connect
-from fondaco.engines.psi.choice import LINK_MBIT, MAX_LINK_MBIT, Choice, choose
 from fondaco.engines.keep import Keep
+from fondaco.engines.psi.choice import LINK_MBIT, MAX_LINK_MBIT, Choice, choose
 from fondaco.engines.psi.keys import Array, key_columns
 from fondaco.engines.psi.progress import Head, Progress, kept_session
 from fondaco.engines.psi.session import MAX_ROWS, SECURITY, agree_key, agree_sizes, drive, message_limit
@@ -29,7 +29,7 @@ COUNTING = "count-ristretto255"
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a member works: the folder of its sockets, one for files of this run, and what may outlive it if anything."""
+    """Where a member works: the folder of its sockets, one for files of this run, a place for what outlives it."""
 
     sockets: Path
     scratch: Path
