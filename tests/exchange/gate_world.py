@@ -35,7 +35,7 @@ from fondaco.vault.store import Vault
 ROLES = ("steward", "analyst", "reviewer", "governor")
 PATHS = {"holder": "/holder/d/rows", "asker": "/asker/d/rows"}
 PURPOSE = "study"
-OPERATIONS = ("psi.intersection", "mpc.statistics", "mpc.arithmetic", "pir.lookup")
+OPERATIONS = ("psi.intersection", "psi.unbalanced", "mpc.statistics", "mpc.arithmetic", "pir.lookup")
 
 
 @message("test.forge/1")

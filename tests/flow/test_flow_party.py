@@ -196,3 +196,15 @@ def test_a_worker_is_told_where_it_may_keep_what_outlives_it(world, monkeypatch)
         5,
     )
     assert told == [(5.0, place)]
+
+
+def test_few_keys_found_in_a_prepared_set_are_a_match_that_the_terms_judge(world, seconds) -> None:
+    step = dataclasses.replace(STEP, operation="unbalanced", receivers=("us",))
+    world.view = dataclasses.replace(world.view, workflow=dataclasses.replace(WORKFLOW, steps=(step,)))
+    world.refuses = True
+    with pytest.raises(GateRefused):
+        execute(party(world), world, 5)
+    assert "kept" not in world.kept
+    world.refuses = False
+    execute(party(world), world, 5)
+    assert world.kept[-2:] == ["kept", "reported"]
