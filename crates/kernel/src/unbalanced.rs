@@ -66,15 +66,18 @@ pub fn prepare(keys: &[Block]) -> Result<Prepared, Fault> {
             what: "a set that is prepared has 1 to 2^26 keys",
         });
     }
-    let secret = fresh_scalar()?;
-    let table = evaluated(keys, &secret)?;
-    Ok(Prepared {
-        key: Zeroizing::new(secret.to_bytes()),
-        table,
-    })
+    let key = Zeroizing::new(fresh_scalar()?.to_bytes());
+    let table = table_under(&key, keys)?;
+    Ok(Prepared { key, table })
 }
 
-fn evaluated(keys: &[Block], secret: &Scalar) -> Result<Vec<u8>, Fault> {
+/// The table of a set under a key.
+///
+/// # Errors
+/// `Fault::Input` for bytes that are no key.
+pub fn table_under(key: &[u8; KEY_BYTES], keys: &[Block]) -> Result<Vec<u8>, Fault> {
+    let secret = secret_of(key)?;
+    let secret = &*secret;
     let raised = products(keys, |key, half| {
         hash_to_group(&key.to_bytes()) * (secret * half)
     });
@@ -93,6 +96,15 @@ enum Step {
     Told,
     End,
     Broken,
+}
+
+fn secret_of(key: &[u8; KEY_BYTES]) -> Result<Zeroizing<Scalar>, Fault> {
+    Option::<Scalar>::from(Scalar::from_canonical_bytes(*key))
+        .filter(|secret| *secret != Scalar::ZERO)
+        .map(Zeroizing::new)
+        .ok_or(Fault::Input {
+            what: "not a prepared key",
+        })
 }
 
 fn check_asked(asked: usize) -> Result<(), Fault> {
@@ -118,14 +130,9 @@ impl PreparedServer {
     /// `Fault::Input` for bytes that are no key, or a number that no run has.
     pub fn new(key: &[u8; KEY_BYTES], asked: usize) -> Result<Self, Fault> {
         check_asked(asked)?;
-        let secret = Option::<Scalar>::from(Scalar::from_canonical_bytes(*key))
-            .filter(|secret| *secret != Scalar::ZERO)
-            .ok_or(Fault::Input {
-                what: "not a prepared key",
-            })?;
         Ok(Self {
             step: Step::Begin,
-            secret: Zeroizing::new(secret),
+            secret: secret_of(key)?,
             asked,
         })
     }
