@@ -7,7 +7,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMPS := .stamps
 CHAIN := build/cometbft
-RUST := $(shell find crates Cargo.toml Cargo.lock -name target -prune -o -type f -print)
+RUST := $(shell find .cargo crates Cargo.toml Cargo.lock -name target -prune -o -type f -print)
 
 .PHONY: help setup system chain demo test network-test bench-ledger bench-psi bench-pir lint bench docs lock format
 
@@ -91,7 +91,8 @@ network-test: setup system chain
 
 # The ledger alone: embedded, and four validators on this machine beside CometBFT's own kvstore.
 bench-ledger: setup chain
-	$(BIN)/python bench/bench_ledger.py
+	$(BIN)/python bench/bench_ledger.py 100000
+	$(BIN)/python bench/bench_ledger_state.py
 	$(BIN)/python bench/bench_ledger_network.py
 
 bench-psi: setup

@@ -50,8 +50,8 @@ DRAIN_SECONDS = 20.0
 
 
 def organisation(name: str) -> OrganisationSpec:
-    node = NodeSpec(key=key(f"{name}/node").public.raw, certificate=b"c", address="host:1", seal_key=bytes(32))
-    user = UserSpec(key=key(f"{name}/user").public.raw, roles=("governor",), seal_key=bytes(32))
+    node = NodeSpec(key=key(f"{name}/node").public.raw, certificate=b"c", address="host:1", seal_key=b"\x09" * 32)
+    user = UserSpec(key=key(f"{name}/user").public.raw, roles=("governor",), seal_key=b"\x09" * 32)
     admins = (key(f"{name}/admin").public.raw,)
     return OrganisationSpec(name=name, title=name, kind="member", admins=admins, threshold=1, node=node, users=(user,))
 
@@ -65,7 +65,7 @@ def genesis() -> Genesis:
 
 def signed(number: int, expires: int) -> bytes:
     """A transaction of about 300 bytes that no other has to come before: a node says where it is reached."""
-    address = f"host-{number:010}.example:1".ljust(60, "0")
+    address = f"host-{number:010}.example".ljust(58, "0") + ":1"
     return build(
         genesis().chain_id,
         Move(address=address),

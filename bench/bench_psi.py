@@ -29,7 +29,7 @@ MILLION = 1 << 20
 CURVE = (1_000, 10_000, 100_000, 1_000_000)
 TARGET_TIMES, TARGET_PROTOCOL, TARGET_MALICIOUS = 4.0, 1.0, 1.3
 PARTY = Path(__file__).parent / "psi_party.py"
-SECONDS = 3600
+SECONDS, START_SECONDS = 3600, 60
 # Above this many rows only ours runs: the other would take hours and more memory than there is.
 ALONE_ABOVE, TARGET_MEMORY_MIB = 20_000_000, 4096
 Measured = dict[str, Any]
@@ -47,6 +47,16 @@ def make(folder: Path, rows: int) -> None:
         ids[:, 1] = table["id"].to_numpy()
         ids[:, 0] = ids[:, 1] * np.uint64(0x9E3779B97F4A7C15)
         np.save(folder / f"{rank}.npy", ids)
+
+
+async def far_side(there: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A link to a party that may not listen yet; there is nothing to wait on but its socket."""
+    async with asyncio.timeout(START_SECONDS):
+        while True:
+            try:
+                return await asyncio.open_unix_connection(str(there))
+            except (FileNotFoundError, ConnectionRefusedError):
+                await asyncio.sleep(0.005)
 
 
 class Proxy:
@@ -76,11 +86,7 @@ class Proxy:
             here, there = self._folders[rank] / f"{1 - rank}.sock", self._folders[1 - rank] / f"{1 - rank}.sock"
 
             async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, there: Path = there) -> None:
-                try:
-                    far_reader, far_writer = await asyncio.open_unix_connection(str(there))
-                except OSError:
-                    writer.close()  # not there yet: whoever dials dials again
-                    return
+                far_reader, far_writer = await far_side(there)
                 await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
 
             servers.append(await asyncio.start_unix_server(accept, str(here)))
@@ -145,6 +151,16 @@ def finish(parties: list[subprocess.Popen[str]], measured: list[Path]) -> Measur
         assert party.stdin is not None
         party.stdin.write("go\n")
         party.stdin.flush()
+    ended = [threading.Thread(target=party.wait) for party in parties]
+    for thread in ended:
+        thread.start()
+    while any(thread.is_alive() for thread in ended):
+        if any(party.poll() for party in parties):
+            for party in parties:
+                party.kill()
+            raise SystemExit("a party ended with an error; run it by hand to see which")
+        ended[0].join(0.02)
+        ended[1].join(0.02)
     for party in parties:
         party.communicate()
     ends = [json.loads(path.read_text()) for path in measured]

@@ -1,4 +1,4 @@
-"""A curve as a picture: seconds against rows on logarithmic axes, as one SVG that any browser shows."""
+"""A curve as a picture: seconds against a number on logarithmic axes, as one SVG that any browser shows."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def _decades(values: list[float]) -> tuple[int, int]:
     return low, max(high, low + 1)
 
 
-def draw(path: Path, title: str, lines: dict[str, Points]) -> None:
-    """Write the picture of some named lines, each of (rows, seconds)."""
+def draw(path: Path, title: str, lines: dict[str, Points], across: str = "keys of each side") -> None:
+    """Write the picture of some named lines, each of (number, seconds); `across` says what the numbers are."""
     columns, seconds = (_decades([p[axis] for points in lines.values() for p in points]) for axis in (0, 1))
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
@@ -45,6 +45,6 @@ def draw(path: Path, title: str, lines: dict[str, Points]) -> None:
         parts.append(f'<polyline points="{way}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in placed]
         parts.append(f'<text x="{LEFT + 12}" y="{TOP + 18 + 16 * index}" fill="{colour}">{name}</text>')
-    parts.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 6}" text-anchor="middle">keys of each side</text></svg>')
+    parts.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 6}" text-anchor="middle">{across}</text></svg>')
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(parts) + "\n", encoding="utf-8")

@@ -3,7 +3,7 @@
 ValueError for input of ours that does not fit. A `ProtocolFault` ends a protocol: its party is of no use any more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 class ProtocolFault(Exception):
@@ -38,6 +38,29 @@ def check_canonical(data: bytes, depth: int, items: int) -> None:
 
 def merkle_root(data: bytes, offsets: bytes) -> bytes:
     """The RFC 6962 root of n items. 32 bytes."""
+
+def encode_canonical(value: object, deepest: int, messages: dict[type, tuple[str, ...]] | None = None) -> bytes:
+    """The canonical bytes of a value (fondaco.core.codec); with `messages`, of messages and tuples too.
+
+    `messages` has the names of a class's fields in canonical order. ValueError says what has no canonical form.
+    """
+
+def state_update(
+    changes: dict[bytes, bytes | None], load: Callable[[bytes], bytes | None]
+) -> tuple[bytes, dict[bytes, bytes | None], dict[bytes, bytes | None]]:
+    """Apply changes of values to the tree (fondaco.ledger.state) whose nodes `load` gives by place.
+
+    Returns the new root, and by place the nodes to write (None: remove) and those that stood there.
+    """
+
+def proto_fields(data: bytes) -> list[tuple[int, Literal[0], int] | tuple[int, Literal[1, 2], bytes]]:
+    """A protobuf message's fields in their order: number, wire type, value; ValueError unless it is one."""
+
+def proto_frames(data: bytes, limit: int) -> tuple[list[bytes], int]:
+    """The whole length-delimited messages at the front, and how many bytes they take; ValueError over the limit."""
+
+def proto_repeated(number: int, items: tuple[bytes, ...]) -> bytes:
+    """A repeated length-delimited field."""
 
 def identify(
     key: bytes, columns: Sequence[tuple[str, bytes | memoryview, bytes | memoryview | None]]

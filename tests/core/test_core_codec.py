@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fondaco.core import codec
 from fondaco.core.codec import Value
-from fondaco.core.messages import from_bytes, message, to_bytes, to_value
+from fondaco.core.messages import from_bytes, is_frozen, message, to_bytes, to_value
 from fondaco.errors import CodecError
 
 scalars = (
@@ -46,6 +46,11 @@ def test_what_is_encoded_decodes_to_itself(value) -> None:
 @given(values)
 def test_an_independent_dag_cbor_reads_the_same(value) -> None:
     assert libipld.decode_dag_cbor(codec.encode(value)) == value
+
+
+@given(values)
+def test_cbor2_writes_the_same(value) -> None:
+    assert codec.encode(value) == cbor2.dumps(value, canonical=True)
 
 
 @given(st.binary(max_size=200))
@@ -99,7 +104,17 @@ def test_bytes_that_look_like_a_cid_stay_bytes() -> None:
     assert codec.decode(codec.encode({"body": raw})) == {"body": raw}
 
 
-@pytest.mark.parametrize("value", [1.5, (1,), {1: 2}, 1 << 63, {"a": object()}, "\ud800"])
+class Sub(str):
+    """Text to Python, and nothing to the codec, whose types are exact."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1.5, (1,), {1: 2}, 1 << 63, -(1 << 63) - 1, {"a": object()}, "\ud800", {"\ud800": 1}, Sub("x"), {Sub("x"): 1}, [{1}],
+     Inner(number=1), bytearray(b"x")],
+)  # fmt: skip
 def test_values_without_a_form_are_refused(value) -> None:
     with pytest.raises(CodecError):
         codec.encode(value)
@@ -116,8 +131,39 @@ def outer() -> Outer:
     )
 
 
+def test_a_value_is_as_deep_as_is_allowed() -> None:
+    deep: Value = 1
+    for _level in range(codec.MAX_DEPTH):
+        deep = [deep]
+    assert codec.decode(codec.encode(deep)) == deep
+    for deeper in ([deep], {"a": deep}):
+        with pytest.raises(CodecError, match="deeper"):
+            codec.encode(deeper)
+
+
 def test_a_message_comes_back_whole() -> None:
     assert from_bytes(Outer, to_bytes(outer())) == outer()
+
+
+@given(values, st.lists(st.integers(-(1 << 63), (1 << 63) - 1), max_size=4), st.none() | st.binary(max_size=30))
+def test_a_message_is_written_as_its_plain_map_is(value, numbers, maybe) -> None:
+    msg = Outer(
+        text="é", maybe=maybe, many=tuple(Inner(number=n) for n in numbers), table={"y": 1, "x": 2, "aa": 0},
+        anything=value, named={"b": value, "a": [value]},
+    )  # fmt: skip
+    assert to_bytes(msg) == codec.encode(to_value(msg))
+
+
+@message("test.shared/1")
+class Shared:
+    one: Inner | None
+    many: tuple[bytes, ...]
+
+
+def test_what_can_be_changed_is_not_frozen() -> None:
+    assert is_frozen(Inner)
+    assert is_frozen(Shared)
+    assert not is_frozen(Outer)
 
 
 @pytest.mark.parametrize(

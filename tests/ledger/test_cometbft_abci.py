@@ -21,7 +21,7 @@ from fondaco.ledger.blocks import Validator
 from fondaco.ledger.cometbft import abci, parts
 from fondaco.ledger.cometbft.driver import FULL_CODE, CometLedger
 from fondaco.ledger.cometbft.home import genesis_document
-from fondaco.ledger.cometbft.protobuf import _SHAPES, decode, encode, frame, frames, read_varint
+from fondaco.ledger.cometbft.protobuf import _SHAPES, decode, encode, frame, frames, parted
 from fondaco.ledger.cometbft.rpc import time_of
 from fondaco.ledger.cometbft.service import Connection
 from fondaco.ledger.contracts.governance.messages import Upgrade
@@ -321,8 +321,8 @@ def test_times_are_read_strictly(text: str) -> None:
     assert time_of("2023-11-14T22:13:20.000000001Z") == 1_700_000_000_000_000_001
 
 
-def test_a_varint_is_read_where_it_stands() -> None:
-    assert read_varint(b"\x00\xac\x02", 1, "x") == (300, 3)
+def test_a_message_is_parted_into_its_fields() -> None:
+    assert parted(b"\x10\xac\x02\x1a\x01x", "x") == [(2, 0, 300), (3, 2, b"x")]
     assert Validator(key=bytes(32), power=1).power == 1
 
 

@@ -3,12 +3,13 @@
 use fondaco_kernel::ledger::verify_many;
 use fondaco_kernel::ledger_canonical::check_canonical as check;
 use fondaco_kernel::ledger_merkle::merkle_root as root;
+use fondaco_kernel::ledger_tree::{change, update, Node, Nodes};
 use fondaco_kernel::Items;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 
-use crate::refused;
+use crate::{proto, refused, value};
 
 /// One byte for each message: 1 when libsodium would accept the signature.
 #[pyfunction]
@@ -45,10 +46,66 @@ fn merkle_root<'py>(py: Python<'py>, data: &[u8], offsets: &[u8]) -> PyResult<Bo
     Ok(PyBytes::new(py, &found))
 }
 
+/// Committed nodes by the caller's function.
+struct Callable<'a, 'py>(&'a Bound<'py, PyAny>);
+
+impl Nodes for Callable<'_, '_> {
+    type Error = PyErr;
+
+    fn node(&mut self, place: &[u8]) -> PyResult<Option<Node>> {
+        let found = self.0.call1((PyBytes::new(self.0.py(), place),))?;
+        if found.is_none() {
+            return Ok(None);
+        }
+        Node::try_from(found.downcast::<PyBytes>()?.as_bytes())
+            .map(Some)
+            .map_err(|_| PyValueError::new_err("a node has 65 bytes"))
+    }
+}
+
+/// Apply changes (key: value, or None to remove it) to the tree whose nodes `load` gives: the new root, and by place
+/// what is to be written and what stood there.
+#[pyfunction]
+fn state_update<'py>(
+    py: Python<'py>,
+    changes: &Bound<'py, PyDict>,
+    load: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyTuple>> {
+    let mut moves = Vec::with_capacity(changes.len());
+    for (key, value) in changes.iter() {
+        let key = key.downcast::<PyBytes>()?;
+        moves.push(if value.is_none() {
+            change(key.as_bytes(), None)
+        } else {
+            change(
+                key.as_bytes(),
+                Some(value.downcast::<PyBytes>()?.as_bytes()),
+            )
+        });
+    }
+    let done = update(&mut Callable(load), moves)?;
+    let (written, before) = (PyDict::new(py), PyDict::new(py));
+    let bytes = |node: &Option<Node>| node.as_ref().map(|node| PyBytes::new(py, node));
+    let mut places: Vec<_> = done.written.iter().collect();
+    places.sort_unstable_by_key(|(place, _)| *place);
+    for (place, node) in places {
+        let place = PyBytes::new(py, place);
+        let stood = done.read.get(place.as_bytes()).unwrap_or(&None);
+        written.set_item(&place, bytes(node))?;
+        before.set_item(&place, bytes(stood))?;
+    }
+    (PyBytes::new(py, &done.root), written, before).into_pyobject(py)
+}
+
 /// Add the ledger's functions to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(ed25519_verify_many, module)?)?;
     module.add_function(wrap_pyfunction!(check_canonical, module)?)?;
     module.add_function(wrap_pyfunction!(merkle_root, module)?)?;
+    module.add_function(wrap_pyfunction!(state_update, module)?)?;
+    module.add_function(wrap_pyfunction!(proto::proto_fields, module)?)?;
+    module.add_function(wrap_pyfunction!(proto::proto_frames, module)?)?;
+    module.add_function(wrap_pyfunction!(proto::proto_repeated, module)?)?;
+    module.add_function(wrap_pyfunction!(value::encode_canonical, module)?)?;
     Ok(())
 }

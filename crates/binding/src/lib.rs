@@ -3,8 +3,10 @@
 mod faults;
 mod ledger;
 mod pir;
+mod proto;
 mod psi;
 mod unbalanced;
+mod value;
 
 use fondaco_kernel::block::to_bytes;
 use fondaco_kernel::keys::{distinct, identifiers, Column, Identified, Values};

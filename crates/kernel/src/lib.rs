@@ -7,6 +7,8 @@ pub mod keys;
 pub mod ledger;
 pub mod ledger_canonical;
 pub mod ledger_merkle;
+pub mod ledger_proto;
+pub mod ledger_tree;
 pub mod okvs;
 pub mod oprf;
 pub mod permutation;

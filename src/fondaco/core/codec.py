@@ -5,15 +5,14 @@ bytes, text, lists, and maps with text keys. A decoder of bytes from outside tru
 items are bounded before anything is built, and the decoded value must encode to the very bytes that came in, so hashes
 and signatures are never malleable. It leaks nothing.
 
-The kernel checks the form in one pass, libipld reads, cbor2 writes; tests hold the three against each other. libipld
-cannot write here: it turns bytes that happen to parse as a CID into a link (ADR 0004).
+The kernel checks the form in one pass and writes; libipld reads. Tests hold them against each other and against cbor2.
+libipld cannot write here: it turns bytes that happen to parse as a CID into a link (ADR 0004).
 """
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
-import cbor2
 import libipld
 
 from fondaco import _kernel
@@ -24,28 +23,7 @@ Value: TypeAlias = "None | bool | int | bytes | str | list[Value] | dict[str, Va
 MAX_DEPTH = 32
 DEFAULT_LIMIT = 1 << 20
 DEFAULT_ITEMS = 1 << 14  # an item costs far more than its byte: 64 KiB of empty maps took half a second
-_INT_MIN = -(1 << 63)
-_INT_MAX = (1 << 63) - 1
 _REMEDY = "send the canonical encoding: DAG-CBOR without floats or tags"
-
-
-def _check(value: object, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise CodecError(f"value is nested deeper than {MAX_DEPTH}", remedy=_REMEDY)
-    kind = type(value)
-    if kind is int:
-        if not _INT_MIN <= value <= _INT_MAX:  # type: ignore[operator]
-            raise CodecError("integer does not fit in 64 signed bits", remedy=_REMEDY)
-    elif kind is dict:
-        for key, item in value.items():  # type: ignore[attr-defined]
-            if type(key) is not str:
-                raise CodecError("map key is not text", remedy=_REMEDY)
-            _check(item, depth + 1)
-    elif kind is list:
-        for item in value:  # type: ignore[attr-defined]
-            _check(item, depth + 1)
-    elif kind is not str and kind is not bytes and kind is not bool and value is not None:
-        raise CodecError(f"a {kind.__name__} has no canonical form", remedy=_REMEDY)
 
 
 def encode(value: Value) -> bytes:
@@ -54,11 +32,19 @@ def encode(value: Value) -> bytes:
     Raises:
         CodecError: a float, a tuple, an integer over 64 signed bits, depth over 32, text with lone surrogates.
     """
-    _check(value, 0)
+    return written(value, None)
+
+
+def written(value: object, messages: dict[type, tuple[str, ...]] | None) -> bytes:
+    """As `encode`; with `messages` (a class and its fields in canonical order) of messages too, tuples being lists.
+
+    Raises:
+        CodecError: as `encode`.
+    """
     try:
-        return cbor2.dumps(value, canonical=True)
-    except (ValueError, cbor2.CBOREncodeError) as fault:
-        raise CodecError(f"value has no canonical form ({fault})", remedy=_REMEDY) from fault
+        return _kernel.encode_canonical(value, MAX_DEPTH, messages)
+    except ValueError as fault:
+        raise CodecError(str(fault), remedy=_REMEDY) from fault
 
 
 def decode(data: bytes, *, limit: int = DEFAULT_LIMIT, items: int = DEFAULT_ITEMS) -> Value:

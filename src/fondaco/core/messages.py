@@ -18,9 +18,15 @@ from fondaco.core.codec import Value
 from fondaco.errors import CodecError
 
 T = TypeVar("T")
-_Reader = Callable[[Any, str], Any]
+# A reader is told where it is, so that an error can name the field; the first, fast pass goes without (None), and what
+# it refuses is read once more for the name.
+_Where = str | None
+_Reader = Callable[[Any, _Where], Any]
 _READERS: dict[type, dict[str, _Reader]] = {}
+_EXACT: dict[_Reader, type] = {}
 _KINDS: dict[type, str] = {}
+_FIELDS: dict[type, tuple[str, ...]] = {}
+_FROZEN: dict[type, bool] = {}
 _MAX_NAMED, _MAX_SHOWN = 5, 64
 _REMEDY = "send every field of this message, each of its declared type, and no others"
 
@@ -32,6 +38,8 @@ def message(kind: str) -> Callable[[type[T]], type[T]]:
     def wrap(cls: type[T]) -> type[T]:
         made = dataclasses.dataclass(frozen=True, slots=True, kw_only=True)(cls)
         _KINDS[made] = kind
+        names = (field.name for field in dataclasses.fields(made))  # type: ignore[arg-type]
+        _FIELDS[made] = tuple(sorted(names, key=lambda name: (len(name), name)))
         return made
 
     return wrap
@@ -47,7 +55,7 @@ def is_message(cls: object) -> bool:
     return isinstance(cls, type) and cls in _KINDS
 
 
-def _refuse(where: str, why: str) -> CodecError:
+def _refuse(where: _Where, why: str) -> CodecError:
     return CodecError(f"{where}: {why}", remedy=_REMEDY)
 
 
@@ -58,11 +66,12 @@ def _shown(name: str) -> str:
 
 
 def _exact(expected: type) -> _Reader:
-    def read(value: Any, where: str) -> Any:
+    def read(value: Any, where: _Where) -> Any:
         if type(value) is not expected:
             raise _refuse(where, f"expected {expected.__name__}, found {type(value).__name__}")
         return value
 
+    _EXACT[read] = expected
     return read
 
 
@@ -71,18 +80,22 @@ def _optional(inner: _Reader) -> _Reader:
 
 
 def _sequence(inner: _Reader) -> _Reader:
-    def read(value: Any, where: str) -> Any:
+    def read(value: Any, where: _Where) -> Any:
         if type(value) is not list:
             raise _refuse(where, f"expected a list, found {type(value).__name__}")
+        if where is None:
+            return tuple([inner(item, None) for item in value])
         return tuple(inner(item, f"{where}[{index}]") for index, item in enumerate(value))
 
     return read
 
 
 def _mapping(inner: _Reader) -> _Reader:
-    def read(value: Any, where: str) -> Any:
+    def read(value: Any, where: _Where) -> Any:
         if type(value) is not dict:
             raise _refuse(where, f"expected a map, found {type(value).__name__}")
+        if where is None:
+            return {key: inner(item, None) for key, item in value.items()}
         return {key: inner(item, f"{where}.{_shown(key)}") for key, item in value.items()}
 
     return read
@@ -107,7 +120,23 @@ def _reader(annotation: Any) -> _Reader:
     raise TypeError(f"{annotation!r} cannot be a field of a message")
 
 
-def _anything(value: Any, _where: str) -> Any:
+def is_frozen(cls: type) -> bool:
+    """Whether nothing in a message of this class can be changed: no map and no `Value`, in it or in its messages."""
+    if cls not in _FROZEN:
+        _FROZEN[cls] = all(map(_frozen, typing.get_type_hints(cls).values()))
+    return _FROZEN[cls]
+
+
+def _frozen(annotation: Any) -> bool:
+    if is_message(annotation):
+        return is_frozen(annotation)
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) in (dict, list):
+        return False
+    return all(one is Ellipsis or _frozen(one) for one in arguments)
+
+
+def _anything(value: Any, _where: _Where) -> Any:
     return value
 
 
@@ -122,15 +151,22 @@ def _readers(cls: type) -> dict[str, _Reader]:
     return found
 
 
-def _from_map(cls: type[T], value: object, where: str) -> T:
+def _from_map(cls: type[T], value: object, where: _Where) -> T:
     if type(value) is not dict:
         raise _refuse(where, f"expected a map, found {type(value).__name__}")
-    readers = _readers(cls)
+    readers = _READERS.get(cls) or _readers(cls)
     if value.keys() != readers.keys():
         unknown = sorted(_shown(name) for name in sorted(value.keys() - readers.keys())[:_MAX_NAMED])
         missing = sorted(readers.keys() - value.keys())[:_MAX_NAMED]
         raise _refuse(where, f"unknown fields [{', '.join(unknown)}], missing fields [{', '.join(missing)}]")
-    return cls(**{name: read(value[name], f"{where}.{name}") for name, read in readers.items()})
+    if where is not None:
+        return cls(**{name: read(value[name], f"{where}.{name}") for name, read in readers.items()})
+    made = {}
+    for name, read in readers.items():
+        item = value[name]
+        # Most fields are plain, and a call costs more than the look.
+        made[name] = item if type(item) is _EXACT.get(read) else read(item, None)
+    return cls(**made)
 
 
 def from_value(cls: type[T], value: Value) -> T:
@@ -139,13 +175,16 @@ def from_value(cls: type[T], value: Value) -> T:
     Raises:
         CodecError: an unknown, missing or ill-typed field, named by its path.
     """
-    return _from_map(cls, value, kind_of(cls))
+    try:
+        return _from_map(cls, value, None)
+    except CodecError:
+        return _from_map(cls, value, kind_of(cls))
 
 
 def _to_plain(value: Any) -> Any:
     cls = type(value)
-    if cls in _KINDS:
-        return {name: _to_plain(getattr(value, name)) for name in _readers(cls)}
+    if cls in _FIELDS:
+        return {name: _to_plain(getattr(value, name)) for name in _FIELDS[cls]}
     if cls is tuple or cls is list:
         return [_to_plain(item) for item in value]
     if cls is dict:
@@ -165,7 +204,7 @@ def to_bytes(msg: object) -> bytes:
     Raises:
         CodecError: a field holds something without a canonical form.
     """
-    return codec.encode(to_value(msg))
+    return codec.written(msg, _FIELDS)
 
 
 def from_bytes(cls: type[T], data: bytes, *, limit: int = codec.DEFAULT_LIMIT, items: int = codec.DEFAULT_ITEMS) -> T:

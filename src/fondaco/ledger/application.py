@@ -138,6 +138,9 @@ def _refusal(code: int, codespace: str, fault: FondacoError) -> TxResult:
     return TxResult(code, codespace, fault.code, cause, remedy, ())
 
 
+_entropy = functools.lru_cache(maxsize=1)(entropy)  # one of a block, asked for by each of its transactions
+
+
 class _Phase(enum.Enum):
     IDLE = "idle"
     FINALIZED = "finalized"
@@ -320,7 +323,7 @@ class Application:
         def work(db: sqlite3.Connection) -> None:
             self._storage.put_values(db, self._changes.changes)
             self._storage.put_nodes(db, self._tree.pending)
-            nodes = [(level, index, node) for (level, index), node in self._log.pending.items()]
+            nodes = [(level, index, node) for (level, index), node in self._log.pending.items() if level]
             db.executemany("INSERT OR REPLACE INTO log_node VALUES (?, ?, ?)", nodes)
             leaves = [(index, self._at, leaf) for index, leaf in self._leaves]
             db.executemany("INSERT INTO event VALUES (?, ?, ?)", leaves)
@@ -390,7 +393,7 @@ class Application:
 
     def overwritten(self) -> tuple[dict[bytes, bytes | None], dict[bytes, bytes | None]]:
         """What stands, before the finalised block is committed, at the keys and tree nodes that it changes."""
-        return {key: self._storage.get(key) for key in self._changes.changes}, self._tree.before()
+        return {key: self._storage.get(key) for key in self._changes.changes}, self._tree.before
 
     def _context(
         self,
@@ -408,7 +411,7 @@ class Application:
             time=time // _NANOS,
             signers=signers,
             tx=tx,
-            entropy=entropy(self.app_hash, height, time),
+            entropy=_entropy(self.app_hash, height, time),
             events=events,
             version=self._version,
         )

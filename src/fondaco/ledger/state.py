@@ -17,12 +17,12 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+from fondaco import _kernel
 from fondaco.core.messages import message
 from fondaco.errors import ProofError
 
 EMPTY = bytes(32)
 DEPTH = 256
-_LEAF = 2
 _INNER = 3
 
 
@@ -50,17 +50,13 @@ class Store(ReadStore, Protocol):
 
 
 class Overlay:
-    """Changes on top of a store, kept apart until they are merged; itself a store.
+    """Changes on top of a store, kept apart until they are merged; itself a store."""
 
-    `decoded` is for its reader: what records it made of which bytes.
-    """
-
-    __slots__ = ("_base", "changes", "decoded")
+    __slots__ = ("_base", "changes")
 
     def __init__(self, base: ReadStore) -> None:
         self._base = base
         self.changes: dict[bytes, bytes | None] = {}
-        self.decoded: dict[tuple[type, bytes], object] = {}
 
     def get(self, key: bytes) -> bytes | None:
         """The value with the changes applied."""
@@ -159,96 +155,36 @@ def root_of(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
     return node(0, len(leaves), 0)
 
 
-_Change = tuple[bytes, bytes | None]
-
-
 class Tree:
     """The tree over a node store: computes a new root and the nodes to write, and makes proofs."""
 
     def __init__(self, nodes: NodeStore) -> None:
         self._nodes = nodes
         self.pending: dict[bytes, bytes | None] = {}
-        self.seen: dict[bytes, bytes | None] = {}
-
-    def before(self) -> dict[bytes, bytes | None]:
-        """What stood at the places of the pending nodes; an update has seen every node that it overwrites."""
-        return {place: self.seen.get(place) for place in self.pending}
+        self.before: dict[bytes, bytes | None] = {}
 
     def _load(self, depth: int, prefix: int) -> bytes | None:
-        place = _place(depth, prefix)
-        if place in self.pending:
-            return self.pending[place]
-        node = self.seen[place] = self._nodes.get_node(place)
-        return node
+        return self._node(_place(depth, prefix))
 
-    @staticmethod
-    def _hash(node: bytes | None) -> bytes:
-        return EMPTY if node is None else hashlib.sha256(node).digest()
+    def _node(self, place: bytes) -> bytes | None:
+        return self.pending[place] if place in self.pending else self._nodes.get_node(place)
 
     def root(self) -> bytes:
         """The root hash, pending changes included."""
-        return self._hash(self._load(0, 0))
+        node = self._load(0, 0)
+        return EMPTY if node is None else hashlib.sha256(node).digest()
 
     def update(self, changes: dict[bytes, bytes | None]) -> bytes:
-        """Apply changed values (None: removed) to the pending nodes; the new root."""
-        moves: list[_Change] = sorted(
-            (path_of(key), None if value is None else hashlib.sha256(value).digest()) for key, value in changes.items()
-        )
-        if moves:
-            node = self._apply(0, 0, moves)
-            self._put(0, 0, node)
-        return self.root()
+        """Apply changed values (None: removed) to the pending nodes; the new root.
 
-    def _put(self, depth: int, prefix: int, node: bytes | None) -> None:
-        self.pending[_place(depth, prefix)] = node
-
-    def _apply(self, depth: int, prefix: int, moves: list[_Change]) -> bytes | None:
-        """The node that belongs at this place after `moves`; places below are written, this one is not."""
-        node = self._load(depth, prefix)
-        if node is not None and node[0] == _INNER:
-            return self._descend(depth, prefix, moves)
-        kept = [move for move in moves if move[1] is not None]
-        if node is not None and all(path != node[1:33] for path, _value in moves):
-            kept.append((node[1:33], node[33:]))
-            kept.sort()
-        return self._build(depth, prefix, kept)
-
-    def _descend(self, depth: int, prefix: int, moves: list[_Change]) -> bytes | None:
-        cut = next((i for i, (path, _value) in enumerate(moves) if _bit(path, depth)), len(moves))
-        sides: list[bytes | None] = []
-        for side, part in ((0, moves[:cut]), (1, moves[cut:])):
-            below = prefix << 1 | side
-            if part:
-                node = self._apply(depth + 1, below, part)
-                self._put(depth + 1, below, node)
-            else:
-                node = self._load(depth + 1, below)
-            sides.append(node)
-        return self._join(depth, prefix, sides[0], sides[1])
-
-    def _join(self, depth: int, prefix: int, left: bytes | None, right: bytes | None) -> bytes | None:
-        """An inner node of two sides, or the only leaf of both moved up."""
-        if left is None and right is None:
-            return None
-        for side, one, other in ((0, left, right), (1, right, left)):
-            if other is None and one is not None and one[0] == _LEAF:
-                self._put(depth + 1, prefix << 1 | side, None)
-                return one
-        return bytes((_INNER,)) + self._hash(left) + self._hash(right)
-
-    def _build(self, depth: int, prefix: int, leaves: list[_Change]) -> bytes | None:
-        if not leaves:
-            return None
-        if len(leaves) == 1:
-            path, value_hash = leaves[0]
-            assert value_hash is not None
-            return bytes((_LEAF,)) + path + value_hash
-        cut = next((i for i, (path, _value) in enumerate(leaves) if _bit(path, depth)), len(leaves))
-        left = self._build(depth + 1, prefix << 1, leaves[:cut])
-        right = self._build(depth + 1, prefix << 1 | 1, leaves[cut:])
-        self._put(depth + 1, prefix << 1, left)
-        self._put(depth + 1, prefix << 1 | 1, right)
-        return bytes((_INNER,)) + self._hash(left) + self._hash(right)
+        `before` then has what stood, before any update, at the places of the pending nodes.
+        """
+        if not changes:
+            return self.root()
+        root, written, before = _kernel.state_update(changes, self._node if self.pending else self._nodes.get_node)
+        self.pending |= written
+        self.before = before | self.before
+        return root
 
     def prove(self, key: bytes, value: bytes | None) -> StateProof:
         """The proof that `key` has `value` (None: has none)."""

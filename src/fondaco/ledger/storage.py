@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from fondaco.errors import LedgerError
+from fondaco.ledger.log import log_leaf_hash
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS kv (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -27,6 +28,7 @@ CREATE TABLE IF NOT EXISTS block (height INTEGER PRIMARY KEY, block BLOB NOT NUL
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 _CACHE = 200_000
+_UNKNOWN = object()
 
 
 def _after(prefix: bytes) -> bytes:
@@ -92,10 +94,10 @@ class Storage:
 
     def _cached(self, cache: dict[bytes, bytes | None], query: str, key: bytes) -> bytes | None:
         """A committed value by its key, from the cache or the file."""
-        with self._caching:
-            if key in cache:
-                return cache[key]
-            generation = self._generation
+        found = cache.get(key, _UNKNOWN)
+        if found is not _UNKNOWN:
+            return found  # type: ignore[return-value]
+        generation = self._generation
         with self._reading:
             row = self._reader.execute(query, (key,)).fetchone()
         value = None if row is None else bytes(row[0])
@@ -132,7 +134,10 @@ class Storage:
         cache[key] = value
 
     def get_log_node(self, level: int, index: int) -> bytes | None:
-        """A committed node of the event log."""
+        """A committed node of the event log. One of a single entry is not stored: the entry is."""
+        if level == 0:
+            found = self.events(index, 1)
+            return log_leaf_hash(found[0][1]) if found and found[0][0] == index else None
         with self._reading:
             row = self._reader.execute(
                 "SELECT hash FROM log_node WHERE level = ? AND idx = ?", (level, index)

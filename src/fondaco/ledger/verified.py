@@ -32,7 +32,7 @@ class Verified:
     def together(self, txs: list[bytes], chain: str) -> None:
         """Verify the signatures of all that are not known yet in one go."""
         fresh = [data for data in txs if len(data) <= MOST_BYTES and hashlib.sha256(data).digest() not in self._known]
-        if len(fresh) > 1:
+        if fresh:
             for data, tx in zip(fresh, open_many(fresh, chain), strict=True):
                 if tx is not None:
                     self._remember(data, tx)

@@ -7,6 +7,7 @@ crypto/keys.proto (Apache-2.0, the CometBFT and Tendermint authors). We speak fo
 
 from __future__ import annotations
 
+import functools
 from typing import TypeAlias
 
 from fondaco.errors import CodecError
@@ -20,13 +21,14 @@ from fondaco.ledger.cometbft.parts import (
     ValidatorUpdate,
 )
 from fondaco.ledger.cometbft.protobuf import (
+    DELIMITED,
     decode,
     encode,
     frame,
     moment,
     nested,
     octets,
-    read_varint,
+    parted,
     shape,
     signed,
     text,
@@ -34,6 +36,7 @@ from fondaco.ledger.cometbft.protobuf import (
 )
 from fondaco.ledger.wire import field_message
 
+_SHORT = 8  # bytes of a request that says nothing but its kind: Flush comes after every other one
 MAX_FRAME = 24 << 20  # a snapshot's chunk is CometBFT's largest message: 16 MB
 
 
@@ -390,28 +393,44 @@ RESPONSES: dict[type, int] = {
 ACCEPT, REJECT = 1, 2
 
 
+@functools.lru_cache(maxsize=64)
+def _said_often(data: bytes) -> Request:
+    return _read_request(data)
+
+
 def read_request(data: bytes) -> Request:
     """The one request in a frame.
 
     Raises:
         CodecError: none, more than one, or not one of this ABCI.
     """
-    tag, at = read_varint(data, 0, "request")
-    cls = REQUESTS.get(tag >> 3)
-    if cls is None or tag & 7 != 2:
+    return _said_often(data) if len(data) <= _SHORT else _read_request(data)
+
+
+def _read_request(data: bytes) -> Request:
+    fields = parted(data, "request")
+    if len(fields) != 1:
+        raise CodecError("a frame holds one request", remedy="restart CometBFT; report it if it comes again")
+    number, wire, body = fields[0]
+    cls = REQUESTS.get(number)
+    if cls is None or wire != DELIMITED:
         raise CodecError(
-            f"there is no request {tag >> 3} in this ABCI",
+            f"there is no request {number} in this ABCI",
             remedy="run the CometBFT that this version of Fondaco was built for",
         )
-    size, at = read_varint(data, at, "request")
-    if size != len(data) - at:
-        raise CodecError(
-            "a request's length is not its frame's", remedy="restart CometBFT; report it if it comes again"
-        )
-    request: Request = decode(cls, data[at:])
+    request: Request = decode(cls, body)
     return request
 
 
 def write_response(response: object) -> bytes:
     """A response as a frame."""
+    return _written_often(response) if isinstance(response, Flush | ResponseCheckTx) else _written(response)
+
+
+@functools.lru_cache(maxsize=64)
+def _written_often(response: object) -> bytes:
+    return _written(response)
+
+
+def _written(response: object) -> bytes:
     return frame(field_message(RESPONSES[type(response)], encode(response)))

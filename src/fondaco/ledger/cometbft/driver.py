@@ -47,6 +47,7 @@ SNAPSHOT_BLOCKS = 1000
 JOIN_SECONDS = 30.0
 _EVIDENCE = "keep both headers as evidence, and ask the other institutions which history they have"
 _SEAL_RETRY_SECONDS = 0.1
+_MOST_UNSEALED = 32  # blocks whose transactions are kept until their signed header is here
 SAYS = "Byzantine fault tolerant while more than two thirds of the validators' power is honest and linked"
 
 
@@ -76,6 +77,7 @@ class CometLedger(Ledger):
         rpc: tuple[str, int] | None = None,
     ) -> None:
         self._fetched: dict[int, bytes] = {}
+        self._unsealed: dict[int, tuple[bytes, ...]] = {}
         super().__init__(folder, genesis, registry)
         self._file = folder / "ledger.sqlite"
         self._snapshot_blocks = snapshot_blocks
@@ -300,6 +302,8 @@ class CometLedger(Ledger):
             self._persist(height, done, also)
             self._executed = None
             self._fetched.clear()
+            if len(self._unsealed) < _MOST_UNSEALED:
+                self._unsealed[height] = executed.txs
             self._grown.notify_all()
             self._snapshot(height)
         places = {hashlib.sha256(tx).digest(): index for index, tx in enumerate(executed.txs)}
@@ -342,6 +346,7 @@ class CometLedger(Ledger):
                 self._app.roll_back()
                 self._sets = self._load_sets()
                 self._layers.clear()
+                self._unsealed.clear()
                 self._next_seal = self._app.height + 1
                 self._grown.notify_all()
         return result
@@ -405,7 +410,7 @@ class CometLedger(Ledger):
             RpcError: CometBFT does not have it yet.
             LedgerError: what CometBFT says is signed does not hold.
         """
-        block = self._sealing_rpc.block(height)
+        block = self._whole_block(height)
         header = block.header
         try:
             verify_header(self._trusted(block), header, block.commit, self.validators_at(height))
@@ -420,9 +425,21 @@ class CometLedger(Ledger):
             if self._next_seal != height:
                 return  # a snapshot was restored meanwhile
             self._fetched[height] = to_bytes(block)
+            self._unsealed.pop(height, None)
             self._tip = block
             self._next_seal = height + 1
             self._grown.notify_all()
+
+    def _whole_block(self, height: int) -> Block:
+        """A block as CometBFT has it. What it holds was executed here, so that is asked again only after a restart."""
+        with self.lock:
+            txs, tip = self._unsealed.get(height), self._tip
+        if txs is None or tip is None:
+            return self._sealing_rpc.block(height)
+        signed, last = self._sealing_rpc.signed_header(height), tip.commit
+        if last.hash != signed.header.last_commit_hash:  # others signed in time for the block, not for our last look
+            last = self._sealing_rpc.signed_header(height - 1).commit
+        return Block(header=signed.header, txs=txs, last_commit=last, commit=signed.commit)
 
     def _trusted(self, block: Block) -> Trusted:
         tip, header = self._tip, block.header

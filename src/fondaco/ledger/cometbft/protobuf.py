@@ -11,15 +11,16 @@ Source: "Protocol Buffers, Encoding" (proto3). Trusts nothing that it reads; lea
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, dataclass_transform
 
+from fondaco import _kernel
 from fondaco.errors import CodecError
 from fondaco.ledger.wire import field_bytes, field_message, field_sfixed64, field_varint, timestamp, varint
 
 T = TypeVar("T")
-_VARINT, _FIXED64, _BYTES = 0, 1, 2
-_MAX_VARINT = 10
+_VARINT, _FIXED64, DELIMITED = 0, 1, 2
 _SIGN = 1 << 63
 _NANOS = 1_000_000_000
 _REMEDY = "run the CometBFT that this version of Fondaco was built for"
@@ -96,37 +97,16 @@ _KNOWN: dict[type, dict[int, tuple[str, _Field]]] = {}
 # -- reading ------------------------------------------------------------------------------------------------------
 
 
-def read_varint(data: bytes, at: int, where: str) -> tuple[int, int]:
-    """A varint of the shortest form at `at`, and the place after it.
+def parted(data: bytes, where: str) -> Sequence[tuple[int, int, Any]]:
+    """The fields of a message in their order: number, wire type, and an integer or bytes.
 
     Raises:
-        CodecError: cut off, over 64 bits, or with needless bytes.
+        CodecError: it is none.
     """
-    number = shift = 0
-    for place in range(at, min(at + _MAX_VARINT, len(data))):
-        byte = data[place]
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if number >> 64 or (byte == 0 and shift):
-                raise _refuse(where, "a number is not in its shortest form")
-            return number, place + 1
-        shift += 7
-    raise _refuse(where, "a number is cut off or too long")
-
-
-def _value(data: bytes, at: int, wire: int, where: str) -> tuple[int | bytes, int]:
-    if wire == _VARINT:
-        return read_varint(data, at, where)
-    if wire == _BYTES:
-        size, at = read_varint(data, at, where)
-        end = at + size
-    elif wire == _FIXED64:
-        end = at + 8
-    else:
-        raise _refuse(where, "a wire type that proto3 does not write")
-    if end > len(data):
-        raise _refuse(where, "a field is longer than its message")
-    return data[at:end], end
+    try:
+        return _kernel.proto_fields(data)
+    except ValueError as fault:
+        raise _refuse(where, str(fault)) from fault
 
 
 def _signed(value: int, _shape: type | None, _where: str) -> int:
@@ -156,10 +136,10 @@ _READ: dict[str, tuple[int, Callable[[Any, type | None, str], Any]]] = {
     "unsigned": (_VARINT, lambda value, _shape, _where: value),
     "signed": (_VARINT, _signed),
     "fixed64": (_FIXED64, lambda value, _shape, _where: int.from_bytes(value, "little", signed=True)),
-    "octets": (_BYTES, lambda value, _shape, _where: value),
-    "text": (_BYTES, _text),
-    "moment": (_BYTES, _moment),
-    "message": (_BYTES, _message),
+    "octets": (DELIMITED, lambda value, _shape, _where: value),
+    "text": (DELIMITED, _text),
+    "moment": (DELIMITED, _moment),
+    "message": (DELIMITED, _message),
 }
 
 
@@ -172,16 +152,13 @@ def decode(cls: type[T], data: bytes, *, where: str = "") -> T:
     where = f"{where}.{cls.__name__}" if where else cls.__name__
     known = _KNOWN[cls]
     found: dict[str, Any] = {}
-    at = last = 0
-    while at < len(data):
-        tag, at = read_varint(data, at, where)
-        number = tag >> 3
-        value, at = _value(data, at, tag & 7, where)
+    last = 0
+    for number, wire, value in parted(data, where):
         if number not in known:
             raise _refuse(where, f"there is no field {number}")
         name, field = known[number]
-        wire, read = _READ[field.kind]
-        if wire != tag & 7:
+        expected, read = _READ[field.kind]
+        if wire != expected:
             raise _refuse(where, f"{name} has another wire type")
         if number < last or (number == last and not field.many):
             raise _refuse(where, f"{name} is out of order or there twice")
@@ -210,11 +187,18 @@ _WRITE: dict[str, Callable[[int, Any], bytes]] = {
 }
 
 
+@functools.lru_cache(maxsize=256)
+def _member(message: object) -> bytes:
+    """As `encode`, remembered: of many together most are the same, as the results of a block's transactions."""
+    return encode(message)
+
+
 def _write_many(field: _Field, values: tuple[Any, ...]) -> bytes:
     if field.kind == "message":
-        return b"".join(field_message(field.number, encode(value)) for value in values)
-    raw = (value.encode() if field.kind == "text" else value for value in values)
-    return b"".join(field_message(field.number, value) for value in raw)
+        values = tuple(map(_member, values))
+    elif field.kind == "text":
+        values = tuple(value.encode() for value in values)
+    return _kernel.proto_repeated(field.number, values)
 
 
 def encode(message: object) -> bytes:
@@ -243,19 +227,11 @@ def frames(buffer: bytearray, limit: int) -> list[bytes]:
     Raises:
         CodecError: a length over `limit`, or not a length.
     """
-    taken: list[bytes] = []
-    at = 0
-    head = bytes(buffer[:_MAX_VARINT])
-    while head and (any(byte < 0x80 for byte in head) or len(head) == _MAX_VARINT):
-        size, used = read_varint(head, 0, "frame")
-        if size > limit:
-            raise _refuse("frame", f"{size} bytes are more than the {limit} allowed here")
-        if len(buffer) < at + used + size:
-            break
-        taken.append(bytes(buffer[at + used : at + used + size]))
-        at += used + size
-        head = bytes(buffer[at : at + _MAX_VARINT])
-    del buffer[:at]
+    try:
+        taken, used = _kernel.proto_frames(bytes(buffer), limit)
+    except ValueError as fault:
+        raise _refuse("frame", str(fault)) from fault
+    del buffer[:used]
     return taken
 
 

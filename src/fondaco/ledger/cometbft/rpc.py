@@ -30,6 +30,7 @@ from fondaco.ledger.blocks import (
     Header,
     Validator,
 )
+from fondaco.ledger.light import SignedHeader
 
 _SECONDS = 10.0
 _MAX_ANSWER = 64 << 20
@@ -132,8 +133,16 @@ class Rpc:
 
     def header_hash(self, height: int) -> bytes:
         """The hash of a header."""
-        found = _map(self._call("commit", height=str(height)), "commit")
-        return commit_of(_map(_at(found, "signed_header"), "commit").get("commit")).block.hash
+        return self.signed_header(height).commit.block.hash
+
+    def signed_header(self, height: int) -> SignedHeader:
+        """A header with a commit for it: the one in the next block, if there is one; the caller verifies both.
+
+        Raises:
+            RpcError: it is not there, or not a header.
+        """
+        signed = _map(_at(self._call("commit", height=str(height)), "signed_header"), "signed_header")
+        return SignedHeader(header=header_of(signed.get("header")), commit=commit_of(signed.get("commit")))
 
     def block(self, height: int) -> Block:
         """A block with a commit for it; the caller verifies both.
@@ -142,14 +151,14 @@ class Rpc:
             RpcError: it is not there, or not a block.
         """
         block = _map(_at(self._call("block", height=str(height)), "block"), "block")
-        signed = _map(_at(self._call("commit", height=str(height)), "signed_header"), "commit")
+        commit = self.signed_header(height).commit
         data = _map(block.get("data"), "data").get("txs") or []
         last = commit_of(block.get("last_commit"))
         return Block(
             header=header_of(block.get("header")),
             txs=tuple(_base64(tx, "a transaction") for tx in _list(data, "txs")),
             last_commit=last,
-            commit=commit_of(signed.get("commit")),
+            commit=commit,
         )
 
     def validators(self, height: int) -> tuple[Validator, ...]:

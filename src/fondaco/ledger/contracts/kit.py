@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from fondaco.core.messages import from_bytes, to_bytes
+from fondaco.core.messages import from_bytes, is_frozen, to_bytes
 from fondaco.core.names import is_plain
 from fondaco.errors import ContractError
-from fondaco.ledger.state import Overlay, ReadStore, Store
+from fondaco.ledger.state import ReadStore, Store
 
 T = TypeVar("T")
 Attribute = int | str | bytes
+_SHARED = 2048  # bytes of a record whose decoded form is kept
 MAX_AMOUNT = (1 << 62) - 1
 VALIDATORS = b"validators/"  # the voted set: key -> power of 8 bytes; it signs two heights after it stands here
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -82,17 +84,19 @@ def validators(ctx: Context) -> dict[bytes, int]:
     return {key: power for key, power in found.items() if power}
 
 
+_decoded: Callable[[type, bytes], object] = functools.lru_cache(maxsize=16_384)(from_bytes)
+
+
 def load(store: ReadStore, cls: type[T], key: bytes) -> T | None:
-    """The record at a key, or None. A transaction decodes the same bytes once, however often it reads them."""
+    """The record at a key, or None. The same bytes are decoded once, where nobody can change what is shared."""
     data = store.get(key)
     if data is None:
         return None
-    if not isinstance(store, Overlay):
+    if len(data) > _SHARED or not is_frozen(cls):
         return from_bytes(cls, data)
-    known = store.decoded.get((cls, data))
-    if not isinstance(known, cls):
-        known = store.decoded[(cls, data)] = from_bytes(cls, data)
-    return known
+    found = _decoded(cls, data)
+    assert isinstance(found, cls)
+    return found
 
 
 def save(store: Store, key: bytes, record: object) -> None:
