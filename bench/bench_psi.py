@@ -1,9 +1,10 @@
 """Private set operations beside `spu.psi` RR22: two processes over unix sockets, files in and files out, one run.
 
-Ours reads and writes Parquet, SPU's reads and writes CSV, which is what it takes. Without options: 2^20 by 2^20 with all
-targets, the other operations, and the curve from 10^3 to 10^7. `--rows N` (repeatable) adds sizes to the curve;
-`--rows 100000000` (`make bench-psi-large`) is for a machine with time. Each run is told on stderr as it ends. Figures of a loaded machine say little: what counts are the
-ratios of one run, and each figure is the best of a few, alternating, so that a neighbour's burst hits both alike.
+Ours reads and writes Parquet, SPU's reads and writes CSV, which is what it takes. Without options: 2^20 by 2^20 with
+all targets, the other operations, and the curve from 10^3 to 10^7. `--rows N` (repeatable) adds sizes to the curve;
+`--rows 100000000` (`make bench-psi-large`) is for a machine with time. Each run is told on stderr as it ends. Figures
+of a loaded machine say little: what counts are the ratios of one run, and each figure is the best of a few,
+alternating, so that a neighbour's burst hits both alike.
 """
 
 from __future__ import annotations
