@@ -88,7 +88,7 @@ fn sets() -> Value {
     serde_json::from_str(include_str!("../vectors/sets.json")).expect("json")
 }
 
-fn list<'a>(value: &'a Value) -> &'a [Value] {
+fn list(value: &Value) -> &[Value] {
     value.as_array().expect("a list")
 }
 
