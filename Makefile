@@ -9,7 +9,7 @@ STAMPS := .stamps
 CHAIN := build/cometbft
 RUST := $(shell find .cargo crates Cargo.toml Cargo.lock -name target -prune -o -type f -print)
 
-.PHONY: help setup system chain demo test network-test bench-ledger bench-psi bench-pir lint bench docs lock format
+.PHONY: help setup system chain demo test network-test bench-ledger bench-psi bench-psi-large bench-pir lint bench docs lock format
 
 help:
 	@echo "make demo    four institutions on this machine, from import to audit"
@@ -19,7 +19,8 @@ help:
 	@echo "make bench-ledger  the ledger embedded and on four validators, beside others"
 	@echo "make bench   imports, gate and embedded ledger; results in bench/results"
 	@echo "make chain   build the consensus engine of several validators (needs Go)"
-	@echo "make bench-psi  private set operations beside spu.psi"
+	@echo "make bench-psi  private set operations beside spu.psi, up to 10^7 (half an hour)"
+	@echo "make bench-psi-large  the same, and 10^8 by 10^8"
 	@echo "make bench-pir  hidden queries of a million records"
 	@echo "make format  put every file in the form that lint asks for"
 	@echo "make docs    write docs/reference from the code"
@@ -97,6 +98,10 @@ bench-ledger: setup chain
 
 bench-psi: setup
 	$(BIN)/python bench/bench_psi.py
+
+# Some minutes, 4 GiB for each side and 12 GB of disk more.
+bench-psi-large: setup
+	$(BIN)/python bench/bench_psi.py --rows 100000000
 
 # What takes minutes has a target of its own: bench-ledger, bench-psi, bench-pir.
 bench: setup

@@ -1,8 +1,10 @@
 """Private set operations beside `spu.psi` RR22: two processes over unix sockets, files in and files out, one run.
 
-Ours reads and writes Parquet, SPU's reads and writes CSV, which is what it takes. `--rows N` (repeatable) adds sizes to
-the curve; `--rows 100000000` is for a machine with time. Figures of a loaded machine say little: what counts are the
-ratios of one run, and each figure is the best of a few, alternating, so that a neighbour's burst hits both alike.
+Ours reads and writes Parquet, SPU's reads and writes CSV, which is what it takes. Without options: 2^20 by 2^20 with
+all targets, the other operations, and the curve from 10^3 to 10^7. `--rows N` (repeatable) adds sizes to the curve;
+`--rows 100000000` (`make bench-psi-large`) is for a machine with time. Each run is told on stderr as it ends. Figures
+of a loaded machine say little: what counts are the ratios of one run, and each figure is the best of a few,
+alternating, so that a neighbour's burst hits both alike.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,17 +28,20 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from curve import Points, draw
+from fondaco import _kernel
 from fondaco.engines.base import LANES
 from fondaco.engines.channel import socket_name
 from harness import RESULTS, Row, report
 
 MILLION = 1 << 20
-CURVE = (1_000, 10_000, 100_000, 1_000_000)
+CURVE = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+CLIENT = 1_000
 TARGET_TIMES, TARGET_PROTOCOL, TARGET_MALICIOUS = 4.0, 1.0, 1.3
 PARTY = Path(__file__).parent / "psi_party.py"
 SECONDS, START_SECONDS = 3600, 60
 # Above this many rows only ours runs: the other would take hours and more memory than there is.
 ALONE_ABOVE, TARGET_MEMORY_MIB = 20_000_000, 4096
+MIDDLE, MIDDLE_MEMORY_MIB = 10_000_000, 2048
 Measured = dict[str, Any]
 
 
@@ -150,10 +156,18 @@ def meet(
             party.stdin.flush()
             parties.append(party)
         if not counted:
-            return finish(parties, measured)
+            return told(folder, kind, more, finish(parties, measured))
         with Proxy(places, "mpc" if kind == "hidden" else "psi", more.get("operation", "intersection")) as proxy:
             both = finish(parties, measured)
-            return both | {"bytes": proxy.bytes}
+            return told(folder, kind, more, both | {"bytes": proxy.bytes})
+
+
+def told(folder: Path, kind: str, more: dict[str, Any], both: Measured) -> Measured:
+    """Say that a run has ended: a bench of half an hour that is silent looks like one that hangs."""
+    what = " ".join([kind, str(more.get("operation", "intersection")), *map(str, more.get("parameters", {}).values())])
+    rows = pq.ParquetFile(folder / "0.parquet").metadata.num_rows
+    print(f"{rows:>11,} rows  {both['seconds']:9.3f} s  {both['mib']:6.0f} MiB  {what}", file=sys.stderr, flush=True)
+    return both
 
 
 def finish(parties: list[subprocess.Popen[str]], measured: list[Path]) -> Measured:
@@ -268,6 +282,35 @@ def hidden(folder: Path, plain: Measured) -> list[Row]:
     return rows
 
 
+def prepared(folder: Path) -> list[Row]:
+    """A thousand keys of a client in a prepared set of 2^20, beside our intersection of the same two sets."""
+    make(folder, MILLION)
+    ids = [np.load(folder / f"{rank}.npy") for rank in range(2)]
+    for name in ("0.parquet", "0.npy"):
+        (folder / name).unlink()
+    pq.write_table(pa.table({"id": ids[0][:CLIENT, 1].astype(np.int64)}), folder / "0.parquet")
+    began = time.perf_counter()
+    secret, table = _kernel.prepare_set(ids[1].tobytes())
+    ready = time.perf_counter()
+    client = _kernel.PreparedClient(ids[0][:CLIENT].tobytes(), table=table, table_keys=MILLION)
+    server = _kernel.PreparedServer(secret, asked=CLIENT)
+    _turn, asked = client.next()
+    server.next()
+    _turn, answer = server.next(asked)
+    client.next()
+    client.next(answer)
+    ended = time.perf_counter()
+    beside = meet(folder, "ours", counted=True, receivers=(0,))
+    assert len(client.matched() or b"") == 4 * beside["found"]
+    seconds, sent, what = ended - ready, (len(asked) + len(answer)) / 1e6, "RR22, files, same run"
+    return [
+        Row("unbalanced, 10^3 in a prepared 2^20", seconds, "s", what, beside["seconds"], seconds / beside["seconds"]),
+        Row("unbalanced, table there already", sent, "MB", what, beside["bytes"] / 1e6, sent * 1e6 / beside["bytes"]),
+        Row("unbalanced, preparing 2^20 and its table", ready - began, "s", "MB of the table", len(table) / 1e6,
+            (ready - began) * 1e6 / len(table)),
+    ]  # fmt: skip
+
+
 def curve(folder: Path, sizes: list[int]) -> list[Row]:
     rows: list[Row] = []
     lines: dict[str, Points] = {"fondaco": [], "spu.psi RR22": []}
@@ -290,6 +333,9 @@ def curve(folder: Path, sizes: list[int]) -> list[Row]:
         for what, unit in (("seconds", "s"), ("cpu", "s, processor"), ("mib", "MiB of one")):
             rows.append(Row(f"{size:,} x {size:,}, files", mine[what], unit, "spu.psi RR22", other[what],
                             mine[what] / other[what]))  # fmt: skip
+        if size == MIDDLE:
+            rows.append(Row(f"{size:,} x {size:,}, memory of one", mine["mib"], "MiB", "target: under",
+                            MIDDLE_MEMORY_MIB, mine["mib"] / MIDDLE_MEMORY_MIB))  # fmt: skip
     draw(RESULTS / "psi.svg", "Intersection of two sets, half shared, files in and out, two cores", lines)
     return rows
 
@@ -298,8 +344,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, action="append", default=[], help="one more size of the curve")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--operations", action="store_true", help="the other operations at 2^20 too: some minutes")
     parser.add_argument("--hidden", action="store_true", help="operations over a hidden match alone, nothing written")
+    parser.add_argument("--operations", action=argparse.BooleanOptionalAction, default=True,
+                        help="the other operations at 2^20 too: some minutes")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="2^20 alone, one repeat, nothing written")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-psi-") as name:
@@ -314,7 +361,7 @@ def main() -> None:
                 print(row)
             return
         rows = million(folder, asked.repeats)
-        rows += others(folder) if asked.operations else []
+        rows += others(folder) + prepared(folder) if asked.operations else []
         rows += curve(folder, sorted({*CURVE, *asked.rows}))
     report("psi", rows, ["two processes, two cores, unix sockets; best of a few, alternating; half of the keys shared"])
 

@@ -141,6 +141,32 @@ class CircuitParty:
     def table(self) -> bytes | None:
         """For each bin the place of its key in `ids`, little-endian 32-bit, or 2**32 - 1; None for who has no table."""
 
+def prepare_set(ids: bytes) -> tuple[bytes, bytes]:
+    """A new secret key of 32 bytes for n different 16-byte identifiers, and their table under it.
+
+    See `crates/kernel/src/unbalanced.rs`; about 50 microseconds of a core an identifier, without the GIL.
+    """
+
+def prepared_table_size(keys: int) -> int:
+    """Bytes of the table of so many identifiers."""
+
+class PreparedServer:
+    """The side of an unbalanced intersection that has a prepared key; it is asked `asked` identifiers, up to 2**20."""
+
+    def __init__(self, key: bytes, *, asked: int) -> None: ...
+    def next(self, incoming: bytes | None = None) -> tuple[Literal["send", "receive", "finished"], bytes]:
+        """As `PsiParty.next`."""
+
+class PreparedClient:
+    """The side that asks, with the table of `table_keys` identifiers. `Malformed`: it is not as long as theirs is."""
+
+    def __init__(self, ids: bytes, *, table: bytes, table_keys: int) -> None: ...
+    def next(self, incoming: bytes | None = None) -> tuple[Literal["send", "receive", "finished"], bytes]:
+        """As `PsiParty.next`."""
+
+    def matched(self) -> bytes | None:
+        """Places in `ids` of those that the server has, little-endian 32-bit integers; None before the end."""
+
 class CountParty:
     """One party that learns how many identifiers are shared, or helps the other to; see `crates/kernel/src/ecdh.rs`.
 

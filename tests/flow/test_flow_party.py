@@ -96,7 +96,7 @@ def seconds(monkeypatch) -> list[float]:
     """What workers were allowed; they find one key at once."""
     asked: list[float] = []
 
-    async def run_job(job, _inputs, _sockets, *, deadline) -> Outcome:
+    async def run_job(job, _inputs, _sockets, *, deadline, keep=None) -> Outcome:
         asked.append(deadline)
         assert job.timeout_seconds == deadline
         return Outcome({"match": MATCH}, Report(configuration="", rows_in=1, rows_out=1, link_micros=0, total_micros=0))
@@ -105,9 +105,11 @@ def seconds(monkeypatch) -> list[float]:
     return asked
 
 
-def party(world: World) -> Party:
+def party(world: World, keeps: Any = None) -> Party:
     journal = SimpleNamespace(record=lambda *_args, **_named: None)
-    return Party(org="us", chain=world, peering=None, gate=world, results=world, journal=journal, step_seconds=30)
+    return Party(
+        org="us", chain=world, peering=None, gate=world, results=world, journal=journal, step_seconds=30, keeps=keeps
+    )
 
 
 def execute(one: Party, world: World, seconds: int) -> None:
@@ -177,3 +179,32 @@ def test_matched_keys_of_an_attempt_are_forgotten_when_the_next_begins(world, se
     world.view = dataclasses.replace(world.view, attempt=2)
     one.forget_ended()
     assert not one.remembers("aa")
+
+
+def test_a_worker_is_told_where_it_may_keep_what_outlives_it(world, monkeypatch) -> None:
+    told: list[Any] = []
+
+    async def run_job(_job, _inputs, _sockets, *, deadline, keep) -> Outcome:
+        told.append((deadline, keep))
+        return Outcome({"match": MATCH}, Report(configuration="", rows_in=1, rows_out=1, link_micros=0, total_micros=0))
+
+    monkeypatch.setattr(module, "run_job", run_job)
+    place = object()
+    execute(
+        party(world, SimpleNamespace(of=lambda view, step: place if (view.id, step) == ("aa", STEP) else None)),
+        world,
+        5,
+    )
+    assert told == [(5.0, place)]
+
+
+def test_few_keys_found_in_a_prepared_set_are_a_match_that_the_terms_judge(world, seconds) -> None:
+    step = dataclasses.replace(STEP, operation="unbalanced", receivers=("us",))
+    world.view = dataclasses.replace(world.view, workflow=dataclasses.replace(WORKFLOW, steps=(step,)))
+    world.refuses = True
+    with pytest.raises(GateRefused):
+        execute(party(world), world, 5)
+    assert "kept" not in world.kept
+    world.refuses = False
+    execute(party(world), world, 5)
+    assert world.kept[-2:] == ["kept", "reported"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from blake3 import blake3
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
@@ -78,14 +78,15 @@ def test_the_semi_honest_function_is_aes() -> None:
     assert known["proofs"] == []
 
 
-def test_the_malicious_function_is_sha256() -> None:
+def test_the_malicious_function_is_keyed_blake3() -> None:
     known = VECTORS["malicious"]
     salt, coin = bytes.fromhex(known["salt"]), number(known["coin"])
     keys = [bytes.fromhex(k) for k in known["keys"]]
-    assert [hashlib.sha256(b"fondaco/oprf/h1" + salt + k).digest()[:16].hex() for k in keys] == known["hashes"]
+    hashing = blake3(salt, derive_key_context="fondaco oprf hash of a key 2").digest()
+    assert [blake3(k, key=hashing).hexdigest()[:32] for k in keys] == known["hashes"]
+    ending = blake3(b"", derive_key_context="fondaco oprf output 2").digest()
     outputs = [
-        hashlib.sha256(b"fondaco/oprf/f1" + raw(number(d) ^ coin) + k).hexdigest()
-        for d, k in zip(known["decoded"], keys, strict=True)
+        blake3(raw(number(d) ^ coin) + k, key=ending).hexdigest() for d, k in zip(known["decoded"], keys, strict=True)
     ]
     assert [o[:32] for o in outputs] == known["tags"]
     assert [o[32:] for o in outputs] == known["proofs"]

@@ -7,6 +7,7 @@ mod pir_two;
 mod proto;
 mod psi;
 mod star;
+mod unbalanced;
 mod union;
 mod value;
 
@@ -171,6 +172,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(star::zero_shares, module)?)?;
     module.add_class::<star::StarMember>()?;
     module.add_class::<star::StarLeader>()?;
+    unbalanced::register(module)?;
     pir::register(module)?;
     pir_two::register(module)?;
     ledger::register(module)?;

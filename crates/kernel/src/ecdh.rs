@@ -25,7 +25,7 @@ use crate::block::Block;
 use crate::okvs::parameters::MAX_KEYS;
 use crate::protocol::{Fault, Party, Turn};
 use crate::ristretto::{
-    encoded, finalize, fresh_scalar, hash_to_group, points, products, POINT_BYTES,
+    encoded, finalize, fresh_scalar, hash_to_group, points, products, short_tag, POINT_BYTES,
 };
 use crate::tags::Layout;
 
@@ -65,17 +65,13 @@ fn check(keys: &[Block], config: DhConfig) -> Result<(), Fault> {
     Ok(())
 }
 
-fn tag(bytes: &[u8]) -> Block {
-    let mut cut = [0u8; 16];
-    cut.copy_from_slice(&bytes[..16]);
-    Block::from_bytes(cut)
-}
-
 pub(crate) fn point_tag(point: &CompressedRistretto) -> Block {
-    tag(&Sha256::new()
-        .chain_update(LABEL_TAG)
-        .chain_update(point.as_bytes())
-        .finalize())
+    short_tag(
+        &Sha256::new()
+            .chain_update(LABEL_TAG)
+            .chain_update(point.as_bytes())
+            .finalize(),
+    )
 }
 
 pub(crate) fn key_points(keys: &[Block], secret: &Scalar) -> Vec<CompressedRistretto> {
@@ -151,7 +147,7 @@ impl DhClient {
             .keys
             .iter()
             .zip(&unblinded)
-            .map(|(key, point)| tag(&finalize(&key.to_bytes(), point)))
+            .map(|(key, point)| short_tag(&finalize(&key.to_bytes(), point)))
             .collect();
         let found = layout.find(&tags, list)?;
         self.matched = Some(found.iter().map(|(row, _at)| *row).collect());
@@ -224,7 +220,7 @@ impl DhServer {
                     .keys
                     .iter()
                     .zip(&own)
-                    .map(|(key, point)| tag(&finalize(&key.to_bytes(), point)))
+                    .map(|(key, point)| short_tag(&finalize(&key.to_bytes(), point)))
                     .collect();
                 let (list, order) = self.layout().pack(&tags)?;
                 message.extend_from_slice(&list);

@@ -22,6 +22,7 @@ mod simd;
 pub mod star;
 pub mod tags;
 mod transfer;
+pub mod unbalanced;
 pub mod union;
 pub mod vole;
 

@@ -7,7 +7,7 @@
 //! sender's value has the factor D, which the receiver does not know.
 //!
 //! Semi-honest: H and F are made of AES under a public key (see [`crate::permutation`]). Malicious: H and F are
-//! SHA-256, modelled as a random oracle; H is salted by the sender so that nothing can be prepared; F is shifted by
+//! BLAKE3 in its keyed mode, modelled as a random oracle; H is salted by the sender so that nothing can be prepared; F is shifted by
 //! a coin w that both toss, against a sender that chooses D; and the VOLE must be the malicious one. What a cheating
 //! receiver gains nevertheless: it can evaluate F at more keys than it declared, though no more than
 //! [`Parameters::cheating_bound`](crate::okvs::parameters::Parameters::cheating_bound) says (ADR 33).
@@ -23,8 +23,8 @@ use crate::block::{to_bytes, Block};
 use crate::okvs::paxos::{Paxos, PaxosRows};
 use crate::okvs::{Okvs, Rows};
 use crate::permutation::fresh_block;
+use crate::prf::commitment;
 pub use crate::prf::{hashed_keys, tags_of, Security};
-use crate::prf::{sha, LABEL_COIN};
 use crate::protocol::{Fault, Party, Turn};
 use crate::simd::clmul::add_products;
 use crate::vole::{VoleConfig, VoleReceiver, VoleReceiverOutput, VoleSender, VoleSenderOutput};
@@ -206,7 +206,7 @@ impl<V: DeltaSide> OprfSender<V> {
                 self.step = Step::Greeted;
                 let mut greeting = self.salt.to_bytes().to_vec();
                 if self.security == Security::Malicious {
-                    greeting.extend_from_slice(&sha(LABEL_COIN, self.salt, self.coin));
+                    greeting.extend_from_slice(&commitment(self.salt, self.coin));
                 }
                 Ok(Turn::Send(greeting))
             }
@@ -362,7 +362,7 @@ impl<V: PairSide> OprfReceiver<V> {
             (Step::Vector, None) => self.finish(),
             (Step::Opening, Some(bytes)) => {
                 let theirs = block_of(bytes, "coin")?;
-                if !bool::from(sha(LABEL_COIN, self.salt, theirs).ct_eq(&self.commitment)) {
+                if !bool::from(commitment(self.salt, theirs).ct_eq(&self.commitment)) {
                     return Err(Fault::Cheated { check: "coin" });
                 }
                 self.coin ^= theirs;

@@ -10,16 +10,15 @@
 //! the other's keys. Rounds: those of the VOLE and three (malicious: four). Messages' sizes depend on the two numbers
 //! of keys alone.
 
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::block::Block;
+use crate::block::{to_bytes, Block};
 use crate::okvs::parameters::MAX_KEYS;
 use crate::oprf::{DeltaSide, OprfReceiver, OprfSender, Outputs, PairSide, Security};
 use crate::protocol::{Fault, Party, Turn};
 use crate::tags::Layout;
 
-const LABEL_CLAIM: &[u8] = b"fondaco/psi/claim/1";
+const CLAIM: &str = "fondaco psi claim of the intersection 2";
 
 /// What both sides know before they begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,13 +40,11 @@ enum Step {
     Broken,
 }
 
+/// BLAKE3 over the proofs of the claimed keys, in the order of the message.
 fn claim(proofs: impl Iterator<Item = Block>) -> [u8; 32] {
-    let mut hasher = Sha256::new();
-    hasher.update(LABEL_CLAIM);
-    for proof in proofs {
-        hasher.update(proof.to_bytes());
-    }
-    hasher.finalize().into()
+    let mut hasher = blake3::Hasher::new_derive_key(CLAIM);
+    hasher.update(&to_bytes(&proofs.collect::<Vec<_>>()));
+    *hasher.finalize().as_bytes()
 }
 
 fn check_sizes(own: usize, config: &PsiConfig) -> Result<(), Fault> {

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha512};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::block::Block;
 use crate::protocol::Fault;
 
 /// Bytes of a point.
@@ -49,6 +50,14 @@ pub fn finalize(input: &[u8; 16], point: &CompressedRistretto) -> [u8; 64] {
         .chain_update(b"Finalize")
         .finalize()
         .into()
+}
+
+/// The first 16 bytes of an output, by which two outputs are compared.
+#[must_use]
+pub fn short_tag(output: &[u8]) -> Block {
+    let mut cut = [0u8; 16];
+    cut.copy_from_slice(&output[..16]);
+    Block::from_bytes(cut)
 }
 
 /// A secret scalar, not zero but with probability 2^-252.

@@ -102,6 +102,18 @@ proptest! {
     }
 
     #[test]
+    fn an_answer_of_any_bytes_is_refused_or_read(bits in prop::collection::vec(any::<u8>(), 0..40), sent in 1usize..200) {
+        let layout = Layout::new(sent, 7);
+        match layout.answered(&bits) {
+            Ok(places) => {
+                prop_assert!(places.iter().all(|at| (*at as usize) < sent));
+                prop_assert_eq!(layout.answer(places.into_iter()), bits);
+            }
+            Err(fault) => prop_assert_eq!(fault.to_string(), "the peer's answer is not of the form it must have"),
+        }
+    }
+
+    #[test]
     fn tags_of_any_bytes_are_refused_or_compared(bytes in prop::collection::vec(any::<u8>(), 0..2000), sent in 1usize..200, own in 1usize..200) {
         let layout = Layout::new(sent, own);
         let mut sized = bytes;

@@ -1,10 +1,17 @@
-//! Known answers of the intersection's parts, which `tests/kernel/test_kernel_psi.py` works out in Python by itself.
+//! Known answers of the set operations' parts, which `tests/kernel/test_kernel_psi.py` and `test_kernel_sets.py` read
+//! too and work out in Python by themselves.
 
+use curve25519_dalek::scalar::Scalar;
 use fondaco_kernel::block::Block;
+use fondaco_kernel::keys::{distinct, identifiers, Column, Values};
 use fondaco_kernel::okvs::paxos::Paxos;
 use fondaco_kernel::okvs::{Okvs, Rows};
 use fondaco_kernel::oprf::{hashed_keys, tags_of, Security};
+use fondaco_kernel::protocol::{Party, Turn};
+use fondaco_kernel::ristretto::{encoded, hash_to_group, points};
 use fondaco_kernel::tags::Layout;
+use fondaco_kernel::unbalanced::{table_size, table_under, PreparedServer};
+use fondaco_kernel::Items;
 use serde_json::Value;
 
 fn bytes(value: &Value) -> Vec<u8> {
@@ -75,4 +82,78 @@ fn a_list_of_tags_is_the_known_one() {
     let held = usize::try_from(known["held"].as_u64().expect("a number")).expect("small");
     let (message, _order) = Layout::new(tags.len(), held).pack(&tags).expect("few");
     assert_eq!(message, bytes(&known["message"]));
+}
+
+fn sets() -> Value {
+    serde_json::from_str(include_str!("../vectors/sets.json")).expect("json")
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().expect("a list")
+}
+
+#[test]
+fn identifiers_are_the_known_ones() {
+    let known = &sets()["identifiers"];
+    let (texts, numbers) = (&known["columns"][0], &known["columns"][1]);
+    let (mut data, mut offsets) = (Vec::new(), 0i64.to_le_bytes().to_vec());
+    for text in list(&texts["values"]) {
+        data.extend_from_slice(text.as_str().expect("text").as_bytes());
+        let end = i64::try_from(data.len()).expect("short");
+        offsets.extend_from_slice(&end.to_le_bytes());
+    }
+    let numbers: Vec<[u8; 8]> = list(&numbers["values"])
+        .iter()
+        .map(|number| number.as_i64().expect("a number").to_le_bytes())
+        .collect();
+    let columns = [
+        Column {
+            letter: b't',
+            values: Values::Bytes(Items::new(&data, &offsets).expect("sound")),
+        },
+        Column {
+            letter: b'i',
+            values: Values::Numbers(&numbers),
+        },
+    ];
+    let key = bytes(&known["key"]).try_into().expect("32 bytes");
+    let found = distinct(&identifiers(&key, &columns).expect("sound"));
+    assert_eq!(found.ids, blocks(&known["ids"]));
+    let places: Vec<u64> = list(&known["places"])
+        .iter()
+        .map(|place| place.as_u64().expect("a number"))
+        .collect();
+    assert_eq!(
+        found.places.into_iter().map(u64::from).collect::<Vec<_>>(),
+        places
+    );
+}
+
+#[test]
+fn the_oblivious_function_is_that_of_the_standard() {
+    let known = &sets()["voprf"];
+    let scalar = |value: &Value| {
+        Scalar::from_canonical_bytes(bytes(value).try_into().expect("32 bytes")).expect("canonical")
+    };
+    let key: [u8; 32] = bytes(&known["key"]).try_into().expect("32 bytes");
+    for vector in list(&known["vectors"]) {
+        let point = hash_to_group(&bytes(&vector["input"]));
+        let blinded = (point * scalar(&known["blind"])).compress();
+        assert_eq!(encoded(&[blinded]), bytes(&vector["blinded"]));
+        let mut server = PreparedServer::new(&key, 1).expect("a key");
+        server.next(None).expect("waits");
+        let answer = server.next(Some(blinded.as_bytes())).expect("an answer");
+        assert_eq!(answer, Turn::Send(bytes(&vector["evaluated"])));
+        assert!(points(&bytes(&vector["evaluated"]), 1, "m").is_ok());
+    }
+}
+
+#[test]
+fn a_prepared_table_is_the_known_one() {
+    let known = &sets()["prepared"];
+    let key = bytes(&known["key"]).try_into().expect("32 bytes");
+    let keys = blocks(&known["keys"]);
+    let table = table_under(&key, &keys).expect("few");
+    assert_eq!(table.len(), table_size(keys.len()));
+    assert_eq!(table, bytes(&known["table"]));
 }

@@ -13,7 +13,7 @@ from fondaco.core.models import Column
 from fondaco.errors import EngineError, PartyFailed
 
 OPERATIONS: dict[str, tuple[str, ...]] = {
-    "psi": ("intersection", "difference", "cardinality", "threshold", "union"),
+    "psi": ("intersection", "difference", "cardinality", "threshold", "union", "unbalanced"),
     "mpc": ("statistics", "pooled-statistics", "arithmetic", "intersection-sum", "circuit-statistics"),
     "pir": ("lookup", "two-server-lookup"),
 }
@@ -144,6 +144,12 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
         "a receiver that breaks off midway knows how many keys both have, and none of the other's",
         "a step that ends because a key has more text than key_bytes tells that there is one",
     ),
+    ("psi", "unbalanced"): (
+        "the client, who alone receives, learns which of its keys the provider has, and how many the provider has",
+        "the provider learns how many keys the client asks, and whether it had the provider's table already",
+        "with the table alone nothing can be tested: every key that is tested is one that a run asks",
+        "a provider that cheats can make the result wrong; it learns nothing of the client's keys",
+    ),
     ("mpc", "statistics"): (
         "each receiver learns count, sum, mean and variance of each group, and nothing of any row",
         "a group of fewer keys than the smallest count is not opened, nor one more where the rest would tell it",
@@ -227,6 +233,9 @@ def estimate(engine: str, operation: str, rows: int, *, members: int = 2) -> Est
         return Estimate(0.5 + 30.0 * millions, 150 + int(3000 * millions), 0.1 + 31.0 * millions)
     if engine == "pir":
         return Estimate(0.5 + 1.5 * millions, 150 + int(1200 * millions), 0.4 + 0.3 * millions)
+    if engine == "psi" and operation == "unbalanced":
+        # The first run, which prepares the larger side; every other one grows with the smaller side alone.
+        return Estimate(1.0 + 30.0 * millions, 150 + int(250 * millions), 0.1 + 8.1 * millions)
     if engine == "psi" and operation in {"cardinality", "threshold"}:
         return Estimate(0.8 + 55.0 * millions, 150 + int(700 * millions), 0.1 + 100.0 * millions)
     if engine == "psi" and operation == "union":

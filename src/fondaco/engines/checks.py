@@ -133,6 +133,12 @@ def _set_operation(job: Job) -> None:
             raise BadJob("an intersection brings its keys alone", remedy="leave it out", column=column.name)
 
 
+def _unbalanced(job: Job) -> None:
+    _set_operation(job)
+    if len(job.receivers) != 1:
+        raise BadJob("an unbalanced intersection has one receiver, the client", remedy="correct the step")
+
+
 def _statistics(job: Job) -> None:
     _two(job)
     value, group = (inputs.reference(job, inputs.parameters(job).get(what), what) for what in ("value", "group"))
@@ -283,6 +289,7 @@ def _two_server_lookup(job: Job) -> None:
 
 _CHECKS: dict[tuple[str, str], Callable[[Job], None]] = {
     **{("psi", operation): _set_operation for operation in OPERATIONS["psi"]},
+    ("psi", "unbalanced"): _unbalanced,
     ("mpc", "statistics"): _statistics,
     ("mpc", "pooled-statistics"): _pooled,
     ("mpc", "arithmetic"): _arithmetic,

@@ -7,7 +7,8 @@ import pyarrow as pa
 from fondaco.core.codec import decode, encode
 from fondaco.errors import EngineError
 
-JOB, TABLE, START, OUTCOME, FAILURE, PROGRESS = b"j", b"t", b"s", b"o", b"f", b"p"
+JOB, TABLE, KEEP, START = b"j", b"t", b"k", b"s"
+OUTCOME, FAILURE, PROGRESS = b"o", b"f", b"p"
 HEAD = 9
 MAX_FRAME = 1 << 34
 

@@ -2,7 +2,7 @@
 
 No clear data touches the disk: tables go through pipes, and what a protocol needs as a file (identifiers of large
 sets under a session key, never keys) lies in a folder of mode 0700, removed whatever happens; if the node itself is
-killed, by `sweep` when a node next starts.
+killed, by `sweep` when a node next starts. What is to outlive a worker is sealed (`engines.keep`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from fondaco.core.faults import unpack_error
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.engines import frames
 from fondaco.engines.base import EngineStopped, Job, Outcome, Report, Told, WorkerDied, untold
+from fondaco.engines.keep import Keep
 from fondaco.errors import DeadlineExceeded, EngineError, PartyFailed, RemoteError
 
 _log = logging.getLogger(__name__)
@@ -70,9 +71,17 @@ def sweep() -> None:
 
 
 async def run_job(
-    job: Job, inputs: dict[str, pa.Table], sockets: Path, *, deadline: float, told: Told = untold
+    job: Job,
+    inputs: dict[str, pa.Table],
+    sockets: Path,
+    *,
+    deadline: float,
+    told: Told = untold,
+    keep: Keep | None = None,
 ) -> Outcome:
-    """Run a job in a worker of its own; `told` hears of what takes long and says how far it is.
+    """Run a job in a worker of its own, which may keep files that outlive it where `keep` says.
+
+    `told` hears of what takes long and says how far it is.
 
     Raises:
         EngineError: the worker's own error, or that it died.
@@ -81,7 +90,7 @@ async def run_job(
     scratch = _scratch()
     try:
         async with asyncio.timeout(deadline):
-            return await _supervise(job, inputs, sockets, scratch, told)
+            return await _supervise(job, inputs, sockets, scratch, told, keep)
     except TimeoutError as late:
         raise DeadlineExceeded(
             "the engine did not end in time",
@@ -93,7 +102,9 @@ async def run_job(
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-async def _supervise(job: Job, inputs: dict[str, pa.Table], sockets: Path, scratch: Path, told: Told) -> Outcome:
+async def _supervise(
+    job: Job, inputs: dict[str, pa.Table], sockets: Path, scratch: Path, told: Told, keep: Keep | None
+) -> Outcome:
     read_end, write_end = os.pipe()
     try:
         process = await asyncio.create_subprocess_exec(
@@ -125,7 +136,7 @@ async def _supervise(job: Job, inputs: dict[str, pa.Table], sockets: Path, scrat
     pipe, _protocol = await loop.connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb")
     )
-    feeding = asyncio.create_task(_feed(process.stdin, job, inputs))
+    feeding = asyncio.create_task(_feed(process.stdin, job, inputs, keep))
     errors = asyncio.create_task(process.stderr.read())
     try:
         return await _outcome(reader, job, told)
@@ -162,9 +173,11 @@ def _kill(process: asyncio.subprocess.Process) -> None:
             return
 
 
-async def _feed(stdin: asyncio.StreamWriter, job: Job, inputs: dict[str, pa.Table]) -> None:
+async def _feed(stdin: asyncio.StreamWriter, job: Job, inputs: dict[str, pa.Table], keep: Keep | None) -> None:
     try:
         stdin.write(frames.frame(frames.JOB, to_bytes(job)))
+        if keep is not None:
+            stdin.write(frames.frame(frames.KEEP, to_bytes(keep)))
         for name, table in inputs.items():
             stdin.write(frames.frame(frames.TABLE, frames.pack_table(name, table)))
             await stdin.drain()

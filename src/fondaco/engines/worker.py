@@ -24,6 +24,7 @@ from fondaco.core.faults import pack_error
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.engines import frames
 from fondaco.engines.base import BadJob, EngineStopped, Job, Outcome, Told
+from fondaco.engines.keep import Keep
 from fondaco.errors import EngineError, FondacoError
 
 _PR_SET_PDEATHSIG = 1
@@ -36,8 +37,9 @@ def _die_with_parent() -> None:
         sys.exit("the node is gone")
 
 
-def _read(source: BinaryIO) -> tuple[Job, dict[str, pa.Table]]:
+def _read(source: BinaryIO) -> tuple[Job, dict[str, pa.Table], Keep | None]:
     job: Job | None = None
+    keep: Keep | None = None
     tables: dict[str, pa.Table] = {}
     while True:
         kind, size = frames.head(source.read(frames.HEAD))
@@ -47,8 +49,10 @@ def _read(source: BinaryIO) -> tuple[Job, dict[str, pa.Table]]:
         elif kind == frames.TABLE:
             name, table = frames.unpack_table(data)
             tables[name] = table
+        elif kind == frames.KEEP:
+            keep = from_bytes(Keep, data)
         elif kind == frames.START and job is not None:
-            return job, tables
+            return job, tables, keep
         else:
             raise EngineError("the node said something out of order", remedy="report this")
 
@@ -69,11 +73,11 @@ class _Teller:
             self._sink.flush()
 
 
-def _run(job: Job, tables: dict[str, pa.Table], sockets: Path, scratch: Path, told: Told) -> Outcome:
+def _run(job: Job, tables: dict[str, pa.Table], sockets: Path, scratch: Path, told: Told, keep: Keep | None) -> Outcome:
     if job.engine == "psi":
         from fondaco.engines.psi import operations as sets
 
-        return sets.run(job, tables, sockets, scratch)
+        return sets.run(job, tables, sockets, scratch, keep)
     if job.engine == "pir":
         from fondaco.engines.pir import lookup, two
 
@@ -123,8 +127,8 @@ def main() -> None:
     sink = os.fdopen(out, "wb")
     sys.excepthook = lambda kind, fault, trace: _tell(sink, _unforeseen(kind, fault, trace))
     try:
-        job, tables = _read(sys.stdin.buffer)
-        outcome = _run(job, tables, sockets, scratch, _Teller(sink))
+        job, tables, keep = _read(sys.stdin.buffer)
+        outcome = _run(job, tables, sockets, scratch, _Teller(sink), keep)
     except FondacoError as fault:
         _tell(sink, fault)
     packed = [frames.frame(frames.TABLE, frames.pack_table(name, table)) for name, table in outcome.tables.items()]

@@ -12,6 +12,7 @@ from fondaco.core.names import DatasetName
 from fondaco.engines.base import PREPARED, Job
 from fondaco.engines.pir.label import index_label, two_server_label
 from fondaco.engines.pir.parts import BEFORE, as_table, from_table
+from fondaco.engines.psi.unbalanced import set_label
 from fondaco.flow.model import Input, Step
 from fondaco.vault import prepared
 from fondaco.vault.store import Vault
@@ -58,7 +59,12 @@ class Preparation:
 
 def label(step: Step, item: Input) -> str | None:
     """The label of what a step needs prepared of what a party brings, or None."""
-    if step.engine != "pir" or not isinstance(step.parameters, dict):
+    if not isinstance(step.parameters, dict):
+        return None
+    if (step.engine, step.operation) == ("psi", "unbalanced"):
+        named = step.parameters.get("keys")
+        return set_label(item.columns, [str(key) for key in named]) if isinstance(named, list) else None
+    if step.engine != "pir":
         return None
     keys, most = step.parameters.get("keys"), step.parameters.get("most_keys", 1)
     if not isinstance(keys, list) or not isinstance(most, int):
@@ -71,7 +77,11 @@ def label(step: Step, item: Input) -> str | None:
 def find(vault: Vault, cid: Cid, step: Step, item: Input) -> dict[str, pa.Table]:
     """What was prepared of the dataset, or of an earlier version of it, under the names that the engine knows."""
     wanted = label(step, item)
-    return {} if wanted is None else find_labelled(vault, cid, DatasetName.parse(item.dataset), wanted)
+    if wanted is None:
+        return {}
+    found = find_labelled(vault, cid, DatasetName.parse(item.dataset), wanted)
+    # Another version of a set is another set under another key: an index alone is made new from an older one.
+    return found if step.engine == "pir" else {name: table for name, table in found.items() if name == PREPARED}
 
 
 def find_labelled(vault: Vault, cid: Cid, name: DatasetName, label: str) -> dict[str, pa.Table]:

@@ -8,6 +8,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from fondaco.core.models import Column
+from fondaco.engines.keep import Keep
 from fondaco.flow.model import Step, Workflow
 
 
@@ -118,6 +119,16 @@ class Gate(Protocol):
 
     def keep(self, task: TaskView, step: Step, prepared: pa.Table) -> None:
         """Keep what an engine prepared of our dataset for the next time."""
+
+
+class Keeps(Protocol):
+    """Where workers may keep what outlives them."""
+
+    def of(self, task: TaskView, step: Step) -> Keep | None:
+        """The place for a step, the same at each attempt of it, or None where its operation keeps nothing."""
+
+    def forget_ended(self) -> None:
+        """Remove what was kept for tasks that can have no other attempt, and what is past its time."""
 
 
 class Results(Protocol):

@@ -34,7 +34,7 @@ from fondaco.errors import (
     TransportError,
 )
 from fondaco.flow import wire
-from fondaco.flow.chain import Chain, Gate, Opened, Results, TaskView
+from fondaco.flow.chain import Chain, Gate, Keeps, Opened, Results, TaskView
 from fondaco.flow.contribution import measure
 from fondaco.flow.journal import Journal
 from fondaco.flow.model import Step
@@ -45,6 +45,7 @@ _log = logging.getLogger(__name__)
 _HEIGHT_SECONDS = 15.0
 _LINK_SECONDS = 20.0
 _AGAIN = "start the task again when the party is back: fondaco run --again TASK"
+_MATCHING = ("intersection", "unbalanced")
 _Key = tuple[str, int, str]
 
 
@@ -84,8 +85,10 @@ class Party:
         results: Results,
         journal: Journal,
         step_seconds: int,
+        keeps: Keeps | None = None,
     ) -> None:
         self.org = org
+        self._keeps = keeps
         self._chain = chain
         self._peering = peering
         self._gate = gate
@@ -248,8 +251,9 @@ class Party:
         if prepared is not None:
             await asyncio.to_thread(self._gate.keep, view, step, prepared)
         learns = self.org in step.receivers
-        if learns and step.operation == "intersection":
+        if learns and step.operation in _MATCHING:
             await asyncio.to_thread(self._gate.check_match, view, step, outcome.tables["match"])
+        if learns and step.operation == "intersection":
             self._matches[(*key, step.id)] = outcome.tables["match"]
             await self._measure(view, order)
         keep = self._results.keep if learns else lambda v, s, _tables: self._results.nothing(v, s)
@@ -307,7 +311,8 @@ class Party:
                 for rank, member in enumerate(step.members):
                     if rank != active.rank:
                         tunnels.append(await self._tunnel(active, rank, member, lane))
-            return await run_job(job, inputs, active.sockets, deadline=float(order.seconds))
+            keep = None if self._keeps is None else self._keeps.of(active.view, step)
+            return await run_job(job, inputs, active.sockets, deadline=float(order.seconds), keep=keep)
         except EngineError as fault:
             raise self._by_name(fault, step, active, tunnels) from fault
         finally:

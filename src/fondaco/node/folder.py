@@ -1,6 +1,6 @@
 """A node's folder: where everything that one institution keeps is, and its settings.
 
-Layout (folder 0700, files 0600): `node.json` settings, `keys/`, `ledger/`, `cometbft/`, `vault/`, `results/`,
+Layout (folder 0700, files 0600): `node.json` settings, `keys/`, `ledger/`, `cometbft/`, `vault/`, `results/`, `kept/`,
 `journal.sqlite`, `control.sock` (the socket's own folder keeps other users out), `node.log`, `node.lock`.
 """
 
@@ -68,6 +68,7 @@ class Folder:
         self.ledger = path / "ledger"
         self.vault = path / "vault"
         self.results = path / "results"
+        self.kept = path / "kept"
         self.consensus = path / "cometbft"
         self.control = path / "control.sock"
         self.log = path / "node.log"

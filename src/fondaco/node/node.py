@@ -29,6 +29,7 @@ from fondaco.node.chain import NodeChain
 from fondaco.node.control import ControlServer
 from fondaco.node.directory import LedgerDirectory
 from fondaco.node.folder import Folder, Settings
+from fondaco.node.keeps import KeepStore
 from fondaco.node.ledgers import LedgerService
 from fondaco.node.results import ResultStore
 from fondaco.node.witness import WitnessService
@@ -100,6 +101,7 @@ class Node:
             stale_seconds=self.settings.stale_seconds,
             most_keys=self.settings.most_keys,
         )
+        self.keeps = KeepStore(folder.kept, master=folder.vault_key, org=self.settings.org, chain=self.chain)
         self.party = Party(
             org=self.settings.org,
             chain=self.chain,
@@ -108,6 +110,7 @@ class Node:
             results=self.results,
             journal=self.journal,
             step_seconds=self.settings.step_seconds,
+            keeps=self.keeps,
         )
         self.coordinator = Coordinator(
             org=self.settings.org,
@@ -125,6 +128,7 @@ class Node:
         if self.directory.update():
             self.endpoint.refresh()
         self.party.forget_ended()
+        self.keeps.forget_ended()
         self.coordinator.wake()
         self.witness.wake()
         self._accept_tasks()

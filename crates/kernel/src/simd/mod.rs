@@ -7,3 +7,4 @@
 pub(crate) mod clmul;
 pub(crate) mod convolve;
 pub(crate) mod gather;
+pub(crate) mod lanes;

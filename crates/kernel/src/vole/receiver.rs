@@ -1,7 +1,7 @@
 //! The party that ends with a and c: it answers the base transfers and misses a leaf of each tree.
 
 use super::base_ot::{self, OFFER_BYTES};
-use super::check::{combine, digest, factor, ANSWER_BYTES};
+use super::check::{combine, digest, factors_at, ANSWER_BYTES};
 use super::code::encode;
 use super::prg::Coins;
 use super::session::{cut, Plan, Session, FIRST_BYTES};
@@ -154,14 +154,18 @@ impl VoleReceiver {
             return Ok((State::Done(self.compress(parts)), Turn::Finished));
         }
         let seed = coins.block();
-        let hit = places
+        let hit: Zeroizing<Vec<usize>> = Zeroizing::new(
+            places
+                .iter()
+                .enumerate()
+                .map(|(tree, place)| (tree << forest.depth) + place)
+                .collect(),
+        );
+        let x = factors_at(seed, &hit)
             .iter()
-            .enumerate()
-            .map(|(tree, place)| (tree << forest.depth) + place);
-        let x = hit
             .zip(bits.iter())
-            .fold(bits[forest.trees], |sum, (at, value)| {
-                sum ^ factor(seed, at).times(*value)
+            .fold(bits[forest.trees], |sum, (factor, value)| {
+                sum ^ factor.times(*value)
             });
         let sum = combine(seed, &parts.leaves) ^ elements[forest.trees];
         let mut request = Vec::new();

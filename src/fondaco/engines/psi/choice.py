@@ -14,6 +14,8 @@ from fondaco.core.codec import Value
 
 LINK_MBIT = 1000
 MAX_LINK_MBIT = 1_000_000
+UNBALANCED_FROM = 50
+"""How many times as many keys the larger side has before a prepared set is worth a word."""
 Protocol = Literal["rr22", "ecdh"]
 
 
@@ -63,13 +65,33 @@ def choose(comparing: int, sending: int, *, malicious: bool, link_mbit: int) -> 
     return Choice(protocol, told)
 
 
+def unbalanced_cost(asked: int) -> Cost:
+    """Of one run with a prepared set, whatever its size, for so many keys of the client; the table is there."""
+    return Cost(15_000 + 90 * asked, 64 * asked)
+
+
+def _prepared(asked: int, held: int) -> str:
+    """What a prepared set of so many keys costs, in words."""
+    run, table = unbalanced_cost(asked), 81 * held / 1e7
+    return (
+        f"{27 * held / 1e6:.3g} s once to prepare {held} keys and {table:.3g} MB once for their table, "
+        f"then about {run.micros / 1e6:.3g} s and {run.wire / 1e6:.3g} MB a run of {asked}"
+    )
+
+
 def explain_choice(operation: str, parameters: Value, fewer: int, more: int) -> str:
     """Why a set operation of so many keys a side takes its protocol, in words."""
     if operation in {"cardinality", "threshold"}:
         return "ECDH: the protocol here that tells a number and not which keys"
     if operation == "union":
         return "ECDH: the membership test here that tells the receiver what it lacks and not which keys are shared"
+    if operation == "unbalanced":
+        return f"VOPRF, prepared: {_prepared(fewer, more)}"
     asked = parameters if isinstance(parameters, dict) else {}
     link = asked.get("link_mbit", LINK_MBIT)
     width = link if isinstance(link, int) and 1 <= link <= MAX_LINK_MBIT else LINK_MBIT
-    return choose(fewer, more, malicious=asked.get("security") == "malicious", link_mbit=width).reason
+    malicious = asked.get("security") == "malicious"
+    told = choose(fewer, more, malicious=malicious, link_mbit=width).reason
+    if operation == "intersection" and not malicious and more >= UNBALANCED_FROM * max(fewer, 1):
+        told += f". If this is asked often, psi.unbalanced takes {_prepared(fewer, more)}"
+    return told

@@ -17,8 +17,10 @@ from fondaco.core.codec import Value, encode
 from fondaco.engines.base import BadJob, Job, Outcome, Report
 from fondaco.engines.channel import Channel, connect
 from fondaco.engines.checks import check_members
+from fondaco.engines.keep import Keep
 from fondaco.engines.psi.choice import LINK_MBIT, MAX_LINK_MBIT, Choice, choose
 from fondaco.engines.psi.keys import Array, key_columns
+from fondaco.engines.psi.progress import Head, Progress, kept_session
 from fondaco.engines.psi.session import MAX_ROWS, SECURITY, agree_key, agree_sizes, drive, message_limit
 from fondaco.engines.psi.store import Part, Store, padded, part_size, parts_for
 
@@ -29,10 +31,11 @@ MAX_KEY_BYTES = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a member works: the folder of its sockets, and one for files."""
+    """Where a member works: the folder of its sockets, one for files of this run, a place for what outlives it."""
 
     sockets: Path
     scratch: Path
+    keep: Keep | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,13 +88,14 @@ def _whole(parameters: dict[str, Value], name: str, default: int, most: int) -> 
 
 @dataclasses.dataclass
 class Meeting:
-    """One run between two members whose identifiers are made under the session key `key`."""
+    """One run between two members whose identifiers are made under the key `session`."""
 
     job: Job
     terms: Terms
     channel: Channel
-    key: bytes = dataclasses.field(repr=False)
     store: Store
+    session: bytes = dataclasses.field(repr=False)
+    keep: Keep | None
     peer_rows: int
     started: float
     linked: float
@@ -141,10 +145,11 @@ def meet(job: Job, inputs: dict[str, pa.Table], place: Place, what: Terms) -> It
     agreed = hashlib.sha256(encode([*sorted(job.receivers), job.parameters])).digest()
     with connect(job, place.sockets) as channel:
         linked = time.monotonic()
-        key = agree_key(channel, rank=job.rank, security=what.security, terms=agreed)
+        past = kept_session(place.keep)
+        key = agree_key(channel, rank=job.rank, security=what.security, terms=agreed, past=past)
         with Store(table, key, scratch=place.scratch) as store:
             peer_rows = agree_sizes(channel, store.rows)
-            yield Meeting(job, what, channel, key, store, peer_rows, started, linked)
+            yield Meeting(job, what, channel, store, key, place.keep, peer_rows, started, linked)
 
 
 def compares(job: Job, rows: int, peer_rows: int) -> bool:
@@ -157,14 +162,27 @@ def compares(job: Job, rows: int, peer_rows: int) -> bool:
 def shared_places(meeting: Meeting) -> tuple[str, Array]:
     """The configuration, and rows of the keys that both have, in one order for both members; none for no learner.
 
-    Neither learns how many keys a part has, for parts are filled up (`store.part_size`).
+    Neither learns how many keys a part has, for parts are filled up (`store.part_size`). Parts that an earlier attempt
+    finished at both members are not met again.
     """
     protocol = meeting.choice().protocol
-    found = [np.empty(0, np.uint32)]
-    if not meeting.empty:
-        parts = parts_for(meeting.store.rows, meeting.peer_rows)
-        found += [_meet_part(meeting, meeting.store.part(index, parts), parts) for index in range(parts)]
+    if meeting.empty:
+        return CONFIGURATIONS[protocol], np.empty(0, np.uint32)
+    parts = parts_for(meeting.store.rows, meeting.peer_rows)
+    if parts == 1:
+        return CONFIGURATIONS[protocol], _meet_part(meeting, meeting.store.all(), 1)
+    head = Head(session=meeting.session, rows=meeting.store.rows, peer_rows=meeting.peer_rows, parts=parts)
+    progress = Progress(meeting.keep, head, meeting.store)
+    done = progress.agree(meeting.channel)
+    found = [progress.places(index) if index in done else _new_part(meeting, progress, index) for index in range(parts)]
     return CONFIGURATIONS[protocol], np.concatenate(found)
+
+
+def _new_part(meeting: Meeting, progress: Progress, index: int) -> Array:
+    part = meeting.store.part(index, progress.head.parts)
+    places = _meet_part(meeting, part, progress.head.parts)
+    progress.finish(index, part, places)
+    return places
 
 
 def _meet_part(meeting: Meeting, part: Part, parts: int) -> Array:

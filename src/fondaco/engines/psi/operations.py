@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from fondaco.core.messages import from_bytes, message, to_bytes
 from fondaco.engines.base import BadJob, EngineStopped, Job, Outcome
+from fondaco.engines.keep import Keep
+from fondaco.engines.psi import unbalanced as prepared_side
 from fondaco.engines.psi.keys import rows_at
 from fondaco.engines.psi.many import intersection_of_many
 from fondaco.engines.psi.meeting import COUNTING, Meeting, Place, meet, shared_count, shared_places, terms
@@ -102,17 +104,25 @@ def _enough(meeting: Meeting, count: int | None) -> bool:
         raise EngineStopped(f"{meeting.channel.peer} said no decision", remedy="start the task again") from fault
 
 
+def unbalanced(job: Job, inputs: dict[str, pa.Table], place: Place) -> Outcome:
+    """The client's keys that a large prepared set has; see `engines.psi.unbalanced`. Semi-honest."""
+    return prepared_side.unbalanced(job, inputs, place, terms(job, _COUNTING))
+
+
 _OPERATIONS: dict[str, _Operation] = {
     "intersection": intersection,
     "difference": difference,
     "cardinality": cardinality,
     "threshold": threshold,
     "union": union,
+    "unbalanced": unbalanced,
 }
 
 
-def run(job: Job, inputs: dict[str, pa.Table], sockets: Path, scratch: Path) -> Outcome:
+def run(job: Job, inputs: dict[str, pa.Table], sockets: Path, scratch: Path, keep: Keep | None = None) -> Outcome:
     """Run one member's share of a set operation, linked in the folder `sockets`, with files in `scratch` if need be.
+
+    With `keep` a large meeting that was cut goes on where it was.
 
     Raises:
         BadJob: no such operation, or one that cannot be done as asked.
@@ -121,4 +131,4 @@ def run(job: Job, inputs: dict[str, pa.Table], sockets: Path, scratch: Path) -> 
     operation = _OPERATIONS.get(job.operation)
     if operation is None:
         raise BadJob("no such set operation", remedy="see docs/concepts/engines.md", operation=job.operation)
-    return operation(job, inputs, Place(sockets, scratch))
+    return operation(job, inputs, Place(sockets, scratch, keep))

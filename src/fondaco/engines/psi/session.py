@@ -21,15 +21,21 @@ _GREETING_LIMIT = 1024
 _MESSAGE_BYTES_A_KEY = 64
 _MESSAGE_FLOOR = 4 << 20
 _LABEL = b"fondaco/psi/session/1"
+_PAST = b"fondaco/psi/past/1"
 
 
-@message("psi.greeting/1")
+@message("psi.greeting/2")
 class Greeting:
-    """One member's first word: its share of the session key, what it withstands, a digest of what else must agree."""
+    """One member's first word: its share of the session key, what it withstands, a digest of what else must agree.
+
+    `past` is a hash of the session key of an attempt of this step that was cut, or empty: the key that both name so is
+    taken again.
+    """
 
     share: bytes
     security: str
     terms: bytes
+    past: bytes
 
 
 @message("psi.size/1")
@@ -46,15 +52,18 @@ def _said(kind: type[T], channel: Channel) -> T:
         raise EngineStopped(f"{channel.peer} sent no greeting", remedy="start the task again") from fault
 
 
-def agree_key(channel: Channel, *, rank: int, security: str, terms: bytes) -> bytes:
+def agree_key(channel: Channel, *, rank: int, security: str, terms: bytes, past: bytes | None = None) -> bytes:
     """The session key under which both make identifiers: SHA-256 over a share of each, 32 bytes.
+
+    Where both bring the key of an attempt that was cut, `past`, and it is one key, it is that one.
 
     Raises:
         BadJob: the other side works with another security or other terms.
         EngineStopped: the link broke, or the greeting is not one.
     """
     share = os.urandom(SHARE_BYTES)
-    channel.send(to_bytes(Greeting(share=share, security=security, terms=terms)))
+    name = b"" if past is None else hashlib.sha256(_PAST + past).digest()
+    channel.send(to_bytes(Greeting(share=share, security=security, terms=terms, past=name)))
     theirs = _said(Greeting, channel)
     if (theirs.security, theirs.terms) != (security, terms):
         raise BadJob(
@@ -63,6 +72,8 @@ def agree_key(channel: Channel, *, rank: int, security: str, terms: bytes) -> by
         )
     if len(theirs.share) != SHARE_BYTES:
         raise EngineStopped(f"{channel.peer} sent a greeting out of bounds", remedy="start the task again")
+    if past is not None and theirs.past == name:
+        return past
     shares = (share, theirs.share) if rank == 0 else (theirs.share, share)
     return hashlib.sha256(_LABEL + b"".join(shares)).digest()
 

@@ -4,8 +4,8 @@ Identifiers are as good as random under the session key, so a prefix of them cut
 and both members cut alike: what two parts of one prefix share is all that the sets share there. How large a part is
 depends on the keys, so each part is filled up to a size that follows from the number of keys alone; a part overflows
 that size with probability at most 2**-40 for all parts together (Bernstein's inequality, whole numbers throughout so
-that both members find the same). The file holds identifiers and row numbers, never a key, and the session key is
-nowhere on disk.
+that both members find the same). The file holds identifiers and row numbers, never a key; the session key is
+on the disk where a cut meeting shall go on (`progress`), sealed, and nowhere else.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def _lacking(meeting: Meeting, form: Form) -> pa.Table:
     drive(party, meeting.channel, limit=message_limit(rows) + form.width * meeting.peer_rows)
     peer = meeting.channel.peer
     found = decoded(party.received() or b"", form, peer)
-    different = ids + identified(found, meeting.key).ids.tobytes()
+    different = ids + identified(found, meeting.session).ids.tobytes()
     if len(_kernel.distinct_places(different)) // 4 != meeting.store.rows + found.num_rows:
         raise EngineStopped(f"{peer} sent keys that are not lacking", remedy="do not run again; ask its operator")
     return found
