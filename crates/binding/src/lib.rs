@@ -63,14 +63,17 @@ fn keyed_ids<'py>(
     })
 }
 
-/// A column's letter, data and offsets.
+/// A column's letter, data and offsets, as Python gives them.
+type GivenColumn = (String, PyBuffer<u8>, Option<PyBuffer<u8>>);
+
+/// The same, copied.
 type OwnedColumn = (u8, Vec<u8>, Option<Vec<u8>>);
 
 /// A session key and key columns of Python's, copied so that they can be read without the GIL.
 fn key_and_columns(
     py: Python<'_>,
     key: &[u8],
-    columns: &[(String, PyBuffer<u8>, Option<PyBuffer<u8>>)],
+    columns: &[GivenColumn],
 ) -> PyResult<([u8; 32], Vec<OwnedColumn>)> {
     let key: [u8; 32] = key
         .try_into()
@@ -97,7 +100,7 @@ fn key_and_columns(
 fn identify<'py>(
     py: Python<'py>,
     key: &[u8],
-    columns: Vec<(String, PyBuffer<u8>, Option<PyBuffer<u8>>)>,
+    columns: Vec<GivenColumn>,
 ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
     let (key, copied) = key_and_columns(py, key, &columns)?;
     let found = py
@@ -113,7 +116,7 @@ fn identify<'py>(
 fn identify_rows<'py>(
     py: Python<'py>,
     key: &[u8],
-    columns: Vec<(String, PyBuffer<u8>, Option<PyBuffer<u8>>)>,
+    columns: Vec<GivenColumn>,
 ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
     let (key, copied) = key_and_columns(py, key, &columns)?;
     let (ids, numbers) = py

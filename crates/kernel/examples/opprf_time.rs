@@ -20,13 +20,13 @@ fn main() {
     let mut all = vec![Block::ZERO; keys + keys / 2];
     Permutation::new(Block(1)).stream(0, &mut all);
     let (ours, theirs) = (all[..keys].to_vec(), all[keys / 2..].to_vec());
-    let began = Instant::now();
+    let whole = Instant::now();
     let delta = sender_vole(Security::SemiHonest, bins_for(keys)).expect("few");
     let pair = receiver_vole(Security::SemiHonest, bins_for(keys)).expect("few");
     let mut sender =
         OpprfSender::new(ours, vec![7; words * keys], words, keys, delta).expect("sound");
     let mut receiver = OpprfReceiver::new(&theirs, words, keys, pair).expect("sound");
-    println!("both begin: {:>12.3?}", began.elapsed());
+    println!("both begin: {:>12.3?}", whole.elapsed());
     let mut inboxes: [Vec<Vec<u8>>; 2] = [Vec::new(), Vec::new()];
     let (mut waits, mut done, mut bytes) = ([false; 2], [false; 2], 0);
     while done != [true; 2] {
@@ -64,5 +64,5 @@ fn main() {
             }
         }
     }
-    println!("{bytes} bytes in {:.3?}", began.elapsed());
+    println!("{bytes} bytes in {:.3?}", whole.elapsed());
 }

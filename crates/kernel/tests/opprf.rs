@@ -178,9 +178,11 @@ fn what_each_side_holds_says_nothing_of_what_is_shared() {
     meet(&mut pair, &mut |_, _, _| ()).expect("honest");
     for side in [pair.0.words(), pair.1.words()] {
         let words = side.expect("the end");
-        let (bins, bits) = (pair.1.shape().bins, pair.1.shape().bits);
+        let Shape {
+            bins, bits: width, ..
+        } = pair.1.shape();
         for word in 0..4 {
-            for bit in 0..if word == 0 { bits } else { 64 } {
+            for bit in 0..if word == 0 { width } else { 64 } {
                 let all = &words[word * bins..(word + 1) * bins];
                 let set = all.iter().filter(|word| *word >> bit & 1 == 1).count();
                 let mean = bins / 2;

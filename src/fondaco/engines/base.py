@@ -250,7 +250,13 @@ def estimate(engine: str, operation: str, rows: int, *, members: int = 2) -> Est
         return Estimate(0.8 + 1.6 * others * millions, memory + int(100 * millions), others * (0.7 + 45.0 * millions))
     slower = 12.0 if members == 2 else 1.0
     if operation in HIDDEN:
-        return Estimate(5.0 + 12.0 * slower * millions, 400 + int(2500 * millions), 1.4 + 500.0 * millions)
+        # Of the whole of three members' traffic a party has two thirds.
+        sums = operation == "intersection-sum"
+        return Estimate(
+            5.0 + (15.0 if sums else 30.0) * slower * millions,
+            400 + int((1100 if sums else 2050) * millions),
+            1.4 + (520.0 if sums else 950.0) * millions,
+        )
     if operation == "arithmetic":
         return Estimate(3.5 + 12.0 * slower * millions, 400 + int(1200 * millions), 0.2 + 300.0 * millions)
     return Estimate(3.5 + 2.0 * slower * millions, 400 + int(600 * millions), 0.2 + 120.0 * millions)
