@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import socket
 import tempfile
 import threading
@@ -53,7 +54,7 @@ def frame(rows: list[tuple]) -> pd.DataFrame:
     return pd.DataFrame(clean, columns=["k", "n"], dtype="object").drop_duplicates()
 
 
-def met(tables: list[pa.Table], receivers: tuple[int, ...], keys: tuple[str, ...] = ("k",), seconds: int = 30) -> list:
+def met(tables: list[pa.Table], receivers: tuple[int, ...], keys: tuple[str, ...] = ("k",), seconds: int = 60) -> list:
     """How each member of one intersection ends."""
     count = len(tables)
     step = jobs("psi", "intersection", {"keys": list(keys)}, NAMES[:count], [[]] * count, receivers, seconds=seconds)
@@ -196,7 +197,7 @@ def test_a_member_with_other_terms_is_refused() -> None:
     ]
     ends = attempt(steps, [pa.table({"k": [1], "k2": [1]})] * 3)
     assert all(isinstance(end, BadJob | EngineStopped) for end in ends)
-    assert any("other parameters" in end.cause for end in ends)
+    assert all("other parameters" in end.cause for end in ends), "who hears it from another hears the cause"
 
 
 def test_explain_says_who_leads_and_what_is_told() -> None:
@@ -239,7 +240,7 @@ class Wire:
         with server:
             near, _address = server.accept()
         far = socket.socket(socket.AF_UNIX)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while far.connect_ex(str(there)):
             assert time.monotonic() < end
             time.sleep(0.005)
@@ -267,7 +268,7 @@ class Wire:
 def transcript(tables: list[pa.Table], receivers: tuple[int, ...]) -> Wire:
     """All that three honest members say to one another."""
     count = len(tables)
-    step = jobs("psi", "intersection", {"keys": ["k"]}, NAMES[:count], [[]] * count, receivers, seconds=30)
+    step = jobs("psi", "intersection", {"keys": ["k"]}, NAMES[:count], [[]] * count, receivers, seconds=60)
     with tempfile.TemporaryDirectory(prefix="fm-") as name:
         wire = Wire(Path(name), count)
         work = [
@@ -324,7 +325,7 @@ def alone(job, place: Path) -> EngineStopped:
     return caught.value
 
 
-def with_a_stranger(rank: int, behave, receivers: tuple[int, ...] = (0,), seconds: int = 6) -> list[EngineStopped]:
+def with_a_stranger(rank: int, behave, receivers: tuple[int, ...] = (0,), seconds: int = 20) -> list[EngineStopped]:
     """How the two others end where member `rank` of three does as it likes once it has agreed."""
     step = jobs("psi", "intersection", {"keys": ["k"]}, NAMES[:3], [[]] * 3, receivers, seconds=seconds)
     agreed = many.hashlib.sha256(many.encode([*sorted(receivers), step[0].parameters])).digest()
@@ -338,7 +339,8 @@ def with_a_stranger(rank: int, behave, receivers: tuple[int, ...] = (0,), second
         threads = [threading.Thread(target=honest, args=(one,)) for one in range(3) if one != rank]
         for thread in threads:
             thread.start()
-        with connect_all(step[rank], place) as channels:
+        # The stranger has time: what ends is the others' patience.
+        with connect_all(dataclasses.replace(step[rank], timeout_seconds=60), place) as channels:
             many.agree(step[rank], channels, agreed)
             with contextlib.suppress(EngineStopped):
                 behave(channels)
@@ -351,7 +353,7 @@ def with_a_stranger(rank: int, behave, receivers: tuple[int, ...] = (0,), second
 def test_a_member_that_goes_away_is_named_by_all_within_the_deadline(rank, name) -> None:
     began = time.monotonic()
     ends = with_a_stranger(rank, lambda _channels: None)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
     for end in ends:
         assert f"the link to {name} broke" in end.cause
 
@@ -361,7 +363,7 @@ def test_a_member_that_says_nothing_is_named_at_the_deadline() -> None:
         while True:
             channels[0].receive(1 << 20)
 
-    leader, other = with_a_stranger(1, listen, seconds=2)
+    leader, other = with_a_stranger(1, listen, seconds=4)
     assert "two did not say anything" in leader.cause
     assert "two did not say anything" in other.cause or "one did not say anything" in other.cause
 

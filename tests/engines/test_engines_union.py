@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import os
 import socket
 import tempfile
 import threading
+import time
 import unicodedata
 from pathlib import Path
 
@@ -107,7 +107,7 @@ def test_what_one_has_in_another_spelling_is_not_lacking() -> None:
 
 
 def test_a_key_with_more_text_than_was_agreed_ends_the_step_at_its_owner() -> None:
-    pair = jobs("psi", "union", {"keys": ["k"], "key_bytes": 3}, ["x", "y"], [[], []], (0,), seconds=10)
+    pair = jobs("psi", "union", {"keys": ["k"], "key_bytes": 3}, ["x", "y"], [[], []], (0,), seconds=30)
     receiver, sender = attempt(pair, [pa.table({"k": ["long enough"]}), pa.table({"k": ["abc", "\u00e9\u00e9"]})])
     assert isinstance(sender, BadJob)
     assert "more than 3 bytes" in sender.cause
@@ -205,7 +205,7 @@ def test_payloads_that_are_no_lacking_keys_are_refused(payload, cause, monkeypat
         engine.drive(party, meeting.channel, limit=1 << 20)
 
     monkeypatch.setattr(engine, "_give", give)
-    pair = jobs("psi", "union", {"keys": ["k"]}, ["x", "y"], [[], []], (0,), seconds=10)
+    pair = jobs("psi", "union", {"keys": ["k"]}, ["x", "y"], [[], []], (0,), seconds=30)
     receiver, _sender = attempt(pair, [pa.table({"k": ["own"]}), pa.table({"k": ["p", "q"]})])
     assert isinstance(receiver, EngineStopped)
     assert receiver.cause.startswith("y sent keys that are")
@@ -214,7 +214,7 @@ def test_payloads_that_are_no_lacking_keys_are_refused(payload, cause, monkeypat
 
 def messages(ours: list[str], theirs: list[str], receivers: tuple[int, ...]) -> list[tuple[int, bytes]]:
     """Who sent what, message by message, between two honest members with a proxy between them."""
-    pair = jobs("psi", "union", {"keys": ["k"]}, ["x", "y"], [[], []], receivers, seconds=20)
+    pair = jobs("psi", "union", {"keys": ["k"]}, ["x", "y"], [[], []], receivers, seconds=60)
     seen: list[tuple[int, bytes]] = []
     with tempfile.TemporaryDirectory(prefix="fu-") as name:
         places = [Path(name) / side for side in ("a", "b")]
@@ -227,9 +227,10 @@ def messages(ours: list[str], theirs: list[str], receivers: tuple[int, ...]) -> 
         def carry() -> None:
             near, _address = server.accept()
             with near, socket.socket(socket.AF_UNIX) as far:
-                while not (places[1] / "1.sock").exists():
-                    os.sched_yield()
-                far.connect(str(places[1] / "1.sock"))
+                end = time.monotonic() + 60
+                while far.connect_ex(str(places[1] / "1.sock")):
+                    assert time.monotonic() < end
+                    time.sleep(0.005)
                 pipes = [
                     threading.Thread(target=_carry, args=(side, one, other, seen))
                     for side, (one, other) in enumerate([(near, far), (far, near)])
@@ -279,7 +280,7 @@ def test_no_key_is_on_the_wire_not_even_one_that_is_given() -> None:
 
 
 def test_a_peer_that_goes_away_midway_is_named() -> None:
-    pair = jobs("psi", "union", {"keys": ["k"]}, ["x", "y"], [[], []], (0,), seconds=10)
+    pair = jobs("psi", "union", {"keys": ["k"]}, ["x", "y"], [[], []], (0,), seconds=30)
     with tempfile.TemporaryDirectory(prefix="fu-") as name:
         place = Path(name)
 

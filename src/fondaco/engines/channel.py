@@ -25,7 +25,7 @@ from typing import Self
 
 from fondaco.core.messages import from_bytes, message, to_bytes
 from fondaco.engines.base import BadJob, EngineStopped, Job
-from fondaco.errors import CodecError
+from fondaco.errors import CodecError, EngineError
 
 VERSION = 1
 _HEAD = 8
@@ -229,7 +229,7 @@ def connect(job: Job, sockets: Path) -> Channel:
 def connect_all(job: Job, sockets: Path) -> Iterator[dict[int, Channel]]:
     """Link up with every other member, by rank; leaving the context closes all links.
 
-    Where it is left because a member stopped, the others are told before.
+    Where it is left by an error of the engine, the others are told its cause before.
 
     Raises:
         BadJob: a peer runs another version or another step.
@@ -242,7 +242,7 @@ def connect_all(job: Job, sockets: Path) -> Iterator[dict[int, Channel]]:
             channels.update(_links(job, sockets, undo))
             _greet(job, channels)
             yield dict(sorted(channels.items()))
-        except EngineStopped as fault:
+        except EngineError as fault:
             for channel in channels.values():
                 channel.stop(fault.cause)
             raise
