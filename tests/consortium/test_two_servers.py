@@ -57,7 +57,7 @@ def mirrored(world):
     cast, sources = world
     path, schema, _name = sources[AUTHORITY]
     for org, name in HELD.items():
-        cast[org].ask("limit-lookups", name=name, most_keys=60, keys_a_day=1000)
+        cast[org].ask("limit", name=name, most_keys=60, keys_a_day=1000)
         cast[org].ask("import", source=str(path), schema=str(schema), name=name)
         cast[org].ask(
             "publish",

@@ -6,6 +6,7 @@ import datetime
 import unicodedata
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -88,19 +89,44 @@ def test_it_is_a_left_join_by_the_different_keys_in_whatever_order_the_servers_h
         assert tuple(line[c.name] for c in COLUMNS[1:]) == by_key.get(normal(line["k"]), (None,) * 4)
 
 
-def test_real_aircraft_by_workers(tmp_path) -> None:
-    sources = prepare(tmp_path)
-    planes = pd.read_csv(next(path for path in tmp_path.rglob("*.csv") if "plane" in path.name or "auth" in path.name))
-    assert sources is not None
-    key = planes.columns[0]
-    planes = planes.drop_duplicates(key)
-    numbers = [*planes[key].head(30), "ABSENT"]
-    data = pa.table({"k": pa.array(planes[key], pa.string()), "v": pa.array(range(len(planes)), pa.int64())})
-    ends = together(two_jobs(most=40), [{"data": pa.table({"k": numbers})}, {"data": data}, {"data": data}])
-    asker, first, second = ends
-    assert asker.tables["result"]["v"].to_pylist() == [*range(30), None]
-    assert {end.report.configuration for end in ends} == {two.CONFIGURATION}
-    assert (first.report.rows_in, second.report.rows_in) == (len(planes), len(planes))
+@pytest.fixture(scope="module")
+def real(tmp_path_factory) -> dict[str, pd.DataFrame]:
+    """Aircraft by their numbers; hours of weather by airport and hour, one row each."""
+    sources = prepare(tmp_path_factory.mktemp("real"))
+    planes = pd.read_csv(sources.planes)
+    with duckdb.connect(str(sources.weather), read_only=True) as held:
+        ((table,),) = held.execute("SELECT table_name FROM information_schema.tables").fetchall()
+        hours = held.execute(f'SELECT * FROM "{table}"').df()
+    return {
+        "planes": planes.drop_duplicates("tailnum").assign(v=lambda f: range(len(f)))[["tailnum", "v"]],
+        "hours": hours.drop_duplicates(["origin", "time_hour"])
+        .assign(v=lambda f: range(len(f)))[["origin", "time_hour", "v"]]
+        .head(5000),
+    }
+
+
+@pytest.mark.parametrize(("name", "keys"), [("planes", ("tailnum",)), ("hours", ("origin", "time_hour"))])
+@pytest.mark.parametrize("servers", [1, 2])
+def test_real_keys_by_workers_equal_a_join_in_pandas(real, name, keys, servers) -> None:
+    frame = real[name].astype(dict.fromkeys(keys, str))
+    absent = pd.DataFrame([["ABSENT"] * len(keys)], columns=list(keys))
+    asked = pd.concat([frame[list(keys)].sample(30, random_state=7), absent, frame[list(keys)].head(2)])
+    columns = [*(column(key, "text") for key in keys), column("v")]
+    data = pa.Table.from_pandas(frame, preserve_index=False)
+    question = pa.Table.from_pandas(asked, preserve_index=False)
+    if servers == 2:
+        members = two_jobs(columns, 40, keys=keys)
+    else:
+        parameters = {"keys": list(keys), "most_keys": 40}
+        members = jobs("pir", "lookup", parameters, PARTIES[:2], [columns[:-1], columns], (0,), seconds=60)
+    ends = together(members, [{"data": question}, *[{"data": data}] * servers])
+    assert not any(isinstance(end, BaseException) for end in ends), ends
+    expected = asked.drop_duplicates().merge(frame, on=list(keys), how="left")
+    result = ends[0].tables["result"].to_pandas()
+    pd.testing.assert_frame_equal(result[list(keys)], expected[list(keys)])
+    assert result["found"].tolist() == expected["v"].notna().tolist()
+    assert result["v"].dropna().tolist() == expected["v"].dropna().tolist()
+    assert [end.report.rows_in for end in ends[1:]] == [len(frame)] * servers
 
 
 def index(data: pa.Table) -> tuple[dict, dict]:

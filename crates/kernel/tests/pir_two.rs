@@ -92,6 +92,9 @@ fn shared() -> &'static Pair {
     })
 }
 
+/// What was found, key by key, and what went over the wire.
+type Answer = (Vec<Option<Vec<u8>>>, Log);
+
 type Log = Vec<(usize, &'static str, Vec<u8>)>;
 
 /// A lookup at both, with what a server sends in its n-th message changed.
@@ -100,7 +103,7 @@ fn ask(
     wanted: &[&[u8]],
     keys: usize,
     tamper: &dyn Fn(usize, usize, &mut Vec<u8>),
-) -> Result<(Vec<Option<Vec<u8>>>, Log), Blame> {
+) -> Result<Answer, Blame> {
     let mut asker = Asker::new(wanted, keys)?;
     let mut servers = Vec::new();
     for (number, index) in pair.iter().enumerate() {
@@ -160,7 +163,7 @@ fn ask(
     }
 }
 
-fn plain(pair: &Pair, wanted: &[&[u8]], keys: usize) -> (Vec<Option<Vec<u8>>>, Log) {
+fn plain(pair: &Pair, wanted: &[&[u8]], keys: usize) -> Answer {
     ask(pair, wanted, keys, &|_, _, _| {}).expect("a lookup")
 }
 

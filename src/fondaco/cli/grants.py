@@ -73,7 +73,7 @@ def review(
 
 
 @app.command()
-def limit_lookups(
+def limit(
     name: Annotated[str, typer.Argument(help="/org/topic/name, published or not yet.")],
     dir_: Dir = HERE,
     most_keys: Annotated[int, typer.Option(help="Most keys of one hidden query; 0: grants will not say.")] = 0,
@@ -82,7 +82,7 @@ def limit_lookups(
 ) -> None:
     """Say how many keys hidden queries may ask under grants to come; grants that were given keep theirs."""
     arguments = {"name": name, "most_keys": most_keys, "keys_a_day": keys_a_day}
-    ask(dir_, "limit-lookups", arguments, as_json=as_json)
+    ask(dir_, "limit", arguments, as_json=as_json)
 
 
 @app.command()

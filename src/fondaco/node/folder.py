@@ -55,7 +55,7 @@ class Settings:
     stale_seconds: int = 30
     step_seconds: int = 120
     most_keys: int = 100
-    """For how many keys one use of a hidden query of our data may ask; 0 for none."""
+    """For how many keys a hidden query of our data may ask where its grant does not say; 0: for none at all."""
 
 
 class Folder:

@@ -55,6 +55,9 @@ impl Function {
 
 /// The secret of a seed: `DeriveKeyPair` of RFC 9497, section 3.2.1, without its second try, which no seed needs but
 /// with probability 2^-252.
+///
+/// # Panics
+/// If `info` is longer than 65,535 bytes.
 #[must_use]
 pub fn secret_of(seed: &[u8; 32], info: &[u8]) -> Zeroizing<[u8; 32]> {
     let length = u16::try_from(info.len()).expect("a few words of ours");

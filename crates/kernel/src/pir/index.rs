@@ -12,7 +12,8 @@ use super::description::{part_bytes, parts_of, Cursor, Description, MAX_GENERATI
 use super::layout::{Layout, MAX_BATCH};
 use super::matrix;
 use super::progress::{Counted, Watch};
-use super::record::{self, Evaluator, Nonces, Output, SECRET};
+use super::record::{self, Evaluator, Output, SECRET};
+use super::sealing::{Sealing, CHUNK};
 use crate::protocol::Fault;
 use chacha20poly1305::aead::rand_core::{OsRng, RngCore};
 use rayon::prelude::*;
@@ -20,8 +21,6 @@ use std::collections::HashMap;
 use zeroize::{Zeroize, Zeroizing};
 
 const ENTRY: usize = 16 + 16 + 32 + 1;
-/// Records that are evaluated and sealed together.
-const CHUNK: usize = 2048;
 
 /// One record, as the provider brings it: lookup key and payload.
 pub type Record<'a> = (&'a [u8], &'a [u8]);
@@ -40,11 +39,11 @@ pub struct Table {
 
 /// What an update knows of a record.
 #[derive(Clone)]
-struct Entry {
-    key: [u8; 16],
-    payload: [u8; 16],
-    location: [u8; 32],
-    generation: u8,
+pub(super) struct Entry {
+    pub(super) key: [u8; 16],
+    pub(super) payload: [u8; 16],
+    pub(super) location: [u8; 32],
+    pub(super) generation: u8,
 }
 
 impl Drop for Entry {
@@ -189,7 +188,7 @@ impl Index {
     }
 
     /// Copy the sealed parts of a record out of the matrix.
-    fn sealed(&self, entry: &Entry, out: &mut [u8]) {
+    pub(super) fn sealed(&self, entry: &Entry, out: &mut [u8]) {
         let Table { layout, data, .. } = &self.single;
         for (part, out) in out.chunks_exact_mut(layout.slot as usize).enumerate() {
             out.copy_from_slice(&layout.read(data, &part_location(&entry.location, part)));
@@ -383,7 +382,7 @@ fn fresh() -> Zeroizing<[u8; 32]> {
     key
 }
 
-fn hashed(key: &[u8; 32], bytes: &[u8]) -> [u8; 16] {
+pub(super) fn hashed(key: &[u8; 32], bytes: &[u8]) -> [u8; 16] {
     let hash = blake3::keyed_hash(key, bytes);
     hash.as_bytes()[..16]
         .try_into()
@@ -396,97 +395,6 @@ fn part_location(location: &[u8; 32], part: usize) -> [u8; 32] {
         seal: [0; 32],
     };
     part_of(&output, part).location
-}
-
-/// What sealing needs to know, for all chunks of records.
-struct Sealing<'a> {
-    before: Option<&'a Index>,
-    known: HashMap<[u8; 16], &'a Entry>,
-    evaluators: &'a [Evaluator],
-    directory_key: &'a [u8; 32],
-    payload: usize,
-}
-
-impl Sealing<'_> {
-    /// The entries of some records, and their sealed parts into `out`: kept where unchanged, else under the newest
-    /// secret; where a record lies is always the oldest's to say.
-    fn seal(&self, records: &[Record<'_>], out: &mut [u8]) -> Option<Vec<Entry>> {
-        let width = out.len() / records.len();
-        let ids: Vec<([u8; 16], [u8; 16])> = records
-            .iter()
-            .map(|(key, text)| {
-                (
-                    hashed(self.directory_key, key),
-                    hashed(self.directory_key, text),
-                )
-            })
-            .collect();
-        let old: Vec<Option<&Entry>> = ids
-            .iter()
-            .map(|(key, _)| self.known.get(key).copied())
-            .collect();
-        let kept = |at: usize| old[at].filter(|entry| entry.payload == ids[at].1);
-        let anew: Vec<usize> = (0..records.len())
-            .filter(|&at| kept(at).is_none())
-            .collect();
-        let keys = |of: &[usize]| of.iter().map(|&at| records[at].0).collect::<Vec<_>>();
-        let mut seals = self
-            .evaluators
-            .last()?
-            .evaluate_all(&keys(&anew))?
-            .into_iter();
-        let unplaced: Vec<usize> = anew
-            .iter()
-            .copied()
-            .filter(|&at| old[at].is_none())
-            .collect();
-        let mut places = Vec::new().into_iter();
-        if self.evaluators.len() > 1 {
-            places = self.evaluators[0]
-                .evaluate_all(&keys(&unplaced))?
-                .into_iter();
-        }
-        let mut nonces = Nonces::new(anew.len());
-        let mut entries = Vec::with_capacity(records.len());
-        for (at, out) in out.chunks_exact_mut(width).enumerate() {
-            if let (Some(before), Some(entry)) = (self.before, kept(at)) {
-                before.sealed(entry, out);
-                entries.push(entry.clone());
-                continue;
-            }
-            let newest = seals.next()?;
-            let location = match old[at] {
-                Some(entry) => entry.location,
-                None if self.evaluators.len() == 1 => newest.location,
-                None => places.next()?.location,
-            };
-            seal_parts(&newest, records[at].1, self.payload, &mut nonces, out);
-            entries.push(Entry {
-                key: ids[at].0,
-                payload: ids[at].1,
-                location,
-                generation: (self.evaluators.len() - 1) as u8,
-            });
-        }
-        Some(entries)
-    }
-}
-
-/// Cut a payload in the parts of payloads of up to `widest` bytes, and seal each.
-fn seal_parts(output: &Output, payload: &[u8], widest: usize, nonces: &mut Nonces, out: &mut [u8]) {
-    let width = part_bytes(widest);
-    for (number, out) in out
-        .chunks_exact_mut(record::sealed_bytes(width))
-        .enumerate()
-    {
-        let cut = |at: usize| payload.len().min(at * width);
-        record::seal(
-            &part_of(output, number).seal,
-            nonces.next_nonce(),
-            &payload[cut(number)..cut(number + 1)],
-            out,
-        );
-    }
 }
 
 /// The seed of one matrix's public randomness.

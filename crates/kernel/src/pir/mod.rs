@@ -30,5 +30,6 @@ pub mod record;
 pub mod ring;
 pub mod sample;
 pub mod scan;
+mod sealing;
 pub mod simd;
 pub mod two;

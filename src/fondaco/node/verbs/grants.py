@@ -42,7 +42,7 @@ class GrantVerbs(Group):
             "request": self.request,
             "requests": self.requests,
             "review": self.review,
-            "limit-lookups": self.limit_lookups,
+            "limit": self.limit,
             "grants": self.grants,
             "revoke": self.revoke,
         }
@@ -133,7 +133,7 @@ class GrantVerbs(Group):
             raise NodeError("nothing in this request waits for this institution", remedy="see `fondaco review --list`")
         return self._request(self._market.request(found.id)) | {"answered": answered}
 
-    async def limit_lookups(self, arguments: Json, _progress: Progress) -> Json:
+    async def limit(self, arguments: Json, _progress: Progress) -> Json:
         """Say how many keys lookups may ask under grants that will be given of a path; none takes that back."""
         name = DatasetName.parse(arguments["name"])
         limits = _limits(arguments)

@@ -45,12 +45,15 @@ pub enum Turns {
     Finished,
 }
 
+/// The rows of each record of a round.
+type Places = Vec<[u32; ONES]>;
+
 enum Asking {
     AwaitDescriptions,
     SendKeys,
     AwaitEvaluations,
     SendQueries(usize),
-    AwaitAnswers(usize, Vec<[u32; ONES]>),
+    AwaitAnswers(usize, Places),
     Over,
 }
 
@@ -203,9 +206,9 @@ impl Asker {
         part_of(&self.outputs[record / parts], record % parts)
     }
 
-    fn queries(&self, round: usize) -> Result<([Vec<u8>; 2], Vec<[u32; ONES]>), Fault> {
+    fn queries(&self, round: usize) -> Result<([Vec<u8>; 2], Places), Fault> {
         let (descriptions, rounds) = self.told.as_ref().ok_or(Fault::OutOfTurn)?;
-        let places: Vec<[u32; ONES]> = rounds
+        let places: Places = rounds
             .range(round)
             .map(|record| descriptions[0].places(&self.output(record).location))
             .collect();
