@@ -9,7 +9,9 @@ mod unbalanced;
 mod value;
 
 use fondaco_kernel::block::to_bytes;
-use fondaco_kernel::keys::{distinct, identifiers, Column, Identified, Values};
+use fondaco_kernel::keys::{
+    distinct, distinct_records as once, identifiers, records, Column, Values,
+};
 use fondaco_kernel::{Items, Refused};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
@@ -63,36 +65,71 @@ fn keyed_ids<'py>(
 /// A column's letter, data and offsets.
 type OwnedColumn = (u8, Vec<u8>, Option<Vec<u8>>);
 
+/// A column as Python gives it.
+type GivenColumn = (String, PyBuffer<u8>, Option<PyBuffer<u8>>);
+
+fn owned(py: Python<'_>, columns: &[GivenColumn]) -> PyResult<Vec<OwnedColumn>> {
+    let column = |(letter, data, offsets): &GivenColumn| {
+        let letter = *letter
+            .as_bytes()
+            .first()
+            .ok_or_else(|| PyValueError::new_err("a column has a letter"))?;
+        let offsets = offsets
+            .as_ref()
+            .map(|buffer| buffer.to_vec(py))
+            .transpose()?;
+        Ok((letter, data.to_vec(py)?, offsets))
+    };
+    columns.iter().map(column).collect()
+}
+
+fn session_key(key: &[u8]) -> PyResult<[u8; 32]> {
+    key.try_into()
+        .map_err(|_| PyValueError::new_err("a key is 32 bytes"))
+}
+
 /// Identifiers of the different rows of key columns, and the rows of their first appearance.
 #[pyfunction]
 fn identify<'py>(
     py: Python<'py>,
     key: &[u8],
-    columns: Vec<(String, PyBuffer<u8>, Option<PyBuffer<u8>>)>,
+    columns: Vec<GivenColumn>,
 ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
-    let key: [u8; 32] = key
-        .try_into()
-        .map_err(|_| PyValueError::new_err("a key is 32 bytes"))?;
-    let copied: Vec<OwnedColumn> = columns
-        .iter()
-        .map(|(letter, data, offsets)| {
-            let letter = *letter
-                .as_bytes()
-                .first()
-                .ok_or_else(|| PyValueError::new_err("a column has a letter"))?;
-            let offsets = offsets
-                .as_ref()
-                .map(|buffer| buffer.to_vec(py))
-                .transpose()?;
-            Ok((letter, data.to_vec(py)?, offsets))
-        })
-        .collect::<PyResult<_>>()?;
+    let (key, copied) = (session_key(key)?, owned(py, &columns)?);
     let found = py
-        .allow_threads(|| identified(&key, &copied))
+        .allow_threads(|| {
+            let ids = identifiers(&key, &borrowed(&copied)?)?;
+            Ok(distinct(&ids))
+        })
         .map_err(refused)?;
     let ids = to_bytes(&found.ids);
     let places = psi::words(&found.places);
     Ok((PyBytes::new(py, &ids), PyBytes::new(py, &places)))
+}
+
+/// Records of all rows by the first byte of their identifiers, and how many have each.
+#[pyfunction]
+fn identify_records<'py>(
+    py: Python<'py>,
+    key: &[u8],
+    columns: Vec<GivenColumn>,
+    first: u32,
+) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    let (key, copied) = (session_key(key)?, owned(py, &columns)?);
+    let (found, counts) = py
+        .allow_threads(|| records(&key, &borrowed(&copied)?, first))
+        .map_err(refused)?;
+    Ok((
+        PyBytes::new(py, &found),
+        PyBytes::new(py, &psi::words(&counts)),
+    ))
+}
+
+/// The records whose identifier stands for the first time; None where all do.
+#[pyfunction]
+fn distinct_records<'py>(py: Python<'py>, records: &[u8]) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let kept = py.allow_threads(|| once(records)).map_err(refused)?;
+    Ok(kept.map(|kept| PyBytes::new(py, &kept)))
 }
 
 /// Where each different identifier of 16 bytes first stands, in order.
@@ -104,8 +141,8 @@ fn distinct_places<'py>(py: Python<'py>, ids: &[u8]) -> PyResult<Bound<'py, PyBy
     Ok(PyBytes::new(py, &bytes))
 }
 
-fn identified(key: &[u8; 32], columns: &[OwnedColumn]) -> Result<Identified, Refused> {
-    let columns: Vec<Column<'_>> = columns
+fn borrowed(columns: &[OwnedColumn]) -> Result<Vec<Column<'_>>, Refused> {
+    columns
         .iter()
         .map(|(letter, data, offsets)| {
             let values = match offsets {
@@ -120,8 +157,7 @@ fn identified(key: &[u8; 32], columns: &[OwnedColumn]) -> Result<Identified, Ref
                 values,
             })
         })
-        .collect::<Result<_, _>>()?;
-    Ok(distinct(&identifiers(key, &columns)?))
+        .collect()
 }
 
 /// The native kernel of fondaco.
@@ -132,6 +168,8 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(keyed_ids, module)?)?;
     module.add_function(wrap_pyfunction!(identify, module)?)?;
     module.add_function(wrap_pyfunction!(distinct_places, module)?)?;
+    module.add_function(wrap_pyfunction!(identify_records, module)?)?;
+    module.add_function(wrap_pyfunction!(distinct_records, module)?)?;
     module.add_class::<psi::PsiParty>()?;
     module.add_class::<psi::DhParty>()?;
     module.add_class::<psi::CountParty>()?;
