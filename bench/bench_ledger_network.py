@@ -1,6 +1,7 @@
 """Four validators on one machine under a swept load, beside CometBFT's own kvstore on the same network and settings.
 
-Offered: signed transactions, handed round-robin to the four nodes in batches of `broadcast_tx_async`, at a fixed rate.
+Offered: signed transactions, handed round-robin to the four nodes in batches at a fixed rate: to ours as a node hands
+on what it took, in bundles, to kvstore as many calls of `broadcast_tx_async` in one request.
 Counted: transactions in blocks that the application of the first node has committed, and the time from handing over to
 that. The generator, the probe, four CometBFT processes and, on our side, four Python processes share the cores.
 """
@@ -29,6 +30,7 @@ from typing import Any
 from bench_ledger import key
 from fondaco.core.messages import to_bytes, to_value
 from fondaco.ledger.blocks import Validator
+from fondaco.ledger.cometbft.bundle import bundles
 from fondaco.ledger.cometbft.home import Config, Home, node_id
 from fondaco.ledger.cometbft.process import find_program
 from fondaco.ledger.contracts import registry
@@ -219,16 +221,30 @@ class Outcome:
     cores: float
 
 
-def offer(ports: list[int], pids: list[int], make: Callable[[int, int], bytes], rate: int, start: int) -> Outcome:
+def handed(number: int, entry: bytes) -> dict[str, Any]:
+    """One entry for the mempool, as CometBFT's RPC takes it."""
+    params = {"tx": base64.b64encode(entry).decode()}
+    return {"jsonrpc": "2.0", "id": number, "method": "broadcast_tx_async", "params": params}
+
+
+def singly(txs: list[bytes]) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
+    """Each as an entry of its own, as kvstore needs it."""
+    return ((tx, (tx,)) for tx in txs)
+
+
+def offer(
+    ports: list[int],
+    pids: list[int],
+    make: Callable[[int, int], bytes],
+    pack: Callable[[list[bytes]], Iterator[tuple[bytes, tuple[bytes, ...]]]],
+    rate: int,
+    start: int,
+) -> Outcome:
     """Offer a rate for a while, and wait until what was taken is committed."""
     expires = committed(Rpc(ports[0])) + 200
     count = int(rate * SECONDS)
     txs = [make(start + n, expires) for n in range(count)]
     hashes = [hashlib.sha256(tx).digest() for tx in txs]
-    bodies = [
-        {"jsonrpc": "2.0", "id": n, "method": "broadcast_tx_async", "params": {"tx": base64.b64encode(tx).decode()}}
-        for n, tx in enumerate(txs)
-    ]
     links = [Rpc(port) for port in ports]  # after the signing: CometBFT ends a link that was silent for long
     probe = Probe(ports[0])
     sent: list[float] = []
@@ -238,11 +254,11 @@ def offer(ports: list[int], pids: list[int], make: Callable[[int, int], bytes], 
     while len(sent) < count:
         due = min(count, int((time.monotonic() - began) * rate) + 1)
         if due > len(sent):
-            part = bodies[len(sent) : due]
+            part = [entry for entry, _held in pack(txs[len(sent) : due])]
             now = time.monotonic()
-            links[turn % NODES].post(part)
+            links[turn % NODES].post([handed(number, entry) for number, entry in enumerate(part)])
             turn += 1
-            sent += [now] * len(part)
+            sent += [now] * (due - len(sent))
         time.sleep(max(0.0, TICK / NODES - (time.monotonic() - began) % (TICK / NODES)))
     ended = time.monotonic()
     quiet = ended
@@ -273,7 +289,8 @@ def sweep(*, ours: bool, rates: tuple[int, ...]) -> list[Outcome]:
     with tempfile.TemporaryDirectory(prefix="bench") as where, network(Path(where), ours=ours) as (ports, pids):
         found, start = [], 0
         for rate in rates:
-            found.append(offer(ports, pids, signed if ours else plain, rate, start))
+            made = (signed, bundles) if ours else (plain, singly)
+            found.append(offer(ports, pids, made[0], made[1], rate, start))
             start += found[-1].sent
             print("ours   " if ours else "kvstore", found[-1], flush=True)
         return found

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from fondaco.ledger.cometbft.backlog import CEILING, FIRST_RATE, FLOOR, SECONDS, Backlog
 
+NEVER = 1 << 40
+
 
 class Clock:
     """A clock that goes when told."""
@@ -29,9 +31,9 @@ def run(rounds: list[tuple[float, int, int]]) -> Backlog:
             number += 1
             if not backlog.full():
                 waiting.append(number.to_bytes(4, "big"))
-                backlog.enter(waiting[-1])
+                backlog.enter(waiting[-1], NEVER)
         clock.now += seconds
-        backlog.block(waiting[:took])
+        backlog.block(1, waiting[:took])
         waiting = waiting[took:]
         assert len(backlog) == len(waiting)
     return backlog
@@ -68,3 +70,11 @@ def test_it_stays_in_its_bounds(rounds: list[tuple[float, int, int]]) -> None:
     assert FLOOR <= backlog.limit <= CEILING
     backlog.clear()
     assert len(backlog) == 0
+
+
+def test_what_expires_waits_no_longer() -> None:
+    backlog = Backlog(Clock())
+    backlog.enter(b"now", 7)
+    backlog.enter(b"later", 8)
+    backlog.block(7, [])
+    assert (b"now" in backlog, b"later" in backlog) == (False, True)

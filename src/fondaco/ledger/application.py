@@ -226,6 +226,14 @@ class Application:
             self._admitted.count(tx)
         return tx
 
+    def open(self, data: bytes) -> Transaction:
+        """A transaction whose form and signatures hold, whether or not a block may hold it. Any thread may ask.
+
+        Raises:
+            BadTransaction, KeyMaterialError: they do not.
+        """
+        return self._verified.open(data, self.chain)
+
     def _quotas(self) -> Quotas:
         return Quotas(functools.partial(self._registry.quota, self._storage))
 

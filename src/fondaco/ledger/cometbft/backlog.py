@@ -21,17 +21,20 @@ _SHORTEST = 0.05
 
 
 class Backlog:
-    """The transactions that wait, by their hash. Safe from any thread."""
+    """The transactions that wait, by their hash, with the last height of each. Safe from any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._waiting: dict[bytes, None] = {}
+        self._waiting: dict[bytes, int] = {}
         self._rate = FIRST_RATE
         self._last = clock()
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def __contains__(self, tx: bytes) -> bool:
+        return tx in self._waiting
 
     @property
     def limit(self) -> int:
@@ -42,23 +45,25 @@ class Backlog:
         """Whether one more is too many."""
         return len(self._waiting) >= self.limit
 
-    def enter(self, tx: bytes) -> None:
-        """A transaction waits."""
+    def enter(self, tx: bytes, expires: int) -> None:
+        """A transaction waits, until a block holds it or its last height has passed."""
         with self._lock:
-            self._waiting[tx] = None
+            self._waiting[tx] = expires
 
     def leave(self, tx: bytes) -> None:
         """A transaction waits no longer, in a block or not."""
         with self._lock:
             self._waiting.pop(tx, None)
 
-    def block(self, txs: Iterable[bytes]) -> None:
-        """A block has taken these."""
+    def block(self, height: int, txs: Iterable[bytes]) -> None:
+        """The block of this height has taken these, and no later one can hold what expires with it."""
         now = self._clock()
         with self._lock:
             taken = list(txs)
             for tx in taken:
                 self._waiting.pop(tx, None)
+            for tx in [tx for tx, expires in self._waiting.items() if expires <= height]:
+                del self._waiting[tx]
             rate = len(taken) / max(now - self._last, _SHORTEST)
             self._last = now
             if 2 * len(self._waiting) > len(taken) > 0:

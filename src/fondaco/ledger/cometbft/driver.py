@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import logging
 import sqlite3
@@ -27,6 +28,7 @@ from fondaco.ledger.application import BAD_CODE, MAX_TXS_BYTES, Finalized, Regis
 from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, data_hash, ordered, validators_hash
 from fondaco.ledger.cometbft import abci, parts
 from fondaco.ledger.cometbft.backlog import Backlog
+from fondaco.ledger.cometbft.bundle import is_bundle, opened
 from fondaco.ledger.cometbft.home import Home, app_state
 from fondaco.ledger.cometbft.pending import Pending
 from fondaco.ledger.cometbft.process import Supervisor
@@ -39,6 +41,7 @@ from fondaco.ledger.follower import Diverged
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import SignedHeader, Trusted, trust_genesis, verify_header
 from fondaco.ledger.reader import Ledger, write_results
+from fondaco.ledger.transactions import BadTransaction
 from fondaco.ledger.witness import pair_bytes, two_faces
 
 _log = logging.getLogger(__name__)
@@ -57,6 +60,13 @@ class _Executed:
 
     txs: tuple[bytes, ...]
     done: Finalized
+
+
+def _opened(entry: bytes) -> tuple[bytes, ...] | BadTransaction:
+    try:
+        return opened(entry)
+    except BadTransaction as fault:
+        return fault
 
 
 class CometLedger(Ledger):
@@ -228,25 +238,47 @@ class CometLedger(Ledger):
         return self._app.app_hash
 
     def check_many(self, txs: list[bytes], *, again: bool) -> list[tuple[int, str]]:
-        """Code and cause for each transaction; code 0 may wait for a block."""
-        room = len(txs) if again else max(0, self._backlog.limit - len(self._backlog))
-        self._app.verify_together(txs[:room])
-        return [self._check(tx, again=again) for tx in txs]
+        """Code and cause for each entry of the mempool, a transaction or a bundle; code 0 may wait for a block."""
+        found = [_opened(entry) for entry in txs]
+        if not again:
+            room = max(0, self._backlog.limit - len(self._backlog))
+            inside = itertools.chain.from_iterable(one for one in found if isinstance(one, tuple))
+            self._app.verify_together(list(itertools.islice(inside, room)))
+        return [self._entry(entry, one, again=again) for entry, one in zip(txs, found, strict=True)]
+
+    def _entry(self, entry: bytes, held: tuple[bytes, ...] | BadTransaction, *, again: bool) -> tuple[int, str]:
+        if isinstance(held, BadTransaction):
+            return BAD_CODE, f"{held.code}: {held.cause}"
+        if not is_bundle(entry):
+            return self._check(entry, again=again)
+        if again:
+            waits = any(hashlib.sha256(tx).digest() in self._backlog for tx in held)
+            return (0, "") if waits else (BAD_CODE, "nothing of this bundle waits any more")
+        if not self._backlog.full():
+            try:
+                for tx in held:
+                    self._app.open(tx)
+            except FondacoError as fault:  # nobody hands on what is not signed; what has become stale may be among it
+                return BAD_CODE, f"{fault.code}: a bundle is not sound: {fault.cause}"
+        told = [self._check(tx, again=False) for tx in held]
+        return min(told, key=lambda one: one[0])
 
     def _check(self, tx: bytes, *, again: bool) -> tuple[int, str]:
+        key = hashlib.sha256(tx).digest()
+        if not again and key in self._backlog:
+            return 0, ""  # it came in another bundle
         if not again and self._backlog.full():  # before it is verified: a refusal must cost less than a transaction
             cause = f"{LedgerFull.code}: {len(self._backlog)} transactions wait; submit again later"
-            self._pending.refused(hashlib.sha256(tx).digest(), cause)
+            self._pending.refused(key, cause)
             return FULL_CODE, cause
         try:
-            key = (self._app.sound(tx) if again else self._app.check_tx(tx)).hash
+            checked = self._app.sound(tx) if again else self._app.check_tx(tx)
         except FondacoError as fault:
-            key = hashlib.sha256(tx).digest()
             self._backlog.leave(key)
             self._pending.refused(key, fault.cause)
             return BAD_CODE, f"{fault.code}: {fault.cause}"
         if not again:
-            self._backlog.enter(key)
+            self._backlog.enter(key, checked.body.expires)
         return 0, ""
 
     def forget_mempool(self) -> None:
@@ -255,8 +287,12 @@ class CometLedger(Ledger):
         self._pending.again()
 
     def propose(self, txs: list[bytes], limit: int) -> list[bytes]:
-        """The block to propose."""
-        return self._app.prepare_proposal(txs, min(limit, MAX_TXS_BYTES))
+        """The block to propose: transactions, out of what the mempool has."""
+        found: dict[bytes, None] = {}
+        for entry in txs:
+            held = _opened(entry)
+            found |= dict.fromkeys(held if isinstance(held, tuple) else ())
+        return self._app.prepare_proposal(list(found), min(limit, MAX_TXS_BYTES))
 
     def accept(self, txs: list[bytes]) -> None:
         """Raise FondacoError unless the proposed block is sound."""
@@ -307,7 +343,7 @@ class CometLedger(Ledger):
             self._grown.notify_all()
             self._snapshot(height)
         places = {hashlib.sha256(tx).digest(): index for index, tx in enumerate(executed.txs)}
-        self._backlog.block(places)
+        self._backlog.block(height, places)
         self._pending.block(height, places, done.results)
         self._announce(height)
 

@@ -22,8 +22,8 @@ from fondaco.core.keys import PublicKey, SecretKey
 from fondaco.errors import LedgerError
 from fondaco.ledger.application import APP_VERSION
 from fondaco.ledger.blocks import MAX_BLOCK_BYTES, ordered
+from fondaco.ledger.cometbft.bundle import MOST_BYTES
 from fondaco.ledger.genesis import Genesis
-from fondaco.ledger.transactions import MAX_BYTES
 
 MAX_SOCKET_PATH = 100  # bytes; Linux allows 107 in all
 _NANOS = 1_000_000_000
@@ -205,7 +205,7 @@ def config_text(home: Home, config: Config) -> str:
         "[mempool]",
         f"size = {config.mempool_size}",
         f"cache_size = {4 * config.mempool_size}",
-        f"max_tx_bytes = {MAX_BYTES}",
+        f"max_tx_bytes = {MOST_BYTES}",
         "[statesync]",
         f"enable = {'true' if sync else 'false'}",
         *(

@@ -1,4 +1,4 @@
-"""What this node submitted and is not in a block yet: handed to CometBFT in batches, again when its mempool was lost.
+"""What this node submitted and is not in a block yet: handed to CometBFT in bundles, again when its mempool was lost.
 
 A future ends in one of three ways: the block that holds the transaction is durable here; the transaction can be in no
 block any more (it was refused, or its last height has passed); or the ledger stops, and says so. Whether a handed-over
@@ -8,6 +8,7 @@ transaction reached the mempool is not asked: the application itself sees it the
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import threading
 from collections import deque
@@ -15,6 +16,7 @@ from concurrent.futures import Future
 
 from fondaco.errors import LedgerError
 from fondaco.ledger.application import TxResult
+from fondaco.ledger.cometbft.bundle import bundles
 from fondaco.ledger.cometbft.rpc import Rpc, RpcError
 from fondaco.ledger.embedded import Committed
 from fondaco.ledger.transactions import BadTransaction
@@ -117,17 +119,19 @@ class Pending:
 
     def _run(self) -> None:
         while (batch := self._take()) is not None:
+            entries = list(bundles(one.tx for _key, one in batch))
             try:
-                causes = self._rpc.broadcast([one.tx for _key, one in batch])
+                causes = self._rpc.broadcast([entry for entry, _held in entries])
             except RpcError as fault:
                 _log.debug("transactions wait for CometBFT: %s", fault.cause)
                 with self._work:
                     self._queue.extendleft(key for key, _one in reversed(batch))
                     self._work.wait_for(lambda: self._ended is not None, _RETRY_SECONDS)
                 continue
-            for (key, _one), cause in zip(batch, causes, strict=True):
+            for (_entry, held), cause in zip(entries, causes, strict=True):
                 if cause and _KNOWN not in cause:
-                    self.refused(key, f"CometBFT did not take the transaction: {cause}")
+                    for tx in held:
+                        self.refused(hashlib.sha256(tx).digest(), f"CometBFT did not take the transaction: {cause}")
 
     def _take(self) -> list[tuple[bytes, _Waiting]] | None:
         with self._work:
