@@ -77,6 +77,18 @@ def identify_rows(
 ) -> tuple[bytes, bytes]:
     """As `identify`, but the second are for each row the number of its identifier among the different ones."""
 
+def identify_records(
+    key: bytes, columns: Sequence[tuple[str, bytes | memoryview, bytes | memoryview | None]], first: int
+) -> tuple[bytes, bytes]:
+    """Records of all rows of key columns, doubled ones too, ordered by the identifier's first byte.
+
+    A record is 16 bytes of identifier and the row's number, counted from `first`, as a little-endian 32-bit integer.
+    With them how many records each of the 256 first bytes has, as such integers. Arguments as for `identify`.
+    """
+
+def distinct_records(records: bytes) -> bytes | None:
+    """The records whose identifier stands for the first time, in order; None where all do."""
+
 def distinct_places(ids: bytes) -> bytes:
     """Where each different 16-byte identifier first stands, in order, as little-endian 32-bit integers."""
 

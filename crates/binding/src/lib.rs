@@ -11,8 +11,10 @@ mod unbalanced;
 mod union;
 mod value;
 
-use fondaco_kernel::block::{to_bytes, Block};
-use fondaco_kernel::keys::{distinct, identifiers, numbered, Column, Values};
+use fondaco_kernel::block::to_bytes;
+use fondaco_kernel::keys::{
+    distinct, distinct_records as once, identifiers, numbered, records, Column, Values,
+};
 use fondaco_kernel::{Items, Refused};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
@@ -69,30 +71,27 @@ type GivenColumn = (String, PyBuffer<u8>, Option<PyBuffer<u8>>);
 /// The same, copied.
 type OwnedColumn = (u8, Vec<u8>, Option<Vec<u8>>);
 
-/// A session key and key columns of Python's, copied so that they can be read without the GIL.
-fn key_and_columns(
-    py: Python<'_>,
-    key: &[u8],
-    columns: &[GivenColumn],
-) -> PyResult<([u8; 32], Vec<OwnedColumn>)> {
-    let key: [u8; 32] = key
-        .try_into()
-        .map_err(|_| PyValueError::new_err("a key is 32 bytes"))?;
-    let copied: Vec<OwnedColumn> = columns
-        .iter()
-        .map(|(letter, data, offsets)| {
-            let letter = *letter
-                .as_bytes()
-                .first()
-                .ok_or_else(|| PyValueError::new_err("a column has a letter"))?;
-            let offsets = offsets
-                .as_ref()
-                .map(|buffer| buffer.to_vec(py))
-                .transpose()?;
-            Ok((letter, data.to_vec(py)?, offsets))
-        })
-        .collect::<PyResult<_>>()?;
-    Ok((key, copied))
+/// A column as Python gives it.
+type GivenColumn = (String, PyBuffer<u8>, Option<PyBuffer<u8>>);
+
+fn owned(py: Python<'_>, columns: &[GivenColumn]) -> PyResult<Vec<OwnedColumn>> {
+    let column = |(letter, data, offsets): &GivenColumn| {
+        let letter = *letter
+            .as_bytes()
+            .first()
+            .ok_or_else(|| PyValueError::new_err("a column has a letter"))?;
+        let offsets = offsets
+            .as_ref()
+            .map(|buffer| buffer.to_vec(py))
+            .transpose()?;
+        Ok((letter, data.to_vec(py)?, offsets))
+    };
+    columns.iter().map(column).collect()
+}
+
+fn session_key(key: &[u8]) -> PyResult<[u8; 32]> {
+    key.try_into()
+        .map_err(|_| PyValueError::new_err("a key is 32 bytes"))
 }
 
 /// Identifiers of the different rows of key columns, and the rows of their first appearance.
@@ -102,9 +101,12 @@ fn identify<'py>(
     key: &[u8],
     columns: Vec<GivenColumn>,
 ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
-    let (key, copied) = key_and_columns(py, key, &columns)?;
+    let (key, copied) = (session_key(key)?, owned(py, &columns)?);
     let found = py
-        .allow_threads(|| all_identified(&key, &copied).map(|ids| distinct(&ids)))
+        .allow_threads(|| {
+            let ids = identifiers(&key, &borrowed(&copied)?)?;
+            Ok(distinct(&ids))
+        })
         .map_err(refused)?;
     let ids = to_bytes(&found.ids);
     let places = psi::words(&found.places);
@@ -118,14 +120,40 @@ fn identify_rows<'py>(
     key: &[u8],
     columns: Vec<GivenColumn>,
 ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
-    let (key, copied) = key_and_columns(py, key, &columns)?;
+    let (key, copied) = (session_key(key)?, owned(py, &columns)?);
     let (ids, numbers) = py
         .allow_threads(|| {
-            all_identified(&key, &copied).map(|ids| (distinct(&ids).ids, numbered(&ids)))
+            let ids = identifiers(&key, &borrowed(&copied)?)?;
+            Ok((distinct(&ids).ids, numbered(&ids)))
         })
         .map_err(refused)?;
     let (ids, numbers) = (to_bytes(&ids), psi::words(&numbers));
     Ok((PyBytes::new(py, &ids), PyBytes::new(py, &numbers)))
+}
+
+/// Records of all rows by the first byte of their identifiers, and how many have each.
+#[pyfunction]
+fn identify_records<'py>(
+    py: Python<'py>,
+    key: &[u8],
+    columns: Vec<GivenColumn>,
+    first: u32,
+) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    let (key, copied) = (session_key(key)?, owned(py, &columns)?);
+    let (found, counts) = py
+        .allow_threads(|| records(&key, &borrowed(&copied)?, first))
+        .map_err(refused)?;
+    Ok((
+        PyBytes::new(py, &found),
+        PyBytes::new(py, &psi::words(&counts)),
+    ))
+}
+
+/// The records whose identifier stands for the first time; None where all do.
+#[pyfunction]
+fn distinct_records<'py>(py: Python<'py>, records: &[u8]) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let kept = py.allow_threads(|| once(records)).map_err(refused)?;
+    Ok(kept.map(|kept| PyBytes::new(py, &kept)))
 }
 
 /// Where each different identifier of 16 bytes first stands, in order.
@@ -137,8 +165,8 @@ fn distinct_places<'py>(py: Python<'py>, ids: &[u8]) -> PyResult<Bound<'py, PyBy
     Ok(PyBytes::new(py, &bytes))
 }
 
-fn all_identified(key: &[u8; 32], columns: &[OwnedColumn]) -> Result<Vec<Block>, Refused> {
-    let columns: Vec<Column<'_>> = columns
+fn borrowed(columns: &[OwnedColumn]) -> Result<Vec<Column<'_>>, Refused> {
+    columns
         .iter()
         .map(|(letter, data, offsets)| {
             let values = match offsets {
@@ -153,8 +181,7 @@ fn all_identified(key: &[u8; 32], columns: &[OwnedColumn]) -> Result<Vec<Block>,
                 values,
             })
         })
-        .collect::<Result<_, _>>()?;
-    identifiers(key, &columns)
+        .collect()
 }
 
 /// The native kernel of fondaco.
@@ -166,6 +193,8 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(identify, module)?)?;
     module.add_function(wrap_pyfunction!(identify_rows, module)?)?;
     module.add_function(wrap_pyfunction!(distinct_places, module)?)?;
+    module.add_function(wrap_pyfunction!(identify_records, module)?)?;
+    module.add_function(wrap_pyfunction!(distinct_records, module)?)?;
     module.add_class::<psi::PsiParty>()?;
     module.add_class::<psi::DhParty>()?;
     module.add_class::<psi::CountParty>()?;

@@ -115,6 +115,72 @@ pub fn identifiers(key: &[u8; 32], columns: &[Column<'_>]) -> Result<Vec<Block>,
     Ok(ids)
 }
 
+/// Bytes of a record: an identifier and its row, little-endian.
+pub const RECORD_BYTES: usize = ID_BYTES + 4;
+/// First bytes that identifiers have.
+pub const PREFIXES: usize = 256;
+
+/// The identifiers of all rows as records, by the first byte of the identifier and within it in the order of the rows;
+/// and how many have each first byte. Rows are counted from `first` on.
+///
+/// # Errors
+/// `Refused::Columns` as [`identifiers`], or for rows past 2^32.
+pub fn records(
+    key: &[u8; 32],
+    columns: &[Column<'_>],
+    first: u32,
+) -> Result<(Vec<u8>, [u32; PREFIXES]), Refused> {
+    let ids = identifiers(key, columns)?;
+    let rows = u32::try_from(ids.len()).map_err(|_| Refused::Columns)?;
+    let end = first.checked_add(rows).ok_or(Refused::Columns)?;
+    let mut counts = [0u32; PREFIXES];
+    for id in &ids {
+        counts[prefix(*id)] += 1;
+    }
+    let (mut next, mut at) = ([0usize; PREFIXES], 0);
+    for (slot, count) in next.iter_mut().zip(counts) {
+        *slot = at;
+        at += RECORD_BYTES * count as usize;
+    }
+    let mut out = vec![0u8; RECORD_BYTES * ids.len()];
+    for (row, id) in (first..end).zip(&ids) {
+        let slot = &mut next[prefix(*id)];
+        let record = &mut out[*slot..*slot + RECORD_BYTES];
+        record[..ID_BYTES].copy_from_slice(&id.to_bytes());
+        record[ID_BYTES..].copy_from_slice(&row.to_le_bytes());
+        *slot += RECORD_BYTES;
+    }
+    Ok((out, counts))
+}
+
+fn prefix(id: Block) -> usize {
+    usize::from(id.to_bytes()[0])
+}
+
+/// The records whose identifier stands for the first time, in order; None where all do.
+///
+/// # Errors
+/// `Refused::Columns` for bytes that are no records.
+pub fn distinct_records(records: &[u8]) -> Result<Option<Vec<u8>>, Refused> {
+    let (records, []) = records.as_chunks::<RECORD_BYTES>() else {
+        return Err(Refused::Columns);
+    };
+    let ids: Vec<Block> = records
+        .iter()
+        .map(|record| {
+            let mut id = [0u8; ID_BYTES];
+            id.copy_from_slice(&record[..ID_BYTES]);
+            Block::from_bytes(id)
+        })
+        .collect();
+    let places = distinct(&ids).places;
+    if places.len() == records.len() {
+        return Ok(None);
+    }
+    let kept = places.iter().flat_map(|place| records[*place as usize]);
+    Ok(Some(kept.collect()))
+}
+
 /// Each identifier once, with the place where it first stands.
 #[must_use]
 pub fn distinct(ids: &[Block]) -> Identified {
@@ -147,9 +213,9 @@ fn visit(ids: &[Block], mut told: impl FnMut(u32, u32, bool)) {
     let mut slots = vec![FREE; mask + 1];
     let mut count = 0;
     #[allow(clippy::cast_possible_truncation)]
-    // fewer rows than 2^32; the low bits alone choose the slot
+    // fewer rows than 2^32; some bits alone choose the slot, and not the first, which identifiers of one part share
     for (place, id) in ids.iter().enumerate() {
-        let mut at = id.0 as usize & mask;
+        let mut at = (id.0 >> 64) as usize & mask;
         while slots[at] != FREE && ids[slots[at].0 as usize] != *id {
             at = (at + 1) & mask;
         }
@@ -185,6 +251,55 @@ mod tests {
             let named: Vec<Block> = numbered(&ids).into_iter().map(|at| found[at as usize]).collect();
             prop_assert_eq!(named, ids);
         }
+    }
+
+    proptest! {
+        #[test]
+        fn records_are_the_identifiers_by_first_byte(numbers in prop::collection::vec(0i64..60, 0..300), first in 0u32..1000) {
+            let raw: Vec<[u8; 8]> = numbers.iter().map(|number| number.to_le_bytes()).collect();
+            let columns = [Column { letter: b'i', values: Values::Numbers(&raw) }];
+            let ids = identifiers(&[3; 32], &columns).expect("sound");
+            let (out, counts) = records(&[3; 32], &columns, first).expect("sound");
+            let mut wanted: Vec<(u8, u32, [u8; 16])> = (first..)
+                .zip(&ids)
+                .map(|(row, id)| (id.to_bytes()[0], row, id.to_bytes()))
+                .collect();
+            wanted.sort_unstable();
+            let bytes: Vec<u8> = wanted
+                .iter()
+                .flat_map(|(_, row, id)| [id.as_slice(), row.to_le_bytes().as_slice()].concat())
+                .collect();
+            prop_assert_eq!(&out, &bytes);
+            for (byte, count) in counts.iter().enumerate() {
+                prop_assert_eq!(wanted.iter().filter(|one| usize::from(one.0) == byte).count(), *count as usize);
+            }
+            let kept = distinct_records(&out).expect("records");
+            let mut seen = std::collections::HashSet::new();
+            let once: Vec<u8> = out
+                .chunks(RECORD_BYTES)
+                .filter(|record| seen.insert(record[..16].to_vec()))
+                .flatten()
+                .copied()
+                .collect();
+            prop_assert_eq!(kept.is_none(), once.len() == out.len());
+            prop_assert_eq!(kept.unwrap_or(out), once);
+        }
+    }
+
+    #[test]
+    fn what_is_no_record_and_rows_past_the_end_are_refused() {
+        assert_eq!(distinct_records(&[0; 21]), Err(Refused::Columns));
+        assert_eq!(distinct_records(&[]), Ok(None));
+        let raw = [[0u8; 8]; 2];
+        let columns = [Column {
+            letter: b'i',
+            values: Values::Numbers(&raw),
+        }];
+        assert!(records(&[0; 32], &columns, u32::MAX - 2).is_ok());
+        assert_eq!(
+            records(&[0; 32], &columns, u32::MAX - 1).map(|_| ()),
+            Err(Refused::Columns)
+        );
     }
 
     proptest! {

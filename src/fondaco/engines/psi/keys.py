@@ -113,6 +113,15 @@ def numbered(table: pa.Table, session_key: bytes) -> tuple[Array, Array]:
     return np.frombuffer(ids, np.uint8).reshape(-1, ID_BYTES), np.frombuffer(numbers, "<u4")
 
 
+def records(table: pa.Table, session_key: bytes, first: int) -> tuple[bytes, Array]:
+    """Identifiers and row numbers, counted from `first`, of all rows of a table of key columns without nulls.
+
+    Records of 20 bytes, by the identifier's first byte; and how many records each first byte has, shape (256,) uint32.
+    """
+    raw, counts = _kernel.identify_records(session_key, [_part(column) for column in table.columns], first)
+    return raw, np.frombuffer(counts, "<u4")
+
+
 def identified(table: pa.Table, session_key: bytes) -> Keys:
     """The different keys of a table of key columns without nulls, under a session key of 32 bytes."""
     ids, places = _kernel.identify(session_key, [_part(column) for column in table.columns])

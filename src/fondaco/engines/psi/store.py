@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from fondaco import _kernel
 from fondaco.engines.base import BadJob
-from fondaco.engines.psi.keys import ID_BYTES, Array, identified
+from fondaco.engines.psi.keys import ID_BYTES, Array, identified, records
 
 # A part has at most about so many keys of either member: 0.4 GiB of memory in the kernel.
 PART_ROWS = 1 << 20
@@ -121,8 +121,8 @@ class Store:
             first = self._whole.ids[:, 0]
             chosen = np.flatnonzero((first >= low) & (first < high))
             return Part(self._whole.ids[chosen], self._whole.places[chosen])
-        records = np.concatenate([self._read(prefix) for prefix in range(low, high)])
-        return Part(np.ascontiguousarray(records["id"]), records["place"].copy())
+        found = np.concatenate([self._read(prefix) for prefix in range(low, high)])
+        return Part(np.ascontiguousarray(found["id"]), found["place"].copy())
 
     def places(self) -> Array:
         """The row of each different key, in ascending order."""
@@ -132,41 +132,38 @@ class Store:
 
     def _spill(self, table: pa.Table, session_key: bytes) -> None:
         for begin, batch in _batches(table):
-            keys = identified(batch, session_key)
-            order = np.argsort(keys.ids[:, 0], kind="stable")
-            records = np.empty(len(keys), _RECORD)
-            records["id"], records["place"] = keys.ids[order], keys.places[order] + np.uint32(begin)
-            self._write(records, np.bincount(keys.ids[:, 0], minlength=PREFIXES))
+            self._write(*records(batch, session_key, begin))
 
-    def _write(self, records: Any, counts: Array) -> None:
+    def _write(self, raw: bytes, counts: Array) -> None:
         assert self._file is not None
         at = self._file.tell()
-        self._file.write(records.tobytes())
+        self._file.write(raw)
         for prefix, count in enumerate(counts.tolist()):
             if count:
                 self._chunks[prefix].append((at, count))
             at += count * _RECORD.itemsize
 
-    def _read(self, prefix: int) -> Any:
+    def _raw(self, prefix: int) -> Iterator[bytes]:
         assert self._file is not None
-        pieces = []
         for at, count in self._chunks[prefix]:
             self._file.seek(at)
-            pieces.append(np.frombuffer(self._file.read(count * _RECORD.itemsize), _RECORD))
-        return np.concatenate(pieces) if pieces else np.empty(0, _RECORD)
+            yield self._file.read(count * _RECORD.itemsize)
+
+    def _read(self, prefix: int) -> Any:
+        return np.frombuffer(b"".join(self._raw(prefix)), _RECORD)
 
     def _deduplicate(self) -> int:
         """Rewrite the prefixes that hold a key twice; equal keys have one prefix."""
         assert self._file is not None
         total = 0
         for prefix in range(PREFIXES):
-            records = self._read(prefix)
-            first = np.frombuffer(_kernel.distinct_places(records["id"].tobytes()), "<u4")
-            total += len(first)
-            if len(first) < len(records):
+            raw = b"".join(self._raw(prefix))
+            kept = _kernel.distinct_records(raw)
+            total += len(raw if kept is None else kept) // _RECORD.itemsize
+            if kept is not None:
                 at = self._file.seek(0, os.SEEK_END)
-                self._file.write(records[first].tobytes())
-                self._chunks[prefix] = [(at, len(first))]
+                self._file.write(kept)
+                self._chunks[prefix] = [(at, len(kept) // _RECORD.itemsize)]
         return total
 
 
