@@ -71,9 +71,6 @@ type GivenColumn = (String, PyBuffer<u8>, Option<PyBuffer<u8>>);
 /// The same, copied.
 type OwnedColumn = (u8, Vec<u8>, Option<Vec<u8>>);
 
-/// A column as Python gives it.
-type GivenColumn = (String, PyBuffer<u8>, Option<PyBuffer<u8>>);
-
 fn owned(py: Python<'_>, columns: &[GivenColumn]) -> PyResult<Vec<OwnedColumn>> {
     let column = |(letter, data, offsets): &GivenColumn| {
         let letter = *letter
