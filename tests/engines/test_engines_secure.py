@@ -16,7 +16,7 @@ from spu import libspu
 
 from fondaco.engines.base import BadJob, OutOfRange, estimate, leakage
 from fondaco.engines.mpc import inputs
-from fondaco.engines.mpc.operations import describe
+from fondaco.engines.mpc.figures import describe
 from fondaco.engines.mpc.runtime import Ring, make_config
 from fondaco.engines.psi.keys import identified, key_columns
 
