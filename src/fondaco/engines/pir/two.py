@@ -8,7 +8,7 @@ Parameters are in the kernel (`crates/kernel/src/pir/two`).
 Adversary: either server alone, whatever it does to the asker's messages; while they make their index together the
 servers follow the protocol, and one that does not makes records look absent. Collusion: both servers together learn
 which rows, and so which records, are asked for. Learned: see `base.LEAKAGE`. Rounds: two, and one for each 16 records.
-Bytes: for a million records of 256 bytes, 1.6 KB up and 1.6 KB down a key and server, and 0.14 MB once.
+Bytes: for a million records of 256 bytes, 0.9 KB up and 1.7 KB down a key and server, and 0.14 MB once.
 
 The first party asks and alone receives. The servers make their index when they first need it, or one of them has lost
 it; that is new secrets and all of the work, whatever changed. Each one's outcome is then `prepared`, for its own vault.
