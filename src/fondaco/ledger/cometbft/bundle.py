@@ -50,6 +50,14 @@ def opened(data: bytes) -> tuple[bytes, ...]:
     return txs
 
 
+def held_by(entry: bytes) -> tuple[bytes, ...] | BadTransaction:
+    """As `opened`, for one of many entries: why it is none, in its place."""
+    try:
+        return opened(entry)
+    except BadTransaction as fault:
+        return fault
+
+
 def bundles(txs: Iterable[bytes]) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
     """Entries for the mempool that hold these transactions in order, and what each holds; one alone stays itself."""
     held: list[bytes] = []

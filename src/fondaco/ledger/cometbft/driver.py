@@ -28,7 +28,7 @@ from fondaco.ledger.application import BAD_CODE, MAX_TXS_BYTES, Finalized, Regis
 from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, data_hash, ordered, validators_hash
 from fondaco.ledger.cometbft import abci, parts
 from fondaco.ledger.cometbft.backlog import Backlog
-from fondaco.ledger.cometbft.bundle import is_bundle, opened
+from fondaco.ledger.cometbft.bundle import held_by, is_bundle
 from fondaco.ledger.cometbft.home import Home, app_state
 from fondaco.ledger.cometbft.pending import Pending
 from fondaco.ledger.cometbft.process import Supervisor
@@ -60,13 +60,6 @@ class _Executed:
 
     txs: tuple[bytes, ...]
     done: Finalized
-
-
-def _opened(entry: bytes) -> tuple[bytes, ...] | BadTransaction:
-    try:
-        return opened(entry)
-    except BadTransaction as fault:
-        return fault
 
 
 class CometLedger(Ledger):
@@ -239,7 +232,7 @@ class CometLedger(Ledger):
 
     def check_many(self, txs: list[bytes], *, again: bool) -> list[tuple[int, str]]:
         """Code and cause for each entry of the mempool, a transaction or a bundle; code 0 may wait for a block."""
-        found = [_opened(entry) for entry in txs]
+        found = [held_by(entry) for entry in txs]
         if not again:
             room = max(0, self._backlog.limit - len(self._backlog))
             inside = itertools.chain.from_iterable(one for one in found if isinstance(one, tuple))
@@ -290,7 +283,7 @@ class CometLedger(Ledger):
         """The block to propose: transactions, out of what the mempool has."""
         found: dict[bytes, None] = {}
         for entry in txs:
-            held = _opened(entry)
+            held = held_by(entry)
             found |= dict.fromkeys(held if isinstance(held, tuple) else ())
         return self._app.prepare_proposal(list(found), min(limit, MAX_TXS_BYTES))
 
