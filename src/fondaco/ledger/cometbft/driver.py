@@ -28,7 +28,7 @@ from fondaco.ledger.application import BAD_CODE, MAX_TXS_BYTES, Finalized, Regis
 from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, data_hash, ordered, validators_hash
 from fondaco.ledger.cometbft import abci, parts
 from fondaco.ledger.cometbft.backlog import Backlog
-from fondaco.ledger.cometbft.bundle import held_by, is_bundle
+from fondaco.ledger.cometbft.bundle import MOST, held_by, is_bundle
 from fondaco.ledger.cometbft.home import Home, app_state
 from fondaco.ledger.cometbft.pending import Pending
 from fondaco.ledger.cometbft.process import Supervisor
@@ -233,37 +233,41 @@ class CometLedger(Ledger):
     def check_many(self, txs: list[bytes], *, again: bool) -> list[tuple[int, str]]:
         """Code and cause for each entry of the mempool, a transaction or a bundle; code 0 may wait for a block."""
         found = [held_by(entry) for entry in txs]
-        if not again:
+        if not again:  # nothing is verified that would be refused anyhow: a refusal must cost less than a transaction
             room = max(0, self._backlog.limit - len(self._backlog))
-            inside = itertools.chain.from_iterable(one for one in found if isinstance(one, tuple))
-            self._app.verify_together(list(itertools.islice(inside, room)))
+            pairs = zip(txs, found, strict=True)
+            wanted = (one for entry, one in pairs if isinstance(one, tuple) and not self._full(entry))
+            self._app.verify_together(list(itertools.islice(itertools.chain.from_iterable(wanted), room + MOST)))
         return [self._entry(entry, one, again=again) for entry, one in zip(txs, found, strict=True)]
+
+    def _full(self, entry: bytes) -> bool:
+        return self._backlog.full_for(entry) if is_bundle(entry) else self._backlog.full()
 
     def _entry(self, entry: bytes, held: tuple[bytes, ...] | BadTransaction, *, again: bool) -> tuple[int, str]:
         if isinstance(held, BadTransaction):
             return BAD_CODE, f"{held.code}: {held.cause}"
-        if not is_bundle(entry):
-            return self._check(entry, again=again)
-        if again:
+        if again and is_bundle(entry):
             waits = any(hashlib.sha256(tx).digest() in self._backlog for tx in held)
             return (0, "") if waits else (BAD_CODE, "nothing of this bundle waits any more")
-        if not self._backlog.full():
+        if again:
+            return self._check(entry, again=True)
+        if self._full(entry):
+            cause = f"{LedgerFull.code}: {len(self._backlog)} transactions wait; submit again later"
+            for tx in held if len(self._pending) else ():
+                self._pending.refused(hashlib.sha256(tx).digest(), cause)
+            return FULL_CODE, cause
+        if is_bundle(entry):
             try:
                 for tx in held:
                     self._app.open(tx)
             except FondacoError as fault:  # nobody hands on what is not signed; what has become stale may be among it
                 return BAD_CODE, f"{fault.code}: a bundle is not sound: {fault.cause}"
-        told = [self._check(tx, again=False) for tx in held]
-        return min(told, key=lambda one: one[0])
+        return min((self._check(tx, again=False) for tx in held), key=lambda one: one[0])
 
     def _check(self, tx: bytes, *, again: bool) -> tuple[int, str]:
         key = hashlib.sha256(tx).digest()
         if not again and key in self._backlog:
             return 0, ""  # it came in another bundle
-        if not again and self._backlog.full():  # before it is verified: a refusal must cost less than a transaction
-            cause = f"{LedgerFull.code}: {len(self._backlog)} transactions wait; submit again later"
-            self._pending.refused(key, cause)
-            return FULL_CODE, cause
         try:
             checked = self._app.sound(tx) if again else self._app.check_tx(tx)
         except FondacoError as fault:
