@@ -221,9 +221,7 @@ class Application:
             QuotaExceeded: since the last block, its organisation sent as many as a block may hold of it.
         """
         tx = self.sound(data)
-        tx.payload()
-        with self._admitting:
-            self._admitted.count(tx)
+        self.count(tx)
         return tx
 
     def open(self, data: bytes) -> Transaction:
@@ -231,8 +229,30 @@ class Application:
 
         Raises:
             BadTransaction, KeyMaterialError: they do not.
+            Stranger: the author is nobody in the consortium; nothing was verified then.
         """
-        return self._verified.open(data, self.chain)
+        return self._verified.open(data, self.chain, self._admit)
+
+    def fits(self, tx: Transaction) -> None:
+        """Raise unless the next block may hold an opened transaction, whatever its organisation's quota.
+
+        Raises:
+            BadTransaction: it has expired, or was executed before.
+            Stranger: the author is nobody in the consortium.
+        """
+        self._admit(tx.body)
+        self._check_replay(tx, self._storage, self.height + 1)
+
+    def count(self, tx: Transaction) -> None:
+        """Count a sound transaction among those that wait for the next block.
+
+        Raises:
+            BadTransaction: its payload is no message.
+            QuotaExceeded: since the last block, its organisation sent as many as a block may hold of it.
+        """
+        tx.payload()
+        with self._admitting:
+            self._admitted.count(tx)
 
     def _quotas(self) -> Quotas:
         return Quotas(functools.partial(self._registry.quota, self._storage))
@@ -244,9 +264,8 @@ class Application:
             BadTransaction, KeyMaterialError: it may not.
             Stranger: the author is nobody in the consortium.
         """
-        tx = self._verified.open(data, self.chain, self._admit)
-        self._admit(tx.body)
-        self._check_replay(tx, self._storage, self.height + 1)
+        tx = self.open(data)
+        self.fits(tx)
         return tx
 
     def _admit(self, body: Body) -> None:
@@ -256,13 +275,16 @@ class Application:
                 remedy="join first, or sign with the key that the ledger has",
             )
 
-    def prepare_proposal(self, txs: list[bytes], limit: int = MAX_TXS_BYTES) -> list[bytes]:
-        """The transactions, in order, that a block can hold; bad and doubled ones, and over quota, are left out."""
+    def prepare_proposal(self, txs: list[bytes], limit: int = MAX_TXS_BYTES, *, head: int = 0) -> list[bytes]:
+        """The transactions, in order, that a block can hold; bad and doubled ones, and over quota, are left out.
+
+        Those kept take at most `limit` bytes, with `head` bytes more for each.
+        """
         self.verify_together(txs)
         kept: list[bytes] = []
         size, seen, quotas = 0, dict[bytes, None](), self._quotas()
         for data in txs:
-            if size + len(data) > limit:
+            if size + len(data) + head > limit:
                 break
             try:
                 tx = self.sound(data)
@@ -273,7 +295,7 @@ class Application:
                 continue
             seen[self._replay_key(tx)] = None
             kept.append(data)
-            size += len(data)
+            size += len(data) + head
         return kept
 
     def may_wait(self, data: bytes) -> bool:
@@ -425,8 +447,8 @@ class Application:
         )
 
     def verify_together(self, txs: list[bytes]) -> None:
-        """Verify the signatures of all that are not verified yet in one go; those that hold are remembered."""
-        self._verified.together(txs, self.chain)
+        """Verify the signatures of all that are not verified yet in one go, but no stranger's; remember those that hold."""
+        self._verified.together(txs, self.chain, self._admit)
 
     @staticmethod
     def _replay_key(tx: Transaction) -> bytes:

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import threading
 from collections import deque
+from collections.abc import Container, Iterable
 from concurrent.futures import Future
 
 from fondaco.errors import LedgerError
@@ -37,8 +38,9 @@ class _Waiting:
 class Pending:
     """The submissions of this node, and the thread that hands them to CometBFT."""
 
-    def __init__(self, rpc: Rpc) -> None:
+    def __init__(self, rpc: Rpc, there: Container[bytes]) -> None:
         self._rpc = rpc
+        self._there = there  # the hashes of what CometBFT's mempool holds: none is handed over twice
         self._work = threading.Condition()
         self._waiting: dict[bytes, _Waiting] = {}
         self._queue: deque[bytes] = deque()
@@ -94,11 +96,14 @@ class Pending:
         if one is not None:
             one.future.set_exception(BadTransaction(cause, remedy="sign a new one, or submit again later"))
 
-    def again(self) -> None:
-        """CometBFT's mempool was lost: hand everything over again."""
+    def again(self, keys: Iterable[bytes] | None = None) -> None:
+        """Hand over again what still waits of these; of all, when CometBFT's mempool was lost."""
         with self._work:
+            lost = self._waiting.keys() if keys is None else [key for key in keys if key in self._waiting]
+            if not lost:
+                return
             queued = dict.fromkeys(self._queue)
-            self._queue.extend(key for key in self._waiting if key not in queued)
+            self._queue.extend(key for key in lost if key not in queued)
             self._work.notify()
 
     def end(self, cause: LedgerError) -> None:
@@ -139,4 +144,4 @@ class Pending:
             if self._ended is not None:
                 return None
             keys = [self._queue.popleft() for _n in range(min(BATCH, len(self._queue)))]
-            return [(key, self._waiting[key]) for key in keys if key in self._waiting]
+            return [(key, self._waiting[key]) for key in keys if key in self._waiting and key not in self._there]
