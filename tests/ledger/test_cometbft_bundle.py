@@ -15,6 +15,7 @@ from fondaco.core.codec import encode
 from fondaco.ledger.application import BAD_CODE
 from fondaco.ledger.blocks import validators_hash
 from fondaco.ledger.cometbft import abci
+from fondaco.ledger.cometbft.backlog import Backlog
 from fondaco.ledger.cometbft.bundle import MOST, MOST_BYTES, bundles, is_bundle, opened
 from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.ledger.cometbft.mempool import FULL_CODE
@@ -169,11 +170,22 @@ def test_a_bundle_whose_transactions_expire_leaves(ledger: CometLedger) -> None:
     assert check(ledger, entry, again=True) == [BAD_CODE]
 
 
-def test_a_full_node_takes_what_it_has_room_for(ledger: CometLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_node_refuses_whole_bundles_by_name(ledger: CometLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fondaco.ledger.cometbft.backlog.CEILING", 2)
     assert check(ledger, bundle(*(adding("n", n) for n in range(4)))) == [0]
-    assert len(ledger._backlog) == 2
-    assert check(ledger, bundle(adding("n", 5), adding("n", 6))) == [FULL_CODE]
+    assert len(ledger._backlog) == 4
+    assert check(ledger, bundle(adding("n", 5), adding("n", 6)), adding("n", 7)) == [FULL_CODE, FULL_CODE]
+
+
+def test_nodes_that_are_as_full_refuse_the_same_bundles() -> None:
+    backlogs = [Backlog(lambda: 0.0) for _node in range(2)]
+    for backlog in backlogs:
+        for number in range(backlog.limit * 7 // 8):
+            backlog.enter(number.to_bytes(4, "big"), 1 << 40)
+    entries = [bundle(adding("n", n), adding("m", n)) for n in range(50)]
+    first, second = ([backlog.full_for(entry) for entry in entries] for backlog in backlogs)
+    assert first == second
+    assert 5 < sum(first) < 45
 
 
 # -- with CometBFT ------------------------------------------------------------------------------------------------------

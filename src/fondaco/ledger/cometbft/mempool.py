@@ -18,7 +18,7 @@ import itertools
 from fondaco.errors import FondacoError
 from fondaco.ledger.application import BAD_CODE, Application, Stranger
 from fondaco.ledger.cometbft.backlog import Backlog
-from fondaco.ledger.cometbft.bundle import held_by, is_bundle
+from fondaco.ledger.cometbft.bundle import MOST, held_by, is_bundle
 from fondaco.ledger.cometbft.pending import Pending
 from fondaco.ledger.embedded import LedgerFull
 from fondaco.ledger.transactions import MAX_BYTES, BadTransaction, Transaction
@@ -47,10 +47,11 @@ class Mempool:
     def check_many(self, entries: list[bytes], *, again: bool) -> list[_Told]:
         """Code and cause for each entry; code 0 may wait for a block."""
         found = [held_by(entry) for entry in entries]
-        if not again:
+        if not again:  # nothing is verified that would be refused anyhow: a refusal must cost less than a transaction
             room = max(0, self._backlog.limit - len(self._backlog))
-            inside = itertools.chain.from_iterable(one for one in found if isinstance(one, tuple))
-            self._app.verify_together(list(itertools.islice(inside, room)))
+            pairs = zip(entries, found, strict=True)
+            wanted = (held for entry, held in pairs if isinstance(held, tuple) and not self._full(entry))
+            self._app.verify_together(list(itertools.islice(itertools.chain.from_iterable(wanted), room + MOST)))
         return [self._entry(entry, held, again=again) for entry, held in zip(entries, found, strict=True)]
 
     def forget(self) -> None:
@@ -62,8 +63,14 @@ class Mempool:
         if isinstance(held, BadTransaction):
             return _bad(held)
         if is_bundle(entry):
-            return self._bundle_again(held) if again else self._bundle(len(entry), held)
+            return self._bundle_again(held) if again else self._bundle(entry, held)
         return self._single_again(entry) if again else self._single(entry)
+
+    def _full(self, entry: bytes) -> bool:
+        return self._backlog.full_for(entry) if is_bundle(entry) else self._backlog.full()
+
+    def _too_much(self) -> _Told:
+        return FULL_CODE, f"{LedgerFull.code}: {len(self._backlog)} transactions wait; submit again later"
 
     # -- a transaction alone ----------------------------------------------------------------------------------
 
@@ -71,8 +78,10 @@ class Mempool:
         key = _key(tx)
         if key in self._backlog:
             return _TAKEN  # it came in a bundle; CometBFT holds an entry once
-        if self._backlog.full():  # before it is verified: a refusal must cost less than a transaction
-            return self._refused(key, self._full())
+        if self._full(tx):
+            told = self._too_much()
+            self._pending.refused(key, told[1])
+            return told
         try:
             checked = self._app.check_tx(tx)
         except FondacoError as fault:
@@ -91,21 +100,14 @@ class Mempool:
             return _bad(fault)
         return _TAKEN
 
-    def _full(self) -> _Told:
-        return FULL_CODE, f"{LedgerFull.code}: {len(self._backlog)} transactions wait; submit again later"
-
-    def _refused(self, key: bytes, told: _Told) -> _Told:
-        self._pending.refused(key, told[1])
-        return told
-
     # -- a bundle ---------------------------------------------------------------------------------------------
 
-    def _bundle(self, size: int, held: tuple[bytes, ...]) -> _Told:
+    def _bundle(self, entry: bytes, held: tuple[bytes, ...]) -> _Told:
         mine = {_key(tx): tx for tx in held if _key(tx) not in self._backlog}
         if not mine:
             return BAD_CODE, "nothing of this bundle is new"
-        if self._backlog.full():
-            return self._left(mine, dict.fromkeys(mine, self._full()))
+        if self._full(entry):
+            return self._left(mine, dict.fromkeys(mine, self._too_much()))
         fresh: list[Transaction] = []
         told: dict[bytes, _Told] = {}
         for key, tx in mine.items():
@@ -114,7 +116,7 @@ class Mempool:
                     told[key] = why
             except FondacoError as fault:  # nobody hands on what is not signed
                 return self._left(mine, {**told, key: _bad(fault)})
-        if size > MAX_BYTES and 2 * sum(len(mine[tx.hash]) for tx in fresh) < size:
+        if len(entry) > MAX_BYTES and 2 * sum(len(mine[tx.hash]) for tx in fresh) < len(entry):
             return self._left(mine, told, "most of this bundle is not new, or can be in no block")
         told |= {tx.hash: self._enter(tx) for tx in fresh}
         return _TAKEN if _TAKEN in told.values() else self._left(mine, told)
@@ -137,8 +139,6 @@ class Mempool:
         return None
 
     def _enter(self, tx: Transaction) -> _Told:
-        if self._backlog.full():
-            return self._full()
         try:
             self._app.count(tx)
         except FondacoError as fault:
