@@ -15,7 +15,6 @@ import hashlib
 import sqlite3
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
 from fondaco.core.codec import Value, encode
 from fondaco.errors import (
@@ -32,6 +31,7 @@ from fondaco.ledger.contracts.kit import VALIDATORS, Context, Event, ValidatorUp
 from fondaco.ledger.execution import entropy, event_leaves
 from fondaco.ledger.log import Log
 from fondaco.ledger.quotas import Quotas
+from fondaco.ledger.registry import Registry
 from fondaco.ledger.state import Overlay, ReadStore, Tree
 from fondaco.ledger.storage import Storage
 from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Body, Transaction
@@ -46,22 +46,6 @@ MAX_SAID = 300  # bytes of a refusal's cause, and of its remedy; only its code i
 BAD_CODE, UNSOUND_CODE = 1, 4
 
 
-class Rules(Protocol):
-    """Which version of the rules holds from a height on, and the SHA-256 of the package that has it."""
-
-    @property
-    def height(self) -> int:
-        """The first height of these rules."""
-
-    @property
-    def version(self) -> int:
-        """Their version; contracts see it as `Context.version`."""
-
-    @property
-    def package(self) -> bytes:
-        """The SHA-256 of the package; empty for the first rules."""
-
-
 class UpgradeNeeded(LedgerError):
     """The institutions voted for rules that this software does not have."""
 
@@ -72,34 +56,6 @@ class Stranger(BadTransaction):
     """The author is nobody in the consortium: no block holds what it sends."""
 
     code = "ledger.stranger"
-
-
-class Registry(Protocol):
-    """The contracts, as the application needs them."""
-
-    def execute(self, ctx: Context, kind: str, payload: Value) -> None:
-        """Run a message; ContractError refuses it."""
-
-    def init_genesis(self, ctx: Context, document: Value) -> None:
-        """Make the founding state."""
-
-    def end_block(self, ctx: Context) -> None:
-        """Do what is due at the end of a block; `ctx.updates` takes what changes of the validator set."""
-
-    def rules(self, store: ReadStore, height: int) -> Rules:
-        """The rules that hold at a height."""
-
-    def admits(self, store: ReadStore, signers: tuple[bytes, ...], kind: str) -> bool:
-        """Whether these keys, the author's first, may send a transaction of this kind at all."""
-
-    def quota(self, store: ReadStore, key: bytes) -> tuple[str, int]:
-        """Whose transactions a signer's are, and how many of them a block may hold."""
-
-    def waiting(self, store: ReadStore) -> tuple[int | None, int | None]:
-        """The next height and time (unix seconds) at which `end_block` has work; None where nothing waits."""
-
-    def query(self, store: ReadStore, path: str, data: dict[str, Value]) -> Value:
-        """Answer a read."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -447,7 +403,7 @@ class Application:
         )
 
     def verify_together(self, txs: list[bytes]) -> None:
-        """Verify the signatures of all that are not verified yet in one go, but no stranger's; remember those that hold."""
+        """Verify all signatures not verified yet, but no stranger's, in one go; those that hold are remembered."""
         self._verified.together(txs, self.chain, self._admit)
 
     @staticmethod

@@ -135,9 +135,7 @@ def open_transaction(data: bytes, chain: str, admit: Callable[[Body], None] | No
     return Transaction(hashlib.sha256(data).digest(), body, body.signers)
 
 
-def open_many(
-    txs: list[bytes], chain: str, admit: Callable[[Body], None] | None = None
-) -> list[Transaction | None]:
+def open_many(txs: list[bytes], chain: str, admit: Callable[[Body], None] | None = None) -> list[Transaction | None]:
     """As `open_transaction` for each, their signatures verified together; None for one that it would refuse."""
     parsed: list[tuple[Envelope, Body] | None] = []
     batch = SignatureBatch()

@@ -23,7 +23,7 @@ from pathlib import Path
 from fondaco.core.codec import Value
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import FondacoError, LedgerError
-from fondaco.ledger.application import MAX_TXS_BYTES, Finalized, Registry
+from fondaco.ledger.application import MAX_TXS_BYTES, Finalized
 from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, data_hash, ordered, validators_hash
 from fondaco.ledger.cometbft import abci, parts
 from fondaco.ledger.cometbft.backlog import Backlog
@@ -41,6 +41,7 @@ from fondaco.ledger.follower import Diverged
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import SignedHeader, Trusted, trust_genesis, verify_header
 from fondaco.ledger.reader import Ledger, write_results
+from fondaco.ledger.registry import Registry
 from fondaco.ledger.witness import pair_bytes, two_faces
 
 _log = logging.getLogger(__name__)
