@@ -236,6 +236,20 @@ def test_what_waits_in_the_mempool_is_not_handed_over_twice(
     assert [found.tx for _key, found in taken] == [one, two]
 
 
+def test_what_is_handed_over_at_once_is_less_than_cometbft_reads(tmp_path: Path) -> None:
+    """Else one user's large transactions would be sent, refused unread and sent again, before all others, for ever."""
+    ledger = comet_ledger(tmp_path, start=False, program=Path("/nowhere"))
+    try:
+        for tx in some(220, "large", 60_000):
+            ledger.submit(tx)
+        batches = [ledger._pending._take(), ledger._pending._take()]
+        sizes = [sum(len(one.tx) for _key, one in batch or ()) for batch in batches]
+        assert 4 * max(sizes) < 3 * 15_000_000
+        assert sum(len(batch or ()) for batch in batches) == 220
+    finally:
+        ledger.stop()
+
+
 # -- proposals ----------------------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ from fondaco.ledger.transactions import BadTransaction
 
 _log = logging.getLogger(__name__)
 BATCH = 500
+BATCH_BYTES = 8 << 20  # in base64 well below the 16 MB that CometBFT reads of a request (home.py)
 _RETRY_SECONDS = 0.25
 _KNOWN = "tx already exists in cache"
 
@@ -125,6 +126,8 @@ class Pending:
     def _run(self) -> None:
         while (batch := self._take()) is not None:
             entries = list(bundles(one.tx for _key, one in batch))
+            if not entries:
+                continue
             try:
                 causes = self._rpc.broadcast([entry for entry, _held in entries])
             except RpcError as fault:
@@ -143,5 +146,12 @@ class Pending:
             self._work.wait_for(lambda: self._queue or self._ended is not None)
             if self._ended is not None:
                 return None
-            keys = [self._queue.popleft() for _n in range(min(BATCH, len(self._queue)))]
-            return [(key, self._waiting[key]) for key in keys if key in self._waiting and key not in self._there]
+            taken: list[tuple[bytes, _Waiting]] = []
+            size = 0
+            while self._queue and len(taken) < BATCH and size < BATCH_BYTES:
+                key = self._queue.popleft()
+                one = self._waiting.get(key)
+                if one is not None and key not in self._there:
+                    taken.append((key, one))
+                    size += len(one.tx)
+            return taken
