@@ -154,8 +154,8 @@ class Mempool:
         return (BAD_CODE, cause) if cause else next(reversed(told.values()))
 
     def _bundle_again(self, held: tuple[bytes, ...]) -> _Told:
-        keys = [_key(tx) for tx in held]
-        for key, tx in zip(keys, held, strict=True):
+        for tx in held:
+            key = _key(tx)
             if key not in self._backlog:
                 continue
             try:
@@ -164,5 +164,5 @@ class Mempool:
                 self._backlog.leave(key)
             else:
                 return _TAKEN
-        self._pending.again(keys)  # what is ours and was over its quota
+        self._pending.again([_key(tx) for tx in held])  # what is ours and was over its quota
         return BAD_CODE, "nothing of this bundle waits any more"
