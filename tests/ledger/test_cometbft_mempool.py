@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from comet_world import comet_ledger
-from ledger_world import Counter, adding, counter_genesis
+from ledger_world import Counter, adding, counter_genesis, key
 
 from fondaco.core.codec import encode
 from fondaco.errors import FondacoError
@@ -134,7 +134,7 @@ def test_a_bundle_leaves_when_a_nonce_was_spent_by_another(ledger: CometLedger) 
 def test_a_bundle_leaves_when_its_author_does(ledger: CometLedger, rules: Narrow) -> None:
     txs = some(2)
     assert check(ledger, encode(txs)) == [0]
-    rules.out.add(ledger._app.open(txs[0]).signers[0])
+    rules.out.add(key("anyone").public.raw)
     run(ledger)
     assert check(ledger, encode(txs), again=True) == [BAD_CODE]
     assert len(ledger._backlog) == 0
@@ -143,21 +143,24 @@ def test_a_bundle_leaves_when_its_author_does(ledger: CometLedger, rules: Narrow
 # -- strangers ----------------------------------------------------------------------------------------------------------
 
 
-def test_no_stranger_s_signature_is_verified(
-    ledger: CometLedger, rules: Narrow, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    strange = some(3, "stranger")
-    rules.out.add(ledger._app.open(strange[0]).signers[0])
-    ledger._app._verified._known.clear()
-    seen: list[bytes] = []
-    add = transactions.SignatureBatch.add
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Whose signatures were verified."""
+    found: list[bytes] = []
 
-    def watched(batch: transactions.SignatureBatch, key: bytes, *rest: object) -> None:
-        seen.append(key)
-        add(batch, key, *rest)  # type: ignore[arg-type]
+    class Watched(transactions.SignatureBatch):
+        def add(self, key: bytes, domain: str, message: bytes, signature: bytes) -> None:
+            found.append(key)
+            super().add(key, domain, message, signature)
 
-    monkeypatch.setattr(transactions.SignatureBatch, "add", watched)
+    monkeypatch.setattr(transactions, "SignatureBatch", Watched)
     monkeypatch.setattr(transactions, "PublicKey", None)
+    return found
+
+
+def test_no_stranger_s_signature_is_verified(ledger: CometLedger, rules: Narrow, seen: list[bytes]) -> None:
+    strange = some(3, "stranger")
+    rules.out.add(key("stranger").public.raw)
     assert check(ledger, strange[0], encode(strange[1:])) == [BAD_CODE, BAD_CODE]
     with pytest.raises(FondacoError):
         ledger.accept(strange)
@@ -167,6 +170,21 @@ def test_no_stranger_s_signature_is_verified(
     assert check(ledger, encode([*strange, member])) == [0]
     assert ledger.propose([encode([*strange, member])], 1 << 20) == [member]
     assert not rules.out & {*seen}
+
+
+def test_what_no_block_may_hold_is_not_verified(ledger: CometLedger, seen: list[bytes]) -> None:
+    """Old transactions are public: anybody may send a thousand of them in a bundle, as often as a link bears."""
+    old = [*some(3, "old"), adding("n", 1, expires=1)]
+    run(ledger, *old[:3])
+    seen.clear()
+    assert check(ledger, encode([*old]), *old) == [BAD_CODE] * 5
+    assert ledger.propose([encode([*old])], 1 << 20) == []
+    with pytest.raises(FondacoError):
+        ledger.accept(old)
+    assert not seen
+    (new,) = some(1)
+    assert check(ledger, encode([*old, new])) == [0]
+    assert seen == [key("anyone").public.raw]
 
 
 # -- what who submitted is told -----------------------------------------------------------------------------------------
@@ -207,7 +225,7 @@ def test_a_bundle_that_is_not_taken_ends_what_is_to_blame_alone(ledger: CometLed
     futures = [ledger.submit(tx) for tx in (waits, good, *gone)]
     assert ledger._pending._take() is not None
     assert check(ledger, waits) == [0]
-    rules.out.add(ledger._app.open(gone[0]).signers[0])
+    rules.out.add(key("gone").public.raw)
     assert check(ledger, encode([waits, good, *gone])) == [BAD_CODE]
     assert [future.done() for future in futures] == [False, False, True, True]
     again = ledger._pending._take()

@@ -58,6 +58,10 @@ class Stranger(BadTransaction):
     code = "ledger.stranger"
 
 
+class Stale(BadTransaction):
+    """A transaction that was executed before, has expired, or expires too late."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class TxResult:
     """What became of a transaction: code 0, or a refusal with codespace, cause and remedy."""
@@ -180,25 +184,6 @@ class Application:
         self.count(tx)
         return tx
 
-    def open(self, data: bytes) -> Transaction:
-        """A transaction whose form and signatures hold, whether or not a block may hold it. Any thread may ask.
-
-        Raises:
-            BadTransaction, KeyMaterialError: they do not.
-            Stranger: the author is nobody in the consortium; nothing was verified then.
-        """
-        return self._verified.open(data, self.chain, self._admit)
-
-    def fits(self, tx: Transaction) -> None:
-        """Raise unless the next block may hold an opened transaction, whatever its organisation's quota.
-
-        Raises:
-            BadTransaction: it has expired, or was executed before.
-            Stranger: the author is nobody in the consortium.
-        """
-        self._admit(tx.body)
-        self._check_replay(tx, self._storage, self.height + 1)
-
     def count(self, tx: Transaction) -> None:
         """Count a sound transaction among those that wait for the next block.
 
@@ -217,19 +202,22 @@ class Application:
         """A transaction that the next block may hold, whatever its organisation's quota. Any thread may ask.
 
         Raises:
-            BadTransaction, KeyMaterialError: it may not.
-            Stranger: the author is nobody in the consortium.
+            BadTransaction, KeyMaterialError: it is not well formed, or not signed.
+            Stranger: the author is nobody in the consortium; its signature was not verified.
+            Stale: its time is not now, or it was executed before; its signature was perhaps not verified.
         """
-        tx = self.open(data)
-        self.fits(tx)
+        tx = self._verified.open(data, self.chain, self._fits)
+        self._fits(tx.body)
         return tx
 
-    def _admit(self, body: Body) -> None:
+    def _fits(self, body: Body) -> None:
+        """Raise unless the next block may hold what says this: to be asked before a signature costs anything."""
         if not self._registry.admits(self._storage, body.signers, body.kind):
             raise Stranger(
                 "the author's key is bound to nobody here, and an open invitation allows to join and nothing else",
                 remedy="join first, or sign with the key that the ledger has",
             )
+        self._check_replay(body, self._storage, self.height + 1)
 
     def prepare_proposal(self, txs: list[bytes], limit: int = MAX_TXS_BYTES, *, head: int = 0) -> list[bytes]:
         """The transactions, in order, that a block can hold; bad and doubled ones, and over quota, are left out.
@@ -244,12 +232,12 @@ class Application:
                 break
             try:
                 tx = self.sound(data)
-                if self._replay_key(tx) in seen:
+                if self._replay_key(tx.body) in seen:
                     continue
                 quotas.count(tx)
             except FondacoError:
                 continue
-            seen[self._replay_key(tx)] = None
+            seen[self._replay_key(tx.body)] = None
             kept.append(data)
             size += len(data) + head
         return kept
@@ -271,7 +259,7 @@ class Application:
         for data in txs:
             tx = self.sound(data)
             quotas.count(tx)
-            key = self._replay_key(tx)
+            key = self._replay_key(tx.body)
             if key in seen:
                 raise BadTransaction("the block holds a bad or doubled transaction", remedy="propose sound blocks")
             seen[key] = None
@@ -288,7 +276,7 @@ class Application:
                 f"block {height} does not follow {self.height}", remedy="apply blocks in order, each once"
             )
         self._check_version(height)
-        self.verify_together(txs)
+        self._verified.together(txs, self.chain)
         results = tuple(self._deliver(height, time, index, data) for index, data in enumerate(txs))
         if txs:
             self._forget_old(height)
@@ -403,29 +391,27 @@ class Application:
         )
 
     def verify_together(self, txs: list[bytes]) -> None:
-        """Verify all signatures not verified yet, but no stranger's, in one go; those that hold are remembered."""
-        self._verified.together(txs, self.chain, self._admit)
+        """Verify in one go all new signatures of what the next block may hold; those that hold are remembered."""
+        self._verified.together(txs, self.chain, self._fits)
 
     @staticmethod
-    def _replay_key(tx: Transaction) -> bytes:
-        return _REPLAY + tx.body.expires.to_bytes(8, "big") + tx.signers[0] + tx.body.nonce
+    def _replay_key(body: Body) -> bytes:
+        return _REPLAY + body.expires.to_bytes(8, "big") + body.signers[0] + body.nonce
 
-    def _check_replay(self, tx: Transaction, store: ReadStore, height: int) -> None:
-        if not height <= tx.body.expires <= height + MAX_AHEAD:
-            raise BadTransaction(
-                "the transaction has expired or expires too late", remedy="sign it again with a nearer expiry"
-            )
-        if store.get(self._replay_key(tx)) is not None:
-            raise BadTransaction("the transaction was executed before", remedy="sign a new one with a new nonce")
+    def _check_replay(self, body: Body, store: ReadStore, height: int) -> None:
+        if not height <= body.expires <= height + MAX_AHEAD:
+            raise Stale("the transaction has expired or expires too late", remedy="sign it again with a nearer expiry")
+        if store.get(self._replay_key(body)) is not None:
+            raise Stale("the transaction was executed before", remedy="sign a new one with a new nonce")
 
     def _deliver(self, height: int, time: int, index: int, data: bytes) -> TxResult:
         try:
             tx = self._verified.open(data, self.chain)
-            self._check_replay(tx, self._changes, height)
+            self._check_replay(tx.body, self._changes, height)
         except FondacoError as fault:
             return _refusal(BAD_CODE, "ledger", fault)
         self._verified.forget(tx.hash)
-        self._changes.set(self._replay_key(tx), b"\x01")
+        self._changes.set(self._replay_key(tx.body), b"\x01")
         branch, events = Overlay(self._changes), list[Event]()
         ctx = self._context(branch, height, time, tx.signers, tx.hash, events)
         try:

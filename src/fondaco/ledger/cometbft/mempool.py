@@ -16,7 +16,7 @@ import hashlib
 import itertools
 
 from fondaco.errors import FondacoError
-from fondaco.ledger.application import BAD_CODE, Application, Stranger
+from fondaco.ledger.application import BAD_CODE, Application, Stale, Stranger
 from fondaco.ledger.cometbft.backlog import Backlog
 from fondaco.ledger.cometbft.bundle import MOST, held_by, is_bundle
 from fondaco.ledger.cometbft.pending import Pending
@@ -112,31 +112,15 @@ class Mempool:
         told: dict[bytes, _Told] = {}
         for key, tx in mine.items():
             try:
-                if (why := self._judge(tx, fresh)) is not None:
-                    told[key] = why
+                fresh.append(self._app.sound(tx))
+            except (Stranger, Stale) as fault:
+                told[key] = _bad(fault)
             except FondacoError as fault:  # nobody hands on what is not signed
                 return self._left(mine, {**told, key: _bad(fault)})
         if len(entry) > MAX_BYTES and 2 * sum(len(mine[tx.hash]) for tx in fresh) < len(entry):
             return self._left(mine, told, "most of this bundle is not new, or can be in no block")
         told |= {tx.hash: self._enter(tx) for tx in fresh}
         return _TAKEN if _TAKEN in told.values() else self._left(mine, told)
-
-    def _judge(self, tx: bytes, fresh: list[Transaction]) -> _Told | None:
-        """Put a transaction that a block may hold to the fresh ones; else why none may.
-
-        Raises:
-            FondacoError: it is not well formed and signed.
-        """
-        try:
-            opened = self._app.open(tx)
-        except Stranger as fault:
-            return _bad(fault)
-        try:
-            self._app.fits(opened)
-        except BadTransaction as fault:
-            return _bad(fault)
-        fresh.append(opened)
-        return None
 
     def _enter(self, tx: Transaction) -> _Told:
         try:
