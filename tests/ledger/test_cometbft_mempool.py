@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from fondaco.ledger import transactions
 from fondaco.ledger.application import BAD_CODE
 from fondaco.ledger.blocks import validators_hash
 from fondaco.ledger.cometbft import abci
+from fondaco.ledger.cometbft.bundle import MOST_BYTES
 from fondaco.ledger.cometbft.driver import CometLedger
+from fondaco.ledger.cometbft.home import Config, Home, config_text
 from fondaco.ledger.cometbft.mempool import FULL_CODE
 from fondaco.ledger.cometbft.rpc import RpcError
 from fondaco.ledger.cometbft.service import Connection
@@ -266,6 +269,14 @@ def test_what_is_handed_over_at_once_is_less_than_cometbft_reads(tmp_path: Path)
         assert sum(len(batch or ()) for batch in batches) == 220
     finally:
         ledger.stop()
+
+
+def test_cometbft_keeps_few_large_bundles(tmp_path: Path) -> None:
+    """4,800 bundles with one new transaction each would else be a gigabyte, and five with the garbage between them."""
+    home = Home(tmp_path)
+    config = tomllib.loads(config_text(home, Config(moniker="one", listen="127.0.0.1:1")))["mempool"]
+    assert config["max_tx_bytes"] == MOST_BYTES
+    assert config["max_txs_bytes"] <= 256 << 20
 
 
 # -- proposals ----------------------------------------------------------------------------------------------------------
