@@ -293,3 +293,14 @@ def test_a_peer_that_goes_away_midway_is_named() -> None:
         with pytest.raises(EngineStopped, match="the link to y broke"):
             run(pair[0], {"data": pa.table({"k": ["a"]})}, place, place)
         thread.join()
+
+
+def test_more_bytes_of_keys_than_a_union_moves_are_refused_before_they_are_made(monkeypatch) -> None:
+    monkeypatch.setattr(engine, "MOST_BYTES", 50 * (2 + 4000))
+    monkeypatch.setattr(engine, "encoded", None)
+    few, many = (pa.table({"k": [str(i) for i in range(count)]}) for count in (3, 51))
+    for ours, theirs in ((few, many), (many, few)):
+        pair = jobs("psi", "union", {"keys": ["k"], "key_bytes": 4000}, ["x", "y"], [[], []], (0,), seconds=30)
+        for end in attempt(pair, [ours, theirs]):
+            assert isinstance(end, BadJob)
+            assert "lower key_bytes" in end.remedy

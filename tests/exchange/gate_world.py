@@ -36,7 +36,7 @@ ROLES = ("steward", "analyst", "reviewer", "governor")
 PATHS = {"holder": "/holder/d/rows", "asker": "/asker/d/rows"}
 PURPOSE = "study"
 OPERATIONS = (
-    "psi.intersection", "psi.unbalanced", "mpc.statistics", "mpc.arithmetic", "mpc.intersection-sum", "mpc.circuit-statistics", "pir.lookup",
+    "psi.intersection", "psi.unbalanced", "psi.union", "psi.threshold", "psi.difference", "mpc.statistics", "mpc.arithmetic", "mpc.intersection-sum", "mpc.circuit-statistics", "pir.lookup",
 )  # fmt: skip
 
 

@@ -13,13 +13,14 @@ import os
 import pyarrow as pa
 
 from fondaco import _kernel
-from fondaco.engines.base import EngineStopped, Job, Outcome
+from fondaco.engines.base import BadJob, EngineStopped, Job, Outcome
 from fondaco.engines.psi.keys import ID_BYTES, identified, rows_at
 from fondaco.engines.psi.meeting import Meeting, Place, meet, terms
 from fondaco.engines.psi.moved import Form, canonical, decoded, encoded
 from fondaco.engines.psi.session import drive, message_limit
 
 UNITING = "union-ristretto255"
+MOST_BYTES = 1 << 31
 _PARAMETERS = frozenset({"keys", "key_bytes"})
 
 
@@ -32,6 +33,11 @@ def union(job: Job, inputs: dict[str, pa.Table], place: Place) -> Outcome:
     with meet(job, inputs, place, terms(job, _PARAMETERS)) as meeting:
         own = canonical(rows_at(meeting.store.table, meeting.store.places()))
         form = Form(own.schema, meeting.terms.key_bytes)
+        if form.width * max(meeting.store.rows, meeting.peer_rows) > MOST_BYTES:
+            # Both find the same, before either takes memory that the other's parameter asks for.
+            raise BadJob(
+                f"a union moves at most {MOST_BYTES} bytes of keys", remedy="lower key_bytes, or split the sets"
+            )
         united = own
         for receiver in sorted(job.receivers):
             if receiver == job.rank:
