@@ -183,7 +183,7 @@ class Gate:
         self._check_at_least(step, dataset)
         asked = self._check_most_keys(step, use.limits)
         self._open_once(task, step)
-        self._count_keys(item, asked, use.limits)
+        self._count_keys(use.grant, asked, use.limits)
         columns = tuple(dataset.schema.column(name) for name in item.columns)
         prepared = {} if self._org in step.receivers else preparations.find(self._vault, cid, step, item)
         if PREPARED in prepared and step.operation != preparations.TWO_SERVERS:
@@ -361,12 +361,12 @@ class Gate:
             f"set most_keys to {allowed} or less, or use the grant more often",
         )
 
-    def _count_keys(self, item: Input, asked: int, limits: LookupLimits | None) -> None:
-        """Each attempt counts: it lets the asker have its keys evaluated anew."""
-        if not asked or limits is None or not limits.keys_a_day or item.grant is None:
+    def _count_keys(self, grant: Grant | None, asked: int, limits: LookupLimits | None) -> None:
+        """Each attempt counts: it lets the asker have its keys evaluated anew. By the grant's id, whatever names it."""
+        if not asked or limits is None or not limits.keys_a_day or grant is None:
             return
         counted = self._journal.count_keys(
-            item.grant, asked, most=limits.keys_a_day, now=int(self._now()), seconds=_DAY
+            grant.id.hex(), asked, most=limits.keys_a_day, now=int(self._now()), seconds=_DAY
         )
         if not counted:
             raise refuse(
