@@ -32,17 +32,18 @@ def test_a_threshold_below_the_smallest_number_of_rows_is_refused(tmp_path, at_l
 
 
 @pytest.mark.parametrize(
-    ("basis", "receivers", "allowed"),
+    ("terms", "basis", "receivers", "allowed"),
     [
-        ("rule 1", ("asker",), False),
-        ("rule 1", ("asker", "holder"), False),
-        ("rule 1", ("holder",), True),
-        ("review", ("asker",), True),
-        ("offer", ("asker",), True),
+        ("*", "rule 1", ("asker",), False),
+        ("*", "rule 1", ("asker", "holder"), False),
+        ("*", "rule 1", ("holder",), True),
+        ("*", "review", ("asker",), True),
+        ("*", "offer", ("asker",), True),
+        ("psi.union", "rule 1", ("asker",), True),
     ],
 )
-def test_no_permission_for_any_operation_opens_our_keys_to_others(tmp_path, basis, receivers, allowed) -> None:
-    world = GateWorld(tmp_path / "w")
+def test_no_permission_for_any_operation_opens_our_keys_to_others(tmp_path, terms, basis, receivers, allowed) -> None:
+    world = GateWorld(tmp_path / "w", operations=(terms,))
     grant = world.grant(items=KEYS_ALONE, operations=("psi.union",))
     where = grant_keys.grant(bytes.fromhex(grant))
     world.ledger.wait_provable(5.0)

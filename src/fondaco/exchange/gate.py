@@ -314,17 +314,21 @@ class Gate:
                 raise refuse(check, f"{item.dataset}: {cause}", "request a grant that covers this use")
 
     def _check_basis(self, step: Step, dataset: Dataset, grant: Grant | None) -> None:
-        """A default permission for any operation was not given for one that opens our keys themselves to others."""
+        """A default permission opens our keys themselves to others where it or the terms name the operation that does.
+
+        One for any operation was perhaps given before there was such an operation.
+        """
         others = any(receiver != self._org for receiver in step.receivers)
         if (step.engine, step.operation) not in OPENING or not others or grant is None:
             return
         names = {operation_name(step.engine, step.operation), step.program().hex()}
-        named = any(not names.isdisjoint(rule.operations) for rule in dataset.terms.rules)
+        said = (dataset.terms.operations, *(rule.operations for rule in dataset.terms.rules))
+        named = any(not names.isdisjoint(operations) for operations in said)
         if grant.basis.startswith("rule ") and not named:
             raise refuse(
                 "operation",
                 f"a default permission of {dataset.path} for any operation covers none that opens its keys",
-                "ask its owner to name the operation in a permission",
+                "ask its owner to name the operation in the terms",
             )
 
     def _check_at_least(self, step: Step, dataset: Dataset) -> None:
