@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import datetime
 import decimal
 import tempfile
@@ -145,8 +146,15 @@ def test_a_key_that_stands_twice_is_refused_before_anything_is_sent() -> None:
 
 def test_more_keys_than_the_step_asks_for_are_refused() -> None:
     all_jobs = lookup_jobs([KEY], most=2)
-    with pytest.raises(BadJob, match="3 keys are brought where the step asks for at most 2"):
+    with pytest.raises(BadJob, match="more keys are brought than the 2 that the step asks for") as caught:
         lookup.run(all_jobs[0], {"data": pa.table({"k": ["a", "b", "c", "a", None]})}, Path("unused"))
+    assert "3" not in caught.value.diagnostics(), "its cause goes to the provider, who must not learn how many they are"
+
+
+def test_no_step_among_members_makes_an_index_alone() -> None:
+    named = dataclasses.replace(lookup_jobs([KEY])[1], operation=lookup.PREPARE)
+    with pytest.raises(BadJob, match="no such operation"):
+        lookup.run(named, {"data": pa.table({"k": ["a"]})}, Path("unused"))
 
 
 @pytest.mark.parametrize(
@@ -162,7 +170,6 @@ def test_more_keys_than_the_step_asks_for_are_refused() -> None:
     ],
 )
 def test_a_step_that_makes_no_sense_is_refused(changes, cause) -> None:
-    import dataclasses
 
     job = dataclasses.replace(lookup_jobs([KEY])[0], **changes)
     with pytest.raises(BadJob, match=cause):
@@ -265,8 +272,6 @@ def test_an_index_is_kept_read_and_renewed_for_what_changed() -> None:
 
 def alone(most: int = 4) -> Any:
     """The job of a provider that prepares, with no peer."""
-    import dataclasses
-
     provider = lookup_jobs([KEY, column("v")], most)[1]
     return dataclasses.replace(
         provider, operation=lookup.PREPARE, parties=("provider",), rank=0, receivers=(), peer_columns=(), peer_ranks=()

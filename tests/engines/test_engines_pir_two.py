@@ -248,3 +248,12 @@ def test_what_everyone_learns_is_written_down_with_the_bound_on_collusion() -> N
     text = " ".join(leakage("pir", two.OPERATION))
     for word in ("must not collude", "most_keys", "found", "asked before", "caught", "number of records"):
         assert word in text
+
+
+def test_servers_do_not_hear_how_many_keys_an_asker_brought_too_many() -> None:
+    asked = pa.table({"k": [f"key{i}" for i in range(77)]})
+    ends = asked_both(two_jobs(most=4), asked, DATA)
+    assert isinstance(ends[0], BadJob)
+    for end in ends:
+        assert isinstance(end, BadJob | EngineStopped)
+        assert "77" not in end.diagnostics()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from psi_world import forced
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.engines.base import EngineStopped, Job, Outcome
 from fondaco.engines.keep import Keep
-from fondaco.engines.psi import meeting, progress, store
+from fondaco.engines.psi import meeting, progress, store, unbalanced
 from fondaco.engines.psi.operations import run
 
 TINY = {"PART_ROWS": 16, "_BATCH": 50, "MEMORY_ROWS": 100}
@@ -263,3 +264,27 @@ def test_a_kept_file_opens_whole_and_in_its_place_alone(data, at, length) -> Non
         keep.forget("part-001")
         keep.forget("part-001")
         assert keep.read("part-001") is None
+
+
+def test_two_workers_that_keep_one_file_at_once_both_go_on(tmp_path, monkeypatch) -> None:
+    """Two tasks keep the table of one provider: what is written by one must not be moved away by the other."""
+    keep, fsync = kept(tmp_path, 0), os.fsync
+
+    def meanwhile(number: int) -> None:
+        monkeypatch.setattr(os, "fsync", fsync)
+        keep.write("table", b"the other's, which is longer")
+        assert keep.read("table") == b"the other's, which is longer"
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    keep.write("table", b"one's")
+    assert keep.read("table") == b"one's"
+    assert keep.names() == ["table"]
+    assert len(list(Path(keep.folder).iterdir())) == 1
+
+
+def test_a_key_of_what_is_kept_is_not_shown() -> None:
+    keep = Keep(folder="somewhere", key=b"\7" * 32, bound=bytes(32))
+    assert "key" not in repr(keep)
+    assert "secret" not in repr(unbalanced.Head(keys=1, secret=b"\7" * 32))
+    assert "session" not in repr(progress.Head(session=b"\7" * 32, rows=1, peer_rows=1, parts=1))

@@ -23,6 +23,7 @@ from fondaco.cli.demo.data import prepare
 from fondaco.engines import base
 from fondaco.engines.base import BadJob, EngineStopped
 from fondaco.engines.channel import connect
+from fondaco.engines.psi import meeting
 from fondaco.engines.psi import union as engine
 from fondaco.engines.psi.moved import Form, canonical, decoded, encoded
 from fondaco.engines.psi.operations import run
@@ -293,3 +294,29 @@ def test_a_peer_that_goes_away_midway_is_named() -> None:
         with pytest.raises(EngineStopped, match="the link to y broke"):
             run(pair[0], {"data": pa.table({"k": ["a"]})}, place, place)
         thread.join()
+
+
+def test_more_bytes_of_keys_than_a_union_moves_are_refused_before_they_are_made(monkeypatch) -> None:
+    monkeypatch.setattr(engine, "MOST_BYTES", 50 * (2 + 4000))
+    monkeypatch.setattr(engine, "encoded", None)
+    few, many = (pa.table({"k": [str(i) for i in range(count)]}) for count in (3, 51))
+    for large, sets in enumerate([[many, few], [few, many]]):
+        pair = jobs("psi", "union", {"keys": ["k"], "key_bytes": 4000}, ["x", "y"], [[], []], (0,), seconds=30)
+        ends = attempt(pair, sets)
+        assert isinstance(ends[large], BadJob)
+        assert "lower key_bytes" in ends[large].remedy
+        assert isinstance(ends[1 - large], EngineStopped)
+        assert ends[1 - large].cause.startswith(f"{'xy'[large]} brings more bytes")
+
+
+@pytest.mark.parametrize("operation", ["union", "cardinality", "threshold"])
+@pytest.mark.parametrize("large", [0, 1])
+def test_who_brings_too_many_keys_for_a_whole_meeting_is_named_by_both(monkeypatch, operation, large) -> None:
+    monkeypatch.setattr(meeting, "MOST_WHOLE", 5)
+    sets = [pa.table({"k": [str(i) for i in range(3)]})] * 2
+    sets[large] = pa.table({"k": [str(i) for i in range(6)]})
+    ends = attempt(jobs("psi", operation, {"keys": ["k"]}, ["x", "y"], [[], []], (0,), seconds=30), sets)
+    assert isinstance(ends[large], BadJob)
+    assert "at most 5 keys" in ends[large].cause
+    assert isinstance(ends[1 - large], EngineStopped)
+    assert ends[1 - large].cause.startswith(f"{'xy'[large]} brings more keys than")

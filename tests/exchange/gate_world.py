@@ -36,7 +36,7 @@ ROLES = ("steward", "analyst", "reviewer", "governor")
 PATHS = {"holder": "/holder/d/rows", "asker": "/asker/d/rows"}
 PURPOSE = "study"
 OPERATIONS = (
-    "psi.intersection", "psi.unbalanced", "mpc.statistics", "mpc.arithmetic", "mpc.intersection-sum", "mpc.circuit-statistics", "pir.lookup",
+    "psi.intersection", "psi.unbalanced", "psi.union", "psi.threshold", "psi.difference", "mpc.statistics", "mpc.arithmetic", "mpc.intersection-sum", "mpc.circuit-statistics", "pir.lookup",
 )  # fmt: skip
 
 
@@ -94,7 +94,14 @@ class GateWorld:
     """Everything up to a running task; then `gate.open`."""
 
     def __init__(
-        self, folder: Path, *, rows: int = 200, minimum_rows: int = 0, minimum_count: int = 0, most_keys: int = 10
+        self,
+        folder: Path,
+        *,
+        rows: int = 200,
+        minimum_rows: int = 0,
+        minimum_count: int = 0,
+        most_keys: int = 10,
+        operations: tuple[str, ...] = OPERATIONS,
     ) -> None:
         self.folder = folder
         self.parties = {name: Party(name) for name in ("holder", "asker", "coord")}
@@ -120,7 +127,7 @@ class GateWorld:
         described = self.vault.describe(self.cid)
         for name, path in PATHS.items():
             terms = catalog.Terms(
-                operations=OPERATIONS,
+                operations=operations,
                 purposes=(PURPOSE, "other"),
                 price=1,
                 minimum_rows=minimum_rows,

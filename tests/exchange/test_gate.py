@@ -251,10 +251,10 @@ def test_a_match_of_few_rows_is_not_kept_by_who_receives_it(tmp_path, rows, allo
     task = world.running(world.workflow(first, second))
     view = world.chain.task(task)
     if allowed:
-        world.gate.check_match(view, first, pairs(rows))
+        world.gate.check_match(view, first, rows)
     else:
         with pytest.raises(GateRefused) as caught:
-            world.gate.check_match(view, first, pairs(rows))
+            world.gate.check_match(view, first, rows)
         assert caught.value.check == "terms"
         few(caught.value)
         assert any("fewer than 50 rows" in entry.cause for entry in world.journal.of(task))

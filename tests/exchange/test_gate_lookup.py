@@ -9,14 +9,16 @@ import pyarrow as pa
 import pytest
 from gate_world import PATHS, GateWorld
 
+from fondaco.core.messages import from_bytes
 from fondaco.core.names import DatasetName
 from fondaco.engines.base import PREPARED
 from fondaco.engines.pir.parts import BEFORE, as_table, from_table
 from fondaco.errors import GateRefused
 from fondaco.exchange import gate as gate_module
 from fondaco.exchange.preparations import Preparation
-from fondaco.flow.model import Input
+from fondaco.flow.model import Input, Workflow
 from fondaco.ledger.contracts.grants.messages import Item, LookupLimits, SetLookupLimits
+from fondaco.node import chain as chain_module
 from fondaco.vault import prepared
 from fondaco.vault.sources import CsvSource
 
@@ -161,6 +163,26 @@ def test_keys_in_24_hours_are_counted_over_tasks_attempts_and_restarts(world) ->
     ask(10, world.grant(items=items, operations=("pir.lookup",)))  # another grant has its own
     for _ in range(2):
         assert world.journal.count_keys(grant, 10, most=25, now=int(time.time()) + 86_401, seconds=86_400)
+
+
+def test_a_grant_by_another_spelling_has_no_keys_of_its_own(world, monkeypatch) -> None:
+    limited(world, 10, 10)
+    items = (Item(path=PATHS["holder"], version=1, keys=("k", "v"), columns=()),)
+    grant = world.grant(items=items, operations=("pir.lookup",))
+    # As a node would that reads workflows less strictly.
+    monkeypatch.setattr(chain_module, "parse_workflow", lambda data: from_bytes(Workflow, data))
+
+    def ask(spelt: str) -> None:
+        asker = Input(party="asker", dataset=PATHS["asker"] + "@1", columns=("k",), grant=None)
+        holder = Input(party="holder", dataset=PATHS["holder"] + "@1", columns=("k", "v"), grant=spelt)
+        parameters = {"keys": ["k"], "most_keys": 10}
+        step = world.step(spelt, engine="pir", operation="lookup", parameters=parameters, inputs=(asker, holder))
+        world.gate.open(world.chain.task(world.running(world.workflow(step))), step, None)
+
+    ask(grant)
+    for spelt in (grant.upper(), f" {grant}", f"{grant[:2]} {grant[2:]}"):
+        with pytest.raises(GateRefused, match="allows 10 keys in 24 hours"):
+            ask(spelt)
 
 
 # -- prepared ahead -----------------------------------------------------------------------------------------------

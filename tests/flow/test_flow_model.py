@@ -52,6 +52,17 @@ def test_an_intersection_takes_no_match() -> None:
         check_workflow(workflow(MATCH, again))
 
 
+@pytest.mark.parametrize(
+    "grant", ["AB" * 32, "aB" * 32, " " + "ab" * 32, "ab" * 16 + " " + "ab" * 16, "ab" * 31, "zz" * 32, ""]
+)
+def test_a_grant_has_one_name(grant) -> None:
+    """By two names of one grant what is counted for it would be counted twice, or its uses be taken for two grants'."""
+    ours, theirs = MATCH.inputs
+    step = dataclasses.replace(MATCH, inputs=(ours, dataclasses.replace(theirs, grant=grant)))
+    with pytest.raises(FlowError, match="64 hexadecimal digits"):
+        check_workflow(workflow(step))
+
+
 def other(**changes) -> Step:
     return dataclasses.replace(NUMBERS, id="other", **changes)
 

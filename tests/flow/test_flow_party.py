@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from fondaco.core.messages import to_bytes
 from fondaco.core.models import Column
 from fondaco.engines.base import Outcome, Report
 from fondaco.errors import DeadlineExceeded, FlowError, GateRefused
@@ -19,7 +20,7 @@ from fondaco.flow import party as module
 from fondaco.flow.chain import Opened, TaskView
 from fondaco.flow.model import Input, Step, Workflow
 from fondaco.flow.party import Party
-from fondaco.flow.wire import Order
+from fondaco.flow.wire import ENGINE, Link, Order
 
 KEY = Column(
     name="k", type="text", unit="", classification="internal", nullable=True, minimum=None, maximum=None, scale=0
@@ -46,6 +47,7 @@ class World:
         )  # fmt: skip
         self.kept: list[str] = []
         self.refuses = False
+        self.matched: list[int] = []
         self.blocked = threading.Event()
         self.blocked.set()
 
@@ -77,7 +79,14 @@ class World:
         self.blocked.wait(20)
         return Opened(table=MATCH, columns=(KEY,))
 
-    def check_match(self, _view: TaskView, _step: Step, _match: pa.Table) -> None:
+    def org_of(self, did: str) -> str:
+        return did.removeprefix("did:")
+
+    def check_program(self, _view: TaskView, _step: Step) -> None:
+        self.blocked.wait(20)
+
+    def check_match(self, _view: TaskView, _step: Step, rows: int) -> None:
+        self.matched.append(rows)
         if self.refuses:
             raise GateRefused("the terms refuse", check="terms", remedy="ask")
 
@@ -208,3 +217,76 @@ def test_few_keys_found_in_a_prepared_set_are_a_match_that_the_terms_judge(world
     world.refuses = False
     execute(party(world), world, 5)
     assert world.kept[-2:] == ["kept", "reported"]
+
+
+def test_a_difference_tells_a_match_that_the_terms_judge(world, monkeypatch) -> None:
+    async def run_job(_job, _inputs, _sockets, *, deadline, keep=None) -> Outcome:
+        assert deadline
+        assert keep is None
+        rest = pa.table({"k": ["b", "c"]})
+        return Outcome({"result": rest}, Report(configuration="", rows_in=5, rows_out=2, link_micros=0, total_micros=0))
+
+    monkeypatch.setattr(module, "run_job", run_job)
+    step = dataclasses.replace(STEP, operation="difference", receivers=("us",))
+    world.view = dataclasses.replace(world.view, workflow=dataclasses.replace(WORKFLOW, steps=(step,)))
+    world.refuses = True
+    with pytest.raises(GateRefused):
+        execute(party(world), world, 5)
+    assert world.matched == [3], "five of its own keys, of which the other lacks two"
+    assert "kept" not in world.kept
+
+
+CIRCUIT = dataclasses.replace(STEP, engine="mpc", operation="intersection-sum", helper="coord", receivers=("us",))
+
+
+@pytest.mark.parametrize(
+    ("peer", "sender", "lane", "allowed"),
+    [
+        ("them", 1, "", True),
+        ("them", 1, "spu", True),
+        ("coord", 2, "spu", True),
+        ("coord", 2, "", False),
+        ("them", 1, "other", False),
+        ("coord", 1, "", False),
+    ],
+)
+def test_a_helper_has_no_link_where_members_with_data_meet_alone(
+    world, monkeypatch, peer, sender, lane, allowed
+) -> None:
+    # There the first to come is taken for the other member with data.
+    world.blocked.clear()
+    world.view = dataclasses.replace(world.view, workflow=dataclasses.replace(WORKFLOW, steps=(CIRCUIT,)))
+    taken: list[str] = []
+
+    async def splice_to(_stream, path, *, deadline) -> None:
+        assert deadline
+        taken.append(path.name)
+
+    monkeypatch.setattr(module, "splice_to", splice_to)
+    one, served = party(world), {}
+    one._peering = SimpleNamespace(
+        serve_calls=lambda *_args, **_named: None,
+        handle=lambda kind, on: served.update({kind: on}),
+        on_lost=lambda _on: None,
+    )
+    one.serve()
+    header = to_bytes(Link(task="aa", attempt=1, step="one", sender=sender, receiver=0, lane=lane))
+
+    async def story() -> None:
+        work = asyncio.create_task(
+            one.execute(world.view, Order(task="aa", attempt=1, step="one", height=1, seconds=20))
+        )
+        stream = SimpleNamespace(peer=f"did:{peer}", header=header)
+        try:
+            if allowed:
+                await served[ENGINE](stream)
+            else:
+                with pytest.raises(FlowError):
+                    await served[ENGINE](stream)
+        finally:
+            work.cancel()
+            world.blocked.set()
+            await asyncio.gather(work, return_exceptions=True)
+
+    asyncio.run(story())
+    assert taken == (["0.sock"] if allowed else [])

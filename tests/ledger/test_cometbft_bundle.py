@@ -17,7 +17,8 @@ from fondaco.ledger.blocks import validators_hash
 from fondaco.ledger.cometbft import abci
 from fondaco.ledger.cometbft.backlog import Backlog
 from fondaco.ledger.cometbft.bundle import MOST, MOST_BYTES, bundles, is_bundle, opened
-from fondaco.ledger.cometbft.driver import FULL_CODE, CometLedger
+from fondaco.ledger.cometbft.driver import CometLedger
+from fondaco.ledger.cometbft.mempool import FULL_CODE
 from fondaco.ledger.cometbft.service import Connection
 from fondaco.ledger.transactions import MAX_BYTES, BadTransaction
 
@@ -119,7 +120,7 @@ def test_a_block_takes_the_transactions_out_and_the_bundle_then_leaves(ledger: C
     entry = bundle(*txs)
     assert check(ledger, entry) == [0]
     assert ledger.propose([entry], 1 << 20) == txs
-    assert ledger.propose([entry], len(txs[0]) + len(txs[1])) == txs[:2]
+    assert ledger.propose([entry], len(txs[0]) + len(txs[1]) + 2 * 4) == txs[:2]
     run(ledger, *txs[:2])
     assert check(ledger, entry, again=True) == [0]
     assert ledger.propose([entry], 1 << 20) == txs[2:]

@@ -32,7 +32,7 @@ _MAX_NAMED, _MAX_SHOWN = 5, 64
 _REMEDY = "send every field of this message, each of its declared type, and no others"
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True)
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
 def message(kind: str) -> Callable[[type[T]], type[T]]:
     """Make a class a message of this kind, for example `@message("points.transfer/1")`."""
 

@@ -19,10 +19,15 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
 }
 HIDDEN = ("intersection-sum", "circuit-statistics")
 """Operations of `mpc` that match rows themselves, in a circuit: nobody learns which."""
+OPENING = (("psi", "union"),)
+"""Operations that tell a receiver keys which it does not have itself."""
 LANES = {(engine, operation): ("",) for engine, found in OPERATIONS.items() for operation in found} | {
     ("mpc", operation): ("", "spu") for operation in HIDDEN
 }
-"""The folders, within that of a step's sockets, in which its members meet: "" is the folder itself."""
+"""The folders, within that of a step's sockets, in which its members meet: "" is the folder itself.
+
+Where there are more than one, members with data meet alone in the first, and all in the others.
+"""
 
 
 PREPARED = "prepared"
@@ -142,6 +147,7 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
         "each receiver learns every key that either has, and so how many both have, but not which those are",
         "a party that does not receive learns how many keys the other has",
         "a receiver that breaks off midway knows how many keys both have, and none of the other's",
+        "a receiver that cheats learns all keys of the other, and so which are shared",
         "a step that ends because a key has more text than key_bytes tells that there is one",
     ),
     ("psi", "unbalanced"): (
@@ -175,6 +181,7 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
         "a group of fewer keys than the smallest count is not opened, nor one more where the rest would tell it",
         "nobody learns which keys match, nor how many; each party learns how many different keys the other has",
         "the helper learns about how many keys one party has, and nothing else",
+        "an owner of values can choose them so that a sum over a large group tells who is in it",
     ),
     ("pir", "lookup"): (
         "the provider learns that a lookup of most_keys keys took place, and nothing of the keys",
@@ -190,7 +197,8 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
         "the asker learns the records of the keys that it brings, and that its other keys are not there",
         "the asker learns the number of records and the widest record",
         "a server that answers falsely is caught; one that lied when the index was made can make records look absent",
-        "each server learns whether the other holds the same records",
+        "each server learns whether the other holds the same records, by a hash of them all",
+        "a server that knows all records of the other but a little can guess that little until the hash is right",
     ),
 }
 

@@ -9,6 +9,7 @@ the file or none. Leaks to a thief of the disk how many files there are, their l
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class Keep:
     """A folder for sealed files, their key of 32 bytes, and 32 bytes that say what they belong to."""
 
     folder: str
-    key: bytes
+    key: bytes = dataclasses.field(repr=False)
     bound: bytes
 
     def _path(self, name: str) -> Path:
@@ -45,8 +46,9 @@ class Keep:
         Path(self.folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         nonce = os.urandom(NONCE_BYTES)
         box = nonce + crypto_aead_xchacha20poly1305_ietf_encrypt(data, self._place(name), nonce, self.key)
-        fresh = self._path(name + _NEW)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        # A name of its own: another task's worker may keep the same file now.
+        fresh = self._path(f"{name}-{os.urandom(8).hex()}{_NEW}")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(box)
             file.flush()
             os.fsync(file.fileno())

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from fondaco.core.cid import Cid
 from fondaco.core.names import DatasetName
-from fondaco.engines.base import HIDDEN, PREPARED
+from fondaco.engines.base import HIDDEN, OPENING, PREPARED
 from fondaco.engines.checks import MAX_KEYS
 from fondaco.errors import FondacoError, GateRefused
 from fondaco.exchange import preparations
@@ -136,8 +136,8 @@ class Gate:
     def _note_own(self, wanted: Preparation, event: str, cause: str = "") -> None:
         self._journal.record("", 0, f"prepare {wanted.dataset}", event, party=self._org, cause=cause)
 
-    def check_match(self, task: TaskView, step: Step, match: pa.Table) -> None:
-        """Before a receiver keeps a match: the terms of every dataset in it allow one of so few rows.
+    def check_match(self, task: TaskView, step: Step, rows: int) -> None:
+        """Before a receiver keeps a match, or what tells one: the terms of every dataset in it allow so few rows.
 
         A receiver whose node is not this software has learned the match all the same.
 
@@ -149,7 +149,7 @@ class Gate:
             for dataset in self._register.datasets(step):
                 if dataset is None:
                     raise refuse("dataset", "a dataset of the step is not on the ledger", "report this")
-                self._check_rows(task, step, dataset, match.num_rows)
+                self._check_rows(task, step, dataset, rows)
 
         self._audited(task, step, work)
 
@@ -175,13 +175,15 @@ class Gate:
         self._check_initiator(record, use.user, use.organisation)
         dataset = self._check_published(use.dataset)
         self._check_grant(record, step, item, use.grant)
+        self._check_basis(step, dataset, use.grant)
         cid = self._check_vault(DatasetName.parse(item.dataset), dataset)
         rows = self._vault.describe(cid).rows if match is None else match.num_rows
         self._check_rows(task, step, dataset, rows)
         self._check_minimum_count(step, dataset)
+        self._check_at_least(step, dataset)
         asked = self._check_most_keys(step, use.limits)
         self._open_once(task, step)
-        self._count_keys(item, asked, use.limits)
+        self._count_keys(use.grant, asked, use.limits)
         columns = tuple(dataset.schema.column(name) for name in item.columns)
         prepared = {} if self._org in step.receivers else preparations.find(self._vault, cid, step, item)
         if PREPARED in prepared and step.operation != preparations.TWO_SERVERS:
@@ -311,6 +313,37 @@ class Gate:
             if not holds:
                 raise refuse(check, f"{item.dataset}: {cause}", "request a grant that covers this use")
 
+    def _check_basis(self, step: Step, dataset: Dataset, grant: Grant | None) -> None:
+        """A default permission opens our keys themselves to others where it or the terms name the operation that does.
+
+        One for any operation was perhaps given before there was such an operation.
+        """
+        others = any(receiver != self._org for receiver in step.receivers)
+        if (step.engine, step.operation) not in OPENING or not others or grant is None:
+            return
+        names = {operation_name(step.engine, step.operation), step.program().hex()}
+        said = (dataset.terms.operations, *(rule.operations for rule in dataset.terms.rules))
+        named = any(not names.isdisjoint(operations) for operations in said)
+        if grant.basis.startswith("rule ") and not named:
+            raise refuse(
+                "operation",
+                f"a default permission of {dataset.path} for any operation covers none that opens its keys",
+                "ask its owner to name the operation in the terms",
+            )
+
+    def _check_at_least(self, step: Step, dataset: Dataset) -> None:
+        """A threshold opens a match of as few rows as it says, so what it says is bound by the terms."""
+        if (step.engine, step.operation) != ("psi", "threshold") or not dataset.terms.minimum_rows:
+            return
+        parameters = step.parameters if isinstance(step.parameters, dict) else {}
+        said = parameters.get("at_least", 1)
+        if isinstance(said, bool) or not isinstance(said, int) or said < dataset.terms.minimum_rows:
+            raise refuse(
+                "at-least",
+                f"the terms of {dataset.path} open no match of fewer than {dataset.terms.minimum_rows} rows",
+                f"set at_least to {dataset.terms.minimum_rows} or more",
+            )
+
     def _check_most_keys(self, step: Step, limits: LookupLimits | None) -> int:
         """How many keys a lookup of our data is for: no more than its grant says, or this node where that says nothing.
 
@@ -332,12 +365,12 @@ class Gate:
             f"set most_keys to {allowed} or less, or use the grant more often",
         )
 
-    def _count_keys(self, item: Input, asked: int, limits: LookupLimits | None) -> None:
-        """Each attempt counts: it lets the asker have its keys evaluated anew."""
-        if not asked or limits is None or not limits.keys_a_day or item.grant is None:
+    def _count_keys(self, grant: Grant | None, asked: int, limits: LookupLimits | None) -> None:
+        """Each attempt counts: it lets the asker have its keys evaluated anew. By the grant's id, whatever names it."""
+        if not asked or limits is None or not limits.keys_a_day or grant is None:
             return
         counted = self._journal.count_keys(
-            item.grant, asked, most=limits.keys_a_day, now=int(self._now()), seconds=_DAY
+            grant.id.hex(), asked, most=limits.keys_a_day, now=int(self._now()), seconds=_DAY
         )
         if not counted:
             raise refuse(

@@ -114,7 +114,7 @@ class Gate(Protocol):
     def open(self, task: TaskView, step: Step, match: pa.Table | None) -> Opened:
         """Check everything and read the granted columns; GateRefused otherwise, and for a second time."""
 
-    def check_match(self, task: TaskView, step: Step, match: pa.Table) -> None:
+    def check_match(self, task: TaskView, step: Step, rows: int) -> None:
         """GateRefused where the terms allow no match of so few rows; a receiver asks before it keeps it."""
 
     def keep(self, task: TaskView, step: Step, prepared: pa.Table) -> None:

@@ -6,6 +6,8 @@ learns the output. It holds names, never data. Two nodes that hold the same byte
 
 from __future__ import annotations
 
+import re
+
 from fondaco.core.cid import DAG_CBOR, SHA2_256, Cid
 from fondaco.core.codec import Value, encode
 from fondaco.core.messages import from_bytes, message, to_bytes
@@ -18,6 +20,7 @@ MAX_STEPS = 16
 MAX_BYTES = 24 * 1024
 ENGINE_VERSION = 1
 _FIGURES = ("statistics", "pooled-statistics", *HIDDEN)
+_GRANT = re.compile(r"[0-9a-f]{64}")
 _REMEDY = "correct the workflow and propose it again"
 
 
@@ -191,6 +194,9 @@ def _check_step(step: Step, before: dict[str, Step], workflow: Workflow) -> None
             raise _refuse("an input names a dataset with a version", step.id)
         if not item.columns or len(dict.fromkeys(item.columns)) != len(item.columns):
             raise _refuse("an input names its columns, each once", step.id)
+        # One spelling alone, for what is counted by a grant's name.
+        if item.grant is not None and not _GRANT.fullmatch(item.grant):
+            raise _refuse("an input names its grant by 64 hexadecimal digits in lower case", step.id)
         if item.grant is None and item.party != workflow.initiator:
             raise _refuse(f"the use of {item.party}'s data needs a grant", step.id)
     if step.match is not None:

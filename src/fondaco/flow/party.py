@@ -45,12 +45,24 @@ _log = logging.getLogger(__name__)
 _HEIGHT_SECONDS = 15.0
 _LINK_SECONDS = 20.0
 _AGAIN = "start the task again when the party is back: fondaco run --again TASK"
-_MATCHING = ("intersection", "unbalanced")
 _Key = tuple[str, int, str]
 
 
-def _lanes(step: Step) -> tuple[str, ...]:
-    return LANES.get((step.engine, step.operation), ("",))
+def _lanes(step: Step, *members: str) -> tuple[str, ...]:
+    """The lanes between two members; in the first of several a helper would be taken for a member with data."""
+    lanes = LANES.get((step.engine, step.operation), ("",))
+    return lanes[1:] if step.helper in members and len(lanes) > 1 else lanes
+
+
+def _matched(step: Step, outcome: Outcome) -> int | None:
+    """How many rows a receiver's outcome tells to be in a match; None where it tells of no rows."""
+    if step.engine != "psi":
+        return None
+    if step.operation in ("intersection", "unbalanced"):
+        return int(outcome.tables["match"].num_rows)
+    if step.operation == "difference":
+        return outcome.report.rows_in - int(outcome.tables["result"].num_rows)
+    return None
 
 
 @dataclasses.dataclass
@@ -141,7 +153,7 @@ class Party:
         fits = 0 <= link.sender < len(members) and link.receiver == active.rank != link.sender
         if not fits or members[link.sender] != self._chain.org_of(stream.peer):
             raise FlowError("this peer has no link in this step", remedy="see the task on the ledger", peer=stream.peer)
-        if link.lane not in _lanes(active.step):
+        if link.lane not in _lanes(active.step, members[link.sender], self.org):
             raise FlowError("this step has no such lane", remedy="see that all run one version", peer=stream.peer)
         name = socket_name(active.step.engine, len(members), active.rank, link.sender)
         await splice_to(stream, active.sockets / link.lane / name, deadline=_LINK_SECONDS)
@@ -251,8 +263,9 @@ class Party:
         if prepared is not None:
             await asyncio.to_thread(self._gate.keep, view, step, prepared)
         learns = self.org in step.receivers
-        if learns and step.operation in _MATCHING:
-            await asyncio.to_thread(self._gate.check_match, view, step, outcome.tables["match"])
+        matched = _matched(step, outcome) if learns else None
+        if matched is not None:
+            await asyncio.to_thread(self._gate.check_match, view, step, matched)
         if learns and step.operation == "intersection":
             self._matches[(*key, step.id)] = outcome.tables["match"]
             await self._measure(view, order)
@@ -306,11 +319,10 @@ class Party:
             inputs["match"] = match
         tunnels: list[Tunnel] = []
         try:
-            for lane in _lanes(step):
-                (active.sockets / lane).mkdir(mode=0o700, exist_ok=True)
-                for rank, member in enumerate(step.members):
-                    if rank != active.rank:
-                        tunnels.append(await self._tunnel(active, rank, member, lane))
+            for rank, member in enumerate(step.members):
+                for lane in _lanes(step, member, self.org) if rank != active.rank else ():
+                    (active.sockets / lane).mkdir(mode=0o700, exist_ok=True)
+                    tunnels.append(await self._tunnel(active, rank, member, lane))
             keep = None if self._keeps is None else self._keeps.of(active.view, step)
             return await run_job(job, inputs, active.sockets, deadline=float(order.seconds), keep=keep)
         except EngineError as fault:

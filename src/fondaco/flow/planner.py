@@ -192,7 +192,7 @@ class Planner:
             name = f"{dataset.path}@{dataset.version}"
             columns = _texts(item.get("columns"), "columns")
             datasets[name] = dataset
-            pinned = item.get("grant")
+            pinned = None if item.get("grant") is None else _text(item["grant"], "grant")
             made = Input(party=party, dataset=name, columns=columns, grant=pinned)
             if party != self._org and pinned is None:
                 everyone = tuple(dict.fromkeys((*parties, *helpers, coordinator)))

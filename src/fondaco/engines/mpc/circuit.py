@@ -125,8 +125,10 @@ def meet(job: Job, rows: pa.Table, names: Sequence[str], sockets: Path) -> Itera
         session_key = agree_key(channel, rank=job.rank, security=SECURITY[0], terms=agreed)
         ids, numbers = numbered(rows.select(list(names)), session_key)
         peer_keys = agree_sizes(channel, len(ids))
-        if max(len(ids), peer_keys) > MAX_KEYS:
+        if len(ids) > MAX_KEYS:
             raise BadJob(f"a circuit takes at most {MAX_KEYS} keys of a party", remedy="split the set by a key column")
+        if peer_keys > MAX_KEYS:
+            raise EngineStopped(f"{channel.peer} brings more keys than a circuit takes", remedy="see its own cause")
         yield Meeting(job, channel, ids, numbers, peer_keys)
 
 

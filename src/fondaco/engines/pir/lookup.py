@@ -70,7 +70,8 @@ def question(job: Job, inputs: dict[str, pa.Table]) -> Question:
         places.setdefault(key.as_py(), place)
     if len(places) > most:
         raise BadJob(
-            f"{len(places)} keys are brought where the step asks for at most {most}",
+            # Not how many: the cause goes to the provider too.
+            f"more keys are brought than the {most} that the step asks for",
             remedy="ask for fewer, or raise most_keys as far as the provider allows",
         )
     return Question(rows, places)
@@ -199,7 +200,7 @@ def run(job: Job, inputs: dict[str, pa.Table], sockets: Path, told: Told = untol
         BadJob: a step that cannot be done as asked. EngineStopped: the peer went away or does not follow the protocol.
     """
     started = time.monotonic()
-    if job.operation == PREPARE:
+    if job.operation == PREPARE and len(job.parties) == 1:
         return _prepare_alone(job, inputs, told, started)
     checks.check_job(job)
     if job.learns:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from fondaco import _kernel
 from fondaco.core.codec import Value, encode
-from fondaco.engines.base import BadJob, Job, Outcome, Report
+from fondaco.engines.base import BadJob, EngineStopped, Job, Outcome, Report
 from fondaco.engines.channel import Channel, connect
 from fondaco.engines.checks import check_members
 from fondaco.engines.keep import Keep
@@ -27,6 +27,8 @@ from fondaco.engines.psi.store import Part, Store, padded, part_size, parts_for
 CONFIGURATIONS = {"rr22": "rr22-exconv7x24", "ecdh": "rfc9497-ristretto255"}
 COUNTING = "count-ristretto255"
 MAX_KEY_BYTES = 4096
+MOST_WHOLE = 1 << 26
+"""Keys of a side, where sets are met whole."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,9 +209,26 @@ def _meet_part(meeting: Meeting, part: Part, parts: int) -> Array:
     return found
 
 
+def check_whole(meeting: Meeting) -> None:
+    """Refuse sets that are too large to be met whole; the party whose it is hears so of both.
+
+    Raises:
+        BadJob: this member's. EngineStopped: the other's, or what it says of it.
+    """
+    if meeting.store.rows > MOST_WHOLE:
+        raise BadJob(
+            f"this operation takes at most {MOST_WHOLE} keys of a party", remedy="split the set by a key column"
+        )
+    if meeting.peer_rows > MOST_WHOLE:
+        raise EngineStopped(
+            f"{meeting.channel.peer} brings more keys than this operation takes", remedy="see its own cause"
+        )
+
+
 def shared_count(meeting: Meeting) -> int | None:
     """How many keys both have; None for a member that does not learn it."""
     job = meeting.job
+    check_whole(meeting)
     if meeting.empty:
         return 0 if job.learns else None
     party = _kernel.CountParty(

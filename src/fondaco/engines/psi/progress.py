@@ -35,7 +35,7 @@ _PART_LIMIT = 1 << 30
 class Head:
     """The meeting that is kept: its session key, how many keys each side has, into how many parts they are cut."""
 
-    session: bytes
+    session: bytes = dataclasses.field(repr=False)
     rows: int
     peer_rows: int
     parts: int

@@ -7,7 +7,8 @@ reads no row. A client that has no table of this version, by its digest, is sent
 
 **Learned.** The client: which of its keys the provider has, how many the provider has, and, from the table's digest,
 whether the set was prepared anew. The provider: how many keys the client asks, and whether it had the table. With the
-table nothing can be tested without asking: each key costs a point of a run, and runs are counted by the grant.
+table nothing can be tested without asking: each key costs a point of a run. A use of the grant pays for one task: for a
+run of each of its steps (16) in each of its attempts (five) at most, each of up to `MOST_ASKED` keys.
 **Linked.** One key of the provider's serves all clients of a version, so two clients that put their results together
 see what both found, as they would anyway; their questions are blinded afresh and link to nothing. Another version has
 another key: its table has nothing in common with the last one's.
@@ -19,6 +20,7 @@ Identifiers are made under a public key, so that they are the same for every cli
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
 from collections.abc import Sequence
@@ -57,7 +59,7 @@ class Head:
     """A prepared set: how many keys, and the secret key that its table was made with."""
 
     keys: int
-    secret: bytes
+    secret: bytes = dataclasses.field(repr=False)
 
 
 @message("psi.ask/1")

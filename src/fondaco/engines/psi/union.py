@@ -13,13 +13,14 @@ import os
 import pyarrow as pa
 
 from fondaco import _kernel
-from fondaco.engines.base import EngineStopped, Job, Outcome
+from fondaco.engines.base import BadJob, EngineStopped, Job, Outcome
 from fondaco.engines.psi.keys import ID_BYTES, identified, rows_at
-from fondaco.engines.psi.meeting import Meeting, Place, meet, terms
+from fondaco.engines.psi.meeting import Meeting, Place, check_whole, meet, terms
 from fondaco.engines.psi.moved import Form, canonical, decoded, encoded
 from fondaco.engines.psi.session import drive, message_limit
 
 UNITING = "union-ristretto255"
+MOST_BYTES = 1 << 31
 _PARAMETERS = frozenset({"keys", "key_bytes"})
 
 
@@ -30,8 +31,10 @@ def union(job: Job, inputs: dict[str, pa.Table], place: Place) -> Outcome:
     spelling, then the others in no order and in the other's spelling.
     """
     with meet(job, inputs, place, terms(job, _PARAMETERS)) as meeting:
+        check_whole(meeting)
         own = canonical(rows_at(meeting.store.table, meeting.store.places()))
         form = Form(own.schema, meeting.terms.key_bytes)
+        _check_bytes(meeting, form)
         united = own
         for receiver in sorted(job.receivers):
             if receiver == job.rank:
@@ -39,6 +42,16 @@ def union(job: Job, inputs: dict[str, pa.Table], place: Place) -> Outcome:
             else:
                 _give(meeting, form)
         return meeting.outcome(UNITING, {"result": united})
+
+
+def _check_bytes(meeting: Meeting, form: Form) -> None:
+    """Before either side takes the memory that the parameter asks for: the party whose keys are too much is named."""
+    if form.width * meeting.store.rows > MOST_BYTES:
+        raise BadJob(f"a union moves at most {MOST_BYTES} bytes of keys", remedy="lower key_bytes, or split the set")
+    if form.width * meeting.peer_rows > MOST_BYTES:
+        raise EngineStopped(
+            f"{meeting.channel.peer} brings more bytes of keys than a union moves", remedy="see its own cause"
+        )
 
 
 def _give(meeting: Meeting, form: Form) -> None:

@@ -34,7 +34,7 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def __contains__(self, tx: bytes) -> bool:
+    def __contains__(self, tx: object) -> bool:
         return tx in self._waiting
 
     @property
