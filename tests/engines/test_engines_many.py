@@ -417,7 +417,7 @@ def test_a_farewell_is_one_line_of_bounded_length(data) -> None:
     from test_engines_channel import channels
 
     near, far = channels()
-    with near, far:
+    with far, near:
         far.stop(data.decode("latin-1"))
         with pytest.raises(EngineStopped) as caught:
             near.receive(10)

@@ -70,6 +70,7 @@ class Channel:
         self.peer = peer
         self.sent = 0
         self.received = 0
+        self._parting = False
 
     def send(self, data: bytes) -> None:
         """Send one message.
@@ -113,6 +114,8 @@ class Channel:
             # It fits the socket's buffer or is not said: the time may be over already.
             self._link.settimeout(0)
             self._link.sendall(_FAREWELL.to_bytes(_HEAD, "big") + bytes([len(text) >> 8, len(text) & 0xFF]) + text)
+            self._link.shutdown(socket.SHUT_WR)
+            self._parting = True
 
     def _last_word(self) -> EngineStopped | None:
         """The peer's farewell, where it went before it took what we had to say; what it said before is passed over."""
@@ -166,7 +169,15 @@ class Channel:
             raise self._last_word() or broke from fault
 
     def close(self) -> None:
-        """Close the link."""
+        """Close the link; after a farewell, when the peer has heard it, or after a moment.
+
+        A link that is closed with something unread takes back what is underway, the farewell too.
+        """
+        if self._parting:
+            with contextlib.suppress(OSError):
+                self._link.settimeout(_LAST_WORD_SECONDS)
+                while self._link.recv(_CHUNK):
+                    pass
         self._link.close()
 
     def __enter__(self) -> Self:
