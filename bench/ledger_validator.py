@@ -24,6 +24,7 @@ def main(folder: Path, port: int) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     ledger.start()
     stop.wait()
     ledger.stop()

@@ -239,7 +239,8 @@ def test_the_same_question_twice_has_no_message_in_common(monkeypatch, index) ->
     assert received[0]
     for one, other in zip(*received, strict=True):
         same = sum(a == b for a, b in zip(one, other, strict=True))
-        assert same < len(one) // 20
+        # Random bytes agree at one place in 256; six in the shortest message come once in 10^8 runs.
+        assert same < len(one) // 20 + 6
 
 
 def test_no_byte_of_a_query_leans_with_the_key(monkeypatch, index) -> None:

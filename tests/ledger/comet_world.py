@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ledger_world import VALIDATOR, Counter, counter_genesis, key
 
-from fondaco.ledger.application import Registry
 from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.ledger.cometbft.home import Config, Home
 from fondaco.ledger.genesis import Genesis
+from fondaco.ledger.registry import Registry
 
 
 def free_port() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import time
@@ -218,8 +219,8 @@ class World:
         assert done.result.code == 0, done.result
         return done
 
-    def publish(self, owner: str, name: str, *, rules: tuple[Rule, ...] = ()) -> str:
-        """Publish the first version of a dataset; its path."""
+    def publish(self, owner: str, name: str, *, rules: tuple[Rule, ...] = (), columns: int = 1) -> str:
+        """Publish the first version of a dataset; its path. Its column is "value", and there may be more."""
         path = f"/{owner}/data/{name}"
         column = Column(
             name="value",
@@ -244,7 +245,9 @@ class World:
             version=1,
             title=name,
             description="",
-            schema=Schema(columns=(column,), key=()),
+            schema=Schema(
+                columns=(column, *(dataclasses.replace(column, name=f"more{n}") for n in range(1, columns))), key=()
+            ),
             commitment=bytes(32),
             rows=None,
             terms=terms,

@@ -20,7 +20,7 @@ from fondaco.core.codec import Value, encode
 from fondaco.core.keys import SecretKey
 from fondaco.core.messages import from_value, kind_of, to_bytes, to_value
 from fondaco.core.models import Column, Schema
-from fondaco.ledger.application import Registry, TxResult
+from fondaco.ledger.application import TxResult
 from fondaco.ledger.blocks import FLAG_COMMIT, Block, Commit, CommitSig, Validator, block_id, vote_bytes
 from fondaco.ledger.contracts import registry
 from fondaco.ledger.contracts.catalog.messages import Publish, Terms
@@ -34,6 +34,7 @@ from fondaco.ledger.contracts.tasks import messages as t
 from fondaco.ledger.contracts.tasks.handlers import result_hash
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.reader import Ledger
+from fondaco.ledger.registry import Registry
 from fondaco.ledger.transactions import build
 
 FOUNDERS = ("airline", "authority", "regulator", "weather")

@@ -19,8 +19,9 @@ from fondaco.errors import CodecError, FondacoError, LedgerError
 from fondaco.ledger.application import UpgradeNeeded
 from fondaco.ledger.blocks import Validator
 from fondaco.ledger.cometbft import abci, parts
-from fondaco.ledger.cometbft.driver import FULL_CODE, CometLedger
+from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.ledger.cometbft.home import genesis_document
+from fondaco.ledger.cometbft.mempool import FULL_CODE
 from fondaco.ledger.cometbft.protobuf import _SHAPES, decode, encode, frame, frames, parted
 from fondaco.ledger.cometbft.rpc import time_of
 from fondaco.ledger.cometbft.service import Connection

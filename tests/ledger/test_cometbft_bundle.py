@@ -15,8 +15,10 @@ from fondaco.core.codec import encode
 from fondaco.ledger.application import BAD_CODE
 from fondaco.ledger.blocks import validators_hash
 from fondaco.ledger.cometbft import abci
+from fondaco.ledger.cometbft.backlog import Backlog
 from fondaco.ledger.cometbft.bundle import MOST, MOST_BYTES, bundles, is_bundle, opened
-from fondaco.ledger.cometbft.driver import FULL_CODE, CometLedger
+from fondaco.ledger.cometbft.driver import CometLedger
+from fondaco.ledger.cometbft.mempool import FULL_CODE
 from fondaco.ledger.cometbft.service import Connection
 from fondaco.ledger.transactions import MAX_BYTES, BadTransaction
 
@@ -118,7 +120,7 @@ def test_a_block_takes_the_transactions_out_and_the_bundle_then_leaves(ledger: C
     entry = bundle(*txs)
     assert check(ledger, entry) == [0]
     assert ledger.propose([entry], 1 << 20) == txs
-    assert ledger.propose([entry], len(txs[0]) + len(txs[1])) == txs[:2]
+    assert ledger.propose([entry], len(txs[0]) + len(txs[1]) + 2 * 4) == txs[:2]
     run(ledger, *txs[:2])
     assert check(ledger, entry, again=True) == [0]
     assert ledger.propose([entry], 1 << 20) == txs[2:]
@@ -168,11 +170,22 @@ def test_a_bundle_whose_transactions_expire_leaves(ledger: CometLedger) -> None:
     assert check(ledger, entry, again=True) == [BAD_CODE]
 
 
-def test_a_full_node_takes_what_it_has_room_for(ledger: CometLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_node_refuses_whole_bundles_by_name(ledger: CometLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fondaco.ledger.cometbft.backlog.CEILING", 2)
     assert check(ledger, bundle(*(adding("n", n) for n in range(4)))) == [0]
-    assert len(ledger._backlog) == 2
-    assert check(ledger, bundle(adding("n", 5), adding("n", 6))) == [FULL_CODE]
+    assert len(ledger._backlog) == 4
+    assert check(ledger, bundle(adding("n", 5), adding("n", 6)), adding("n", 7)) == [FULL_CODE, FULL_CODE]
+
+
+def test_nodes_that_are_as_full_refuse_the_same_bundles() -> None:
+    backlogs = [Backlog(lambda: 0.0) for _node in range(2)]
+    for backlog in backlogs:
+        for number in range(backlog.limit * 7 // 8):
+            backlog.enter(number.to_bytes(4, "big"), 1 << 40)
+    entries = [bundle(adding("n", n), adding("m", n)) for n in range(50)]
+    first, second = ([backlog.full_for(entry) for entry in entries] for backlog in backlogs)
+    assert first == second
+    assert 5 < sum(first) < 45
 
 
 # -- with CometBFT ------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ _Where = str | None
 _Reader = Callable[[Any, _Where], Any]
 _READERS: dict[type, dict[str, _Reader]] = {}
 _EXACT: dict[_Reader, type] = {}
+_PLANS: dict[type, tuple[tuple[str, type | None, _Reader], ...]] = {}
 _KINDS: dict[type, str] = {}
 _FIELDS: dict[type, tuple[str, ...]] = {}
 _FROZEN: dict[type, bool] = {}
@@ -147,6 +148,7 @@ def _readers(cls: type) -> dict[str, _Reader]:
         found = {}
         for field in dataclasses.fields(cls):
             found[field.name] = _reader(hints[field.name])
+        _PLANS[cls] = tuple((name, _EXACT.get(read), read) for name, read in found.items())
         _READERS[cls] = found
     return found
 
@@ -162,10 +164,10 @@ def _from_map(cls: type[T], value: object, where: _Where) -> T:
     if where is not None:
         return cls(**{name: read(value[name], f"{where}.{name}") for name, read in readers.items()})
     made = {}
-    for name, read in readers.items():
+    for name, exact, read in _PLANS[cls]:
         item = value[name]
         # Most fields are plain, and a call costs more than the look.
-        made[name] = item if type(item) is _EXACT.get(read) else read(item, None)
+        made[name] = item if type(item) is exact else read(item, None)
     return cls(**made)
 
 

@@ -15,7 +15,6 @@ import hashlib
 import sqlite3
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
 from fondaco.core.codec import Value, encode
 from fondaco.errors import (
@@ -32,6 +31,7 @@ from fondaco.ledger.contracts.kit import VALIDATORS, Context, Event, ValidatorUp
 from fondaco.ledger.execution import entropy, event_leaves
 from fondaco.ledger.log import Log
 from fondaco.ledger.quotas import Quotas
+from fondaco.ledger.registry import Registry
 from fondaco.ledger.state import Overlay, ReadStore, Tree
 from fondaco.ledger.storage import Storage
 from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Body, Transaction
@@ -46,22 +46,6 @@ MAX_SAID = 300  # bytes of a refusal's cause, and of its remedy; only its code i
 BAD_CODE, UNSOUND_CODE = 1, 4
 
 
-class Rules(Protocol):
-    """Which version of the rules holds from a height on, and the SHA-256 of the package that has it."""
-
-    @property
-    def height(self) -> int:
-        """The first height of these rules."""
-
-    @property
-    def version(self) -> int:
-        """Their version; contracts see it as `Context.version`."""
-
-    @property
-    def package(self) -> bytes:
-        """The SHA-256 of the package; empty for the first rules."""
-
-
 class UpgradeNeeded(LedgerError):
     """The institutions voted for rules that this software does not have."""
 
@@ -74,32 +58,8 @@ class Stranger(BadTransaction):
     code = "ledger.stranger"
 
 
-class Registry(Protocol):
-    """The contracts, as the application needs them."""
-
-    def execute(self, ctx: Context, kind: str, payload: Value) -> None:
-        """Run a message; ContractError refuses it."""
-
-    def init_genesis(self, ctx: Context, document: Value) -> None:
-        """Make the founding state."""
-
-    def end_block(self, ctx: Context) -> None:
-        """Do what is due at the end of a block; `ctx.updates` takes what changes of the validator set."""
-
-    def rules(self, store: ReadStore, height: int) -> Rules:
-        """The rules that hold at a height."""
-
-    def admits(self, store: ReadStore, signers: tuple[bytes, ...], kind: str) -> bool:
-        """Whether these keys, the author's first, may send a transaction of this kind at all."""
-
-    def quota(self, store: ReadStore, key: bytes) -> tuple[str, int]:
-        """Whose transactions a signer's are, and how many of them a block may hold."""
-
-    def waiting(self, store: ReadStore) -> tuple[int | None, int | None]:
-        """The next height and time (unix seconds) at which `end_block` has work; None where nothing waits."""
-
-    def query(self, store: ReadStore, path: str, data: dict[str, Value]) -> Value:
-        """Answer a read."""
+class Stale(BadTransaction):
+    """A transaction that was executed before, has expired, or expires too late."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -221,18 +181,19 @@ class Application:
             QuotaExceeded: since the last block, its organisation sent as many as a block may hold of it.
         """
         tx = self.sound(data)
+        self.count(tx)
+        return tx
+
+    def count(self, tx: Transaction) -> None:
+        """Count a sound transaction among those that wait for the next block.
+
+        Raises:
+            BadTransaction: its payload is no message.
+            QuotaExceeded: since the last block, its organisation sent as many as a block may hold of it.
+        """
         tx.payload()
         with self._admitting:
             self._admitted.count(tx)
-        return tx
-
-    def open(self, data: bytes) -> Transaction:
-        """A transaction whose form and signatures hold, whether or not a block may hold it. Any thread may ask.
-
-        Raises:
-            BadTransaction, KeyMaterialError: they do not.
-        """
-        return self._verified.open(data, self.chain)
 
     def _quotas(self) -> Quotas:
         return Quotas(functools.partial(self._registry.quota, self._storage))
@@ -241,39 +202,44 @@ class Application:
         """A transaction that the next block may hold, whatever its organisation's quota. Any thread may ask.
 
         Raises:
-            BadTransaction, KeyMaterialError: it may not.
-            Stranger: the author is nobody in the consortium.
+            BadTransaction, KeyMaterialError: it is not well formed, or not signed.
+            Stranger: the author is nobody in the consortium; its signature was not verified.
+            Stale: its time is not now, or it was executed before; its signature was perhaps not verified.
         """
-        tx = self._verified.open(data, self.chain, self._admit)
-        self._admit(tx.body)
-        self._check_replay(tx, self._storage, self.height + 1)
+        tx = self._verified.open(data, self.chain, self._fits)
+        self._fits(tx.body)
         return tx
 
-    def _admit(self, body: Body) -> None:
+    def _fits(self, body: Body) -> None:
+        """Raise unless the next block may hold what says this: to be asked before a signature costs anything."""
         if not self._registry.admits(self._storage, body.signers, body.kind):
             raise Stranger(
                 "the author's key is bound to nobody here, and an open invitation allows to join and nothing else",
                 remedy="join first, or sign with the key that the ledger has",
             )
+        self._check_replay(body, self._storage, self.height + 1)
 
-    def prepare_proposal(self, txs: list[bytes], limit: int = MAX_TXS_BYTES) -> list[bytes]:
-        """The transactions, in order, that a block can hold; bad and doubled ones, and over quota, are left out."""
+    def prepare_proposal(self, txs: list[bytes], limit: int = MAX_TXS_BYTES, *, head: int = 0) -> list[bytes]:
+        """The transactions, in order, that a block can hold; bad and doubled ones, and over quota, are left out.
+
+        Those kept take at most `limit` bytes, with `head` bytes more for each.
+        """
         self.verify_together(txs)
         kept: list[bytes] = []
         size, seen, quotas = 0, dict[bytes, None](), self._quotas()
         for data in txs:
-            if size + len(data) > limit:
+            if size + len(data) + head > limit:
                 break
             try:
                 tx = self.sound(data)
-                if self._replay_key(tx) in seen:
+                if self._replay_key(tx.body) in seen:
                     continue
                 quotas.count(tx)
             except FondacoError:
                 continue
-            seen[self._replay_key(tx)] = None
+            seen[self._replay_key(tx.body)] = None
             kept.append(data)
-            size += len(data)
+            size += len(data) + head
         return kept
 
     def may_wait(self, data: bytes) -> bool:
@@ -293,7 +259,7 @@ class Application:
         for data in txs:
             tx = self.sound(data)
             quotas.count(tx)
-            key = self._replay_key(tx)
+            key = self._replay_key(tx.body)
             if key in seen:
                 raise BadTransaction("the block holds a bad or doubled transaction", remedy="propose sound blocks")
             seen[key] = None
@@ -310,7 +276,7 @@ class Application:
                 f"block {height} does not follow {self.height}", remedy="apply blocks in order, each once"
             )
         self._check_version(height)
-        self.verify_together(txs)
+        self._verified.together(txs, self.chain)
         results = tuple(self._deliver(height, time, index, data) for index, data in enumerate(txs))
         if txs:
             self._forget_old(height)
@@ -425,29 +391,27 @@ class Application:
         )
 
     def verify_together(self, txs: list[bytes]) -> None:
-        """Verify the signatures of all that are not verified yet in one go; those that hold are remembered."""
-        self._verified.together(txs, self.chain)
+        """Verify in one go all new signatures of what the next block may hold; those that hold are remembered."""
+        self._verified.together(txs, self.chain, self._fits)
 
     @staticmethod
-    def _replay_key(tx: Transaction) -> bytes:
-        return _REPLAY + tx.body.expires.to_bytes(8, "big") + tx.signers[0] + tx.body.nonce
+    def _replay_key(body: Body) -> bytes:
+        return _REPLAY + body.expires.to_bytes(8, "big") + body.signers[0] + body.nonce
 
-    def _check_replay(self, tx: Transaction, store: ReadStore, height: int) -> None:
-        if not height <= tx.body.expires <= height + MAX_AHEAD:
-            raise BadTransaction(
-                "the transaction has expired or expires too late", remedy="sign it again with a nearer expiry"
-            )
-        if store.get(self._replay_key(tx)) is not None:
-            raise BadTransaction("the transaction was executed before", remedy="sign a new one with a new nonce")
+    def _check_replay(self, body: Body, store: ReadStore, height: int) -> None:
+        if not height <= body.expires <= height + MAX_AHEAD:
+            raise Stale("the transaction has expired or expires too late", remedy="sign it again with a nearer expiry")
+        if store.get(self._replay_key(body)) is not None:
+            raise Stale("the transaction was executed before", remedy="sign a new one with a new nonce")
 
     def _deliver(self, height: int, time: int, index: int, data: bytes) -> TxResult:
         try:
             tx = self._verified.open(data, self.chain)
-            self._check_replay(tx, self._changes, height)
+            self._check_replay(tx.body, self._changes, height)
         except FondacoError as fault:
             return _refusal(BAD_CODE, "ledger", fault)
         self._verified.forget(tx.hash)
-        self._changes.set(self._replay_key(tx), b"\x01")
+        self._changes.set(self._replay_key(tx.body), b"\x01")
         branch, events = Overlay(self._changes), list[Event]()
         ctx = self._context(branch, height, time, tx.signers, tx.hash, events)
         try:

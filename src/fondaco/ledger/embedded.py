@@ -23,11 +23,12 @@ from pathlib import Path
 from fondaco.core.keys import SecretKey
 from fondaco.core.messages import to_bytes
 from fondaco.errors import DeadlineExceeded, LedgerError
-from fondaco.ledger.application import MAX_TXS_BYTES, Registry, TxResult
+from fondaco.ledger.application import MAX_TXS_BYTES, TxResult
 from fondaco.ledger.blocks import FLAG_COMMIT, Block, Commit, CommitSig, Validator, block_id, vote_bytes
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import SignedHeader, verify_signed
 from fondaco.ledger.reader import Ledger, check_time
+from fondaco.ledger.registry import Registry
 from fondaco.ledger.transactions import BadTransaction
 from fondaco.ledger.witness import pair_bytes, two_faces
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from fondaco.core.codec import Value, decode, encode
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import CodecError, DeadlineExceeded, LedgerError
-from fondaco.ledger.application import Application, Finalized, Registry, TxResult
+from fondaco.ledger.application import Application, Finalized, TxResult
 from fondaco.ledger.blocks import (
     BLOCK_PROTOCOL,
     CONSENSUS_HASH,
@@ -42,6 +42,7 @@ from fondaco.ledger.integrity import check_whole
 from fondaco.ledger.light import Anchor, Link, Proof, SignedHeader, carries
 from fondaco.ledger.log import EventProof, Log, LogExtension
 from fondaco.ledger.past import Overwritten, Past
+from fondaco.ledger.registry import Registry
 from fondaco.ledger.state import Tree
 from fondaco.ledger.storage import Storage
 

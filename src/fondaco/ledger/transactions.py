@@ -135,13 +135,15 @@ def open_transaction(data: bytes, chain: str, admit: Callable[[Body], None] | No
     return Transaction(hashlib.sha256(data).digest(), body, body.signers)
 
 
-def open_many(txs: list[bytes], chain: str) -> list[Transaction | None]:
+def open_many(txs: list[bytes], chain: str, admit: Callable[[Body], None] | None = None) -> list[Transaction | None]:
     """As `open_transaction` for each, their signatures verified together; None for one that it would refuse."""
     parsed: list[tuple[Envelope, Body] | None] = []
     batch = SignatureBatch()
     for data in txs:
         try:
             envelope, body = _parse(data, chain)
+            if admit is not None:
+                admit(body)
         except BadTransaction:
             parsed.append(None)
             continue

@@ -29,11 +29,11 @@ class Verified:
             self._remember(data, found)
         return found
 
-    def together(self, txs: list[bytes], chain: str) -> None:
-        """Verify the signatures of all that are not known yet in one go."""
+    def together(self, txs: list[bytes], chain: str, admit: Callable[[Body], None] | None = None) -> None:
+        """Verify the signatures of all that are not known yet, and that `admit` does not refuse, in one go."""
         fresh = [data for data in txs if len(data) <= MOST_BYTES and hashlib.sha256(data).digest() not in self._known]
         if fresh:
-            for data, tx in zip(fresh, open_many(fresh, chain), strict=True):
+            for data, tx in zip(fresh, open_many(fresh, chain, admit), strict=True):
                 if tx is not None:
                     self._remember(data, tx)
 

@@ -8,6 +8,7 @@ and never what a block may hold, so nodes may differ in it. Trusts nothing; leak
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable
 SECONDS = 1.2
 FLOOR = 200
 CEILING = 16_000
-FIRST_RATE = 2_500.0
+FIRST_RATE = 4_000.0
 _GROWTH = 1.25
 _SHORTEST = 0.05
 
@@ -33,7 +34,7 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def __contains__(self, tx: bytes) -> bool:
+    def __contains__(self, tx: object) -> bool:
         return tx in self._waiting
 
     @property
@@ -44,6 +45,15 @@ class Backlog:
     def full(self) -> bool:
         """Whether one more is too many."""
         return len(self._waiting) >= self.limit
+
+    def full_for(self, bundle: bytes) -> bool:
+        """Whether one more bundle is too many: from three quarters of the limit on it depends on the bundle.
+
+        Nodes that are full to much the same degree so refuse the same ones. If each refused its own, each would wait
+        for its own turn to propose what the others did not take.
+        """
+        share = 192 + hashlib.sha256(bundle).digest()[0] // 4
+        return len(self._waiting) >= self.limit * share // 256
 
     def enter(self, tx: bytes, expires: int) -> None:
         """A transaction waits, until a block holds it or its last height has passed."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import logging
 import sqlite3
@@ -24,12 +23,13 @@ from pathlib import Path
 from fondaco.core.codec import Value
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import FondacoError, LedgerError
-from fondaco.ledger.application import BAD_CODE, MAX_TXS_BYTES, Finalized, Registry
+from fondaco.ledger.application import MAX_TXS_BYTES, Finalized
 from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, data_hash, ordered, validators_hash
 from fondaco.ledger.cometbft import abci, parts
 from fondaco.ledger.cometbft.backlog import Backlog
-from fondaco.ledger.cometbft.bundle import held_by, is_bundle
+from fondaco.ledger.cometbft.bundle import held_by
 from fondaco.ledger.cometbft.home import Home, app_state
+from fondaco.ledger.cometbft.mempool import Mempool
 from fondaco.ledger.cometbft.pending import Pending
 from fondaco.ledger.cometbft.process import Supervisor
 from fondaco.ledger.cometbft.rpc import Rpc, RpcError
@@ -41,15 +41,15 @@ from fondaco.ledger.follower import Diverged
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import SignedHeader, Trusted, trust_genesis, verify_header
 from fondaco.ledger.reader import Ledger, write_results
-from fondaco.ledger.transactions import BadTransaction
+from fondaco.ledger.registry import Registry
 from fondaco.ledger.witness import pair_bytes, two_faces
 
 _log = logging.getLogger(__name__)
-FULL_CODE = 5
 SNAPSHOT_BLOCKS = 1000
 JOIN_SECONDS = 30.0
 _EVIDENCE = "keep both headers as evidence, and ask the other institutions which history they have"
 _SEAL_RETRY_SECONDS = 0.1
+_HEAD = 4  # bytes of protobuf before a transaction of at most 64 KiB, which CometBFT counts
 _MOST_UNSEALED = 32  # blocks whose transactions are kept until their signed header is here
 SAYS = "Byzantine fault tolerant while more than two thirds of the validators' power is honest and linked"
 
@@ -91,7 +91,8 @@ class CometLedger(Ledger):
         address = rpc or home.rpc
         self.rpc = Rpc(address)
         self._sealing_rpc = Rpc(address)
-        self._pending = Pending(self.rpc)
+        self._pending = Pending(self.rpc, self._backlog)
+        self._mempool = Mempool(self._app, self._backlog, self._pending)
         self._executed: _Executed | None = None
         self.failed: LedgerError | None = None
         self._on_failure: list[Callable[[LedgerError], object]] = []
@@ -232,60 +233,19 @@ class CometLedger(Ledger):
 
     def check_many(self, txs: list[bytes], *, again: bool) -> list[tuple[int, str]]:
         """Code and cause for each entry of the mempool, a transaction or a bundle; code 0 may wait for a block."""
-        found = [held_by(entry) for entry in txs]
-        if not again:
-            room = max(0, self._backlog.limit - len(self._backlog))
-            inside = itertools.chain.from_iterable(one for one in found if isinstance(one, tuple))
-            self._app.verify_together(list(itertools.islice(inside, room)))
-        return [self._entry(entry, one, again=again) for entry, one in zip(txs, found, strict=True)]
-
-    def _entry(self, entry: bytes, held: tuple[bytes, ...] | BadTransaction, *, again: bool) -> tuple[int, str]:
-        if isinstance(held, BadTransaction):
-            return BAD_CODE, f"{held.code}: {held.cause}"
-        if not is_bundle(entry):
-            return self._check(entry, again=again)
-        if again:
-            waits = any(hashlib.sha256(tx).digest() in self._backlog for tx in held)
-            return (0, "") if waits else (BAD_CODE, "nothing of this bundle waits any more")
-        if not self._backlog.full():
-            try:
-                for tx in held:
-                    self._app.open(tx)
-            except FondacoError as fault:  # nobody hands on what is not signed; what has become stale may be among it
-                return BAD_CODE, f"{fault.code}: a bundle is not sound: {fault.cause}"
-        told = [self._check(tx, again=False) for tx in held]
-        return min(told, key=lambda one: one[0])
-
-    def _check(self, tx: bytes, *, again: bool) -> tuple[int, str]:
-        key = hashlib.sha256(tx).digest()
-        if not again and key in self._backlog:
-            return 0, ""  # it came in another bundle
-        if not again and self._backlog.full():  # before it is verified: a refusal must cost less than a transaction
-            cause = f"{LedgerFull.code}: {len(self._backlog)} transactions wait; submit again later"
-            self._pending.refused(key, cause)
-            return FULL_CODE, cause
-        try:
-            checked = self._app.sound(tx) if again else self._app.check_tx(tx)
-        except FondacoError as fault:
-            self._backlog.leave(key)
-            self._pending.refused(key, fault.cause)
-            return BAD_CODE, f"{fault.code}: {fault.cause}"
-        if not again:
-            self._backlog.enter(key, checked.body.expires)
-        return 0, ""
+        return self._mempool.check_many(txs, again=again)
 
     def forget_mempool(self) -> None:
         """CometBFT's mempool begins anew."""
-        self._backlog.clear()
-        self._pending.again()
+        self._mempool.forget()
 
     def propose(self, txs: list[bytes], limit: int) -> list[bytes]:
-        """The block to propose: transactions, out of what the mempool has."""
+        """The block to propose: transactions, out of what the mempool has, with their heads in `limit` bytes."""
         found: dict[bytes, None] = {}
         for entry in txs:
             held = held_by(entry)
             found |= dict.fromkeys(held if isinstance(held, tuple) else ())
-        return self._app.prepare_proposal(list(found), min(limit, MAX_TXS_BYTES))
+        return self._app.prepare_proposal(list(found), min(limit, MAX_TXS_BYTES), head=_HEAD)
 
     def accept(self, txs: list[bytes]) -> None:
         """Raise FondacoError unless the proposed block is sound."""

@@ -29,6 +29,7 @@ MAX_SOCKET_PATH = 100  # bytes; Linux allows 107 in all
 _NANOS = 1_000_000_000
 EVIDENCE_BLOCKS = 100_000
 EVIDENCE_BYTES = 64 << 10
+MEMPOOL_BYTES = 256 << 20  # 128 blocks' worth; CometBFT would keep 1 GiB, and its collector lets five times that grow
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +207,7 @@ def config_text(home: Home, config: Config) -> str:
         f"size = {config.mempool_size}",
         f"cache_size = {4 * config.mempool_size}",
         f"max_tx_bytes = {MOST_BYTES}",
+        f"max_txs_bytes = {MEMPOOL_BYTES}",
         "[statesync]",
         f"enable = {'true' if sync else 'false'}",
         *(

@@ -12,6 +12,7 @@ import hashlib
 import logging
 import threading
 from collections import deque
+from collections.abc import Container, Iterable
 from concurrent.futures import Future
 
 from fondaco.errors import LedgerError
@@ -23,6 +24,7 @@ from fondaco.ledger.transactions import BadTransaction
 
 _log = logging.getLogger(__name__)
 BATCH = 500
+BATCH_BYTES = 8 << 20  # in base64 well below the 16 MB that CometBFT reads of a request (home.py)
 _RETRY_SECONDS = 0.25
 _KNOWN = "tx already exists in cache"
 
@@ -37,8 +39,9 @@ class _Waiting:
 class Pending:
     """The submissions of this node, and the thread that hands them to CometBFT."""
 
-    def __init__(self, rpc: Rpc) -> None:
+    def __init__(self, rpc: Rpc, there: Container[bytes]) -> None:
         self._rpc = rpc
+        self._there = there  # the hashes of what CometBFT's mempool holds: none is handed over twice
         self._work = threading.Condition()
         self._waiting: dict[bytes, _Waiting] = {}
         self._queue: deque[bytes] = deque()
@@ -94,11 +97,14 @@ class Pending:
         if one is not None:
             one.future.set_exception(BadTransaction(cause, remedy="sign a new one, or submit again later"))
 
-    def again(self) -> None:
-        """CometBFT's mempool was lost: hand everything over again."""
+    def again(self, keys: Iterable[bytes] | None = None) -> None:
+        """Hand over again what still waits of these; of all, when CometBFT's mempool was lost."""
         with self._work:
+            lost = self._waiting.keys() if keys is None else [key for key in keys if key in self._waiting]
+            if not lost:
+                return
             queued = dict.fromkeys(self._queue)
-            self._queue.extend(key for key in self._waiting if key not in queued)
+            self._queue.extend(key for key in lost if key not in queued)
             self._work.notify()
 
     def end(self, cause: LedgerError) -> None:
@@ -120,6 +126,8 @@ class Pending:
     def _run(self) -> None:
         while (batch := self._take()) is not None:
             entries = list(bundles(one.tx for _key, one in batch))
+            if not entries:
+                continue
             try:
                 causes = self._rpc.broadcast([entry for entry, _held in entries])
             except RpcError as fault:
@@ -138,5 +146,12 @@ class Pending:
             self._work.wait_for(lambda: self._queue or self._ended is not None)
             if self._ended is not None:
                 return None
-            keys = [self._queue.popleft() for _n in range(min(BATCH, len(self._queue)))]
-            return [(key, self._waiting[key]) for key in keys if key in self._waiting]
+            taken: list[tuple[bytes, _Waiting]] = []
+            size = 0
+            while self._queue and len(taken) < BATCH and size < BATCH_BYTES:
+                key = self._queue.popleft()
+                one = self._waiting.get(key)
+                if one is not None and key not in self._there:
+                    taken.append((key, one))
+                    size += len(one.tx)
+            return taken

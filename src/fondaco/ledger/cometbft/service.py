@@ -36,7 +36,7 @@ class Driver(Protocol):
         """CometBFT's mempool begins anew."""
 
     def propose(self, txs: list[bytes], limit: int) -> list[bytes]:
-        """The block to propose."""
+        """The block to propose: transactions that take, each with its protobuf head, at most `limit` bytes."""
 
     def accept(self, txs: list[bytes]) -> None:
         """Raise FondacoError unless the proposed block is sound."""
@@ -139,9 +139,7 @@ class Connection:
         return abci.ResponseQuery(value=encode(value), height=height)
 
     def _prepare(self, request: abci.RequestPrepareProposal) -> object:
-        # CometBFT counts each transaction with its protobuf head: at most 4 bytes for one of 64 KiB.
-        limit = request.max_tx_bytes - 4 * len(request.txs)
-        return abci.ResponsePrepareProposal(txs=tuple(self._driver.propose(list(request.txs), limit)))
+        return abci.ResponsePrepareProposal(txs=tuple(self._driver.propose(list(request.txs), request.max_tx_bytes)))
 
     def _process(self, request: abci.RequestProcessProposal) -> object:
         try:

@@ -16,7 +16,8 @@ from fondaco.ledger.state import ReadStore, Store
 
 T = TypeVar("T")
 Attribute = int | str | bytes
-_SHARED = 2048  # bytes of a record whose decoded form is kept
+_SHARED, _WIDE = 16_384, 64  # records of up to _NARROW bytes, and larger ones, whose decoded form is kept
+_NARROW = 2048
 MAX_AMOUNT = (1 << 62) - 1
 VALIDATORS = b"validators/"  # the voted set: key -> power of 8 bytes; it signs two heights after it stands here
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -84,7 +85,12 @@ def validators(ctx: Context) -> dict[bytes, int]:
     return {key: power for key, power in found.items() if power}
 
 
-_decoded: Callable[[type, bytes], object] = functools.lru_cache(maxsize=16_384)(from_bytes)
+def _read(cls: type, data: bytes) -> object:
+    return from_bytes(cls, data)
+
+
+_decoded: Callable[[type, bytes], object] = functools.lru_cache(maxsize=_SHARED)(_read)
+_decoded_wide: Callable[[type, bytes], object] = functools.lru_cache(maxsize=_WIDE)(_read)
 
 
 def load(store: ReadStore, cls: type[T], key: bytes) -> T | None:
@@ -92,9 +98,9 @@ def load(store: ReadStore, cls: type[T], key: bytes) -> T | None:
     data = store.get(key)
     if data is None:
         return None
-    if len(data) > _SHARED or not is_frozen(cls):
+    if not is_frozen(cls):
         return from_bytes(cls, data)
-    found = _decoded(cls, data)
+    found = (_decoded if len(data) <= _NARROW else _decoded_wide)(cls, data)
     assert isinstance(found, cls)
     return found
 
