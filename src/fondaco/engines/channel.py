@@ -35,6 +35,7 @@ _CHUNK = 1 << 20
 _AGAIN = "look for the party that failed; start the task again"
 _FAREWELL = (1 << 64) - 1
 _FAREWELL_BYTES = 400
+_LAST_WORD_SECONDS = 1.0
 # Whose workers keep a channel to each other member; SPU links the members of the other engine itself.
 _CHANNELLED = ("psi", "pir")
 
@@ -114,11 +115,16 @@ class Channel:
             self._link.sendall(_FAREWELL.to_bytes(_HEAD, "big") + bytes([len(text) >> 8, len(text) & 0xFF]) + text)
 
     def _last_word(self) -> EngineStopped | None:
-        """The peer's farewell, where it went before it took what we had to say."""
+        """The peer's farewell, where it went before it took what we had to say; what it said before is passed over."""
         try:
-            self._link.settimeout(0)
-            if self._link.recv(_HEAD) == _FAREWELL.to_bytes(_HEAD, "big"):
-                return EngineStopped(f"{self.peer} stopped: {self._farewell()}", remedy=_AGAIN)
+            # Its end comes through two nodes, and may come after ours was refused.
+            self._link.settimeout(_LAST_WORD_SECONDS)
+            while len(head := self._link.recv(_HEAD)) == _HEAD:
+                size = int.from_bytes(head, "big")
+                if size == _FAREWELL:
+                    return EngineStopped(f"{self.peer} stopped: {self._farewell()}", remedy=_AGAIN)
+                while size and (part := self._link.recv(min(_CHUNK, size))):
+                    size -= len(part)
         except OSError:
             return None
         return None

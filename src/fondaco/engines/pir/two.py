@@ -28,7 +28,6 @@ from fondaco.engines.base import PREPARED, BadJob, EngineStopped, Job, Outcome
 from fondaco.engines.channel import Channel, connect_all
 from fondaco.engines.pir.lookup import drive, question, records_of, report
 from fondaco.engines.pir.parts import as_table, from_table
-from fondaco.errors import EngineError
 
 OPERATION = "two-server-lookup"
 CONFIGURATION = "two-server-dpf-voprf"
@@ -105,14 +104,8 @@ def run(job: Job, inputs: dict[str, pa.Table], sockets: Path) -> Outcome:
     started = time.monotonic()
     with connect_all(job, sockets) as channels:
         linked = time.monotonic()
-        try:
-            if job.rank == _ASKER:
-                table, rows = _ask(job, inputs, channels)
-                done = report(CONFIGURATION, rows, table.num_rows, started, linked)
-                return Outcome({"result": table}, done)
-            tables, rows = _serve(job, inputs, channels)
-            return Outcome(tables, report(CONFIGURATION, rows, 0, started, linked))
-        except EngineError as fault:
-            for channel in channels.values():
-                channel.stop(fault.cause)
-            raise
+        if job.rank == _ASKER:
+            table, rows = _ask(job, inputs, channels)
+            return Outcome({"result": table}, report(CONFIGURATION, rows, table.num_rows, started, linked))
+        tables, rows = _serve(job, inputs, channels)
+        return Outcome(tables, report(CONFIGURATION, rows, 0, started, linked))
