@@ -56,6 +56,25 @@ def test_people_of_no_named_group_are_a_small_group_too() -> None:
     assert by_group({"some": 11, "well": 20}, 10) == {"some": 11, "well": 20}
 
 
+@pytest.mark.parametrize("operation", ["statistics", "circuit-statistics"])
+@pytest.mark.parametrize("named", [["ill", "well", "well"], ["1", 1], [1, 1], ["true", True]])
+def test_no_group_is_named_twice(operation, named) -> None:
+    """What is hidden is reckoned from what is shown: a group that counts twice would hide that little is hidden."""
+    parameters = {
+        "keys": ["k"], "minimum_count": 10, "groups": named,
+        "value": {"party": "asker", "column": "v"}, "group": {"party": "holder", "column": "g"},
+    }  # fmt: skip
+    columns = [[column("k", "text"), column("g", "text")], [column("k", "text"), NUMBER], []]
+    for job in jobs("mpc", operation, parameters, PARTIES, columns, (1,), helper=2)[:2]:
+        with pytest.raises(BadJob, match="a group is named twice"):
+            check_job(job)
+
+
+def test_a_group_that_is_named_twice_opens_nothing_that_is_left_over() -> None:
+    with pytest.raises(AssertionError, match="a group is named twice"):
+        by_group({"ill": 1, "well": 20}, 10, named=["ill", "well", "well"])
+
+
 @pytest.mark.parametrize(("theirs", "suppressed"), [(1, True), (9, True), (10, False)])
 def test_pooled_figures_want_the_minimum_of_every_party(theirs, suppressed) -> None:
     parts = [

@@ -151,6 +151,18 @@ def test_more_keys_than_the_step_asks_for_are_refused() -> None:
     assert "3" not in caught.value.diagnostics(), "its cause goes to the provider, who must not learn how many they are"
 
 
+@pytest.mark.parametrize("value", ["no number", "9" * 39, ""])
+@pytest.mark.parametrize("declared", [column("v"), column("v", "date"), column("v", "decimal", scale=2)])
+def test_a_record_that_cannot_be_read_is_absent_and_ends_no_step(value, declared) -> None:
+    """If it ended the step, a provider could seal one such record and be told by the end that its key was asked."""
+    data = pa.table({"k": ["a", "b"], "v": [None, value]}, schema=pa.schema([("k", pa.string()), ("v", pa.string())]))
+    all_jobs = [lookup_jobs([KEY, declared])[0], lookup_jobs([KEY, column("v", "text")])[1]]
+    asker, _provider = both(all_jobs, [{"data": pa.table({"k": ["a", "b", "c"]})}, {"data": data}])
+    result = asker.tables["result"]
+    assert result["found"].to_pylist() == [True, False, False]
+    assert result["v"].to_pylist() == [None] * 3
+
+
 def test_no_step_among_members_makes_an_index_alone() -> None:
     named = dataclasses.replace(lookup_jobs([KEY])[1], operation=lookup.PREPARE)
     with pytest.raises(BadJob, match="no such operation"):
@@ -400,6 +412,32 @@ def test_no_bytes_break_the_reader_of_payloads(data) -> None:
         assert "not of the columns" in refused.cause
     else:
         assert len(values) == 3
+
+
+@pytest.mark.parametrize(
+    "text", ["1E-999999999", "1E+999999999", "1E-100", "NaN", "sNaN", "Infinity", "1_0", " 1", "+1", ".5", "\u0661"]
+)
+@pytest.mark.parametrize("kind", ["decimal", "float64"])
+def test_numbers_have_the_one_form_that_arrow_writes(kind, text) -> None:
+    """Arrow crashes where a decimal of a huge negative exponent is put into an array: none may come so far."""
+    one, raw = [column("v", kind, scale=2 if kind == "decimal" else 0)], text.encode()
+    with pytest.raises(EngineStopped, match="not of the columns"):
+        records.read_payload(str(len(raw)).encode() + b":" + raw, one)
+
+
+@given(
+    st.decimals(min_value=-(10**18), max_value=10**18, places=12) | st.sampled_from([decimal.Decimal("1E-12")]),
+    st.floats(),
+)
+def test_every_number_that_arrow_holds_is_read(exact, rough) -> None:
+    columns = [column("m", "decimal", scale=12), column("f", "float64")]
+    table = pa.table(
+        {c.name: pa.array([v], records.arrow_type(c)) for c, v in zip(columns, (exact, rough), strict=True)}
+    )
+    (payload,) = records.payload_bytes(table, columns)
+    read = records.columns_of([records.read_payload(payload.as_py(), columns)], columns)
+    assert read[0].to_pylist() == [exact]
+    assert repr(read[1].to_pylist()) == repr(table["f"].to_pylist())
 
 
 def test_values_out_of_range_are_refused_by_name() -> None:

@@ -155,6 +155,7 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
         "the provider learns how many keys the client asks, and whether it had the provider's table already",
         "with the table alone nothing can be tested: every key that is tested is one that a run asks",
         "a provider that cheats can make the result wrong; it learns nothing of the client's keys",
+        "a run that the terms' minimum_rows end tells the provider that the client's match was smaller",
     ),
     ("mpc", "statistics"): (
         "each receiver learns count, sum, mean and variance of each group, and nothing of any row",

@@ -62,7 +62,7 @@ def groups_of(job: Job, column: Column) -> list[Value]:
     """The groups that figures are asked for: both of a boolean, else those that the step names.
 
     Raises:
-        BadJob: none are named, or too many.
+        BadJob: none are named, too many, or one twice: what stays hidden is reckoned from the sum of those shown.
     """
     if column.type == "bool":
         return [True, False]
@@ -73,6 +73,8 @@ def groups_of(job: Job, column: Column) -> list[Value]:
             remedy=f"name 1 to {MAX_GROUPS} of them in parameters.groups",
             column=column.name,
         )
+    if len(dict.fromkeys(map(inputs.label, groups))) != len(groups):
+        raise BadJob("a group is named twice", remedy="name each once in parameters.groups", column=column.name)
     return groups
 
 

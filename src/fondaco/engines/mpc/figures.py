@@ -13,6 +13,7 @@ from fondaco.core.codec import Value
 from fondaco.core.models import Column
 from fondaco.engines import checks
 from fondaco.engines.base import BadJob, Job
+from fondaco.engines.mpc import inputs
 from fondaco.engines.mpc.runtime import Session
 
 MEANING = ("count", "sum", "sum of squares")
@@ -74,15 +75,10 @@ def table_of(groups: Sequence[Value], opened: Array, scale: int) -> pa.Table:
     found = [[int(opened[part][index]) for part in range(len(MEANING))] for index in range(len(groups))]
     return rows_of(
         [
-            {"group": label(name), "suppressed": count == 0} | describe(count, total, squares, scale)
+            {"group": inputs.label(name), "suppressed": count == 0} | describe(count, total, squares, scale)
             for name, (count, total, squares) in zip(groups, found, strict=True)
         ]
     )
-
-
-def label(group: Value) -> str:
-    """A group as text."""
-    return str(group).lower() if isinstance(group, bool) else str(group)
 
 
 def shared_groups(job: Job, session: Session, owner: int, column: Column | None) -> list[Value]:

@@ -208,7 +208,7 @@ def _group_words(meeting: circuit.Meeting, rows: pa.Table, column: str, groups: 
     labels = pc.fill_null(coded.indices, -1).to_numpy().astype(np.int64)
     label = meeting.labelled(labels, column)
     known = {name: at for at, name in enumerate(coded.dictionary.to_pylist())}
-    return np.stack([(label == known.get(figures.label(name), -2)).astype(np.int64) for name in groups])
+    return np.stack([(label == known.get(inputs.label(name), -2)).astype(np.int64) for name in groups])
 
 
 def _open_groups(

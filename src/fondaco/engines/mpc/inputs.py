@@ -218,14 +218,13 @@ def indicators(table: pa.Table, match: pa.Table, keys: Sequence[str], column: st
             column=column,
         )
     low = parts.column("low")
-    rows = [_int64(pc.fill_null(pc.equal(low, pa.scalar(_text(group))), fill_value=False)) for group in groups]
+    rows = [_int64(pc.fill_null(pc.equal(low, pa.scalar(label(group))), fill_value=False)) for group in groups]
     return np.stack(rows)
 
 
-def _text(group: Value) -> str:
-    if isinstance(group, bool):
-        return "true" if group else "false"
-    return str(group)
+def label(group: Value) -> str:
+    """A group as text, as a column's cells are compared with it."""
+    return str(group).lower() if isinstance(group, bool) else str(group)
 
 
 def single(table: pa.Table, match: pa.Table | None, keys: Sequence[str], column: Column) -> Array:

@@ -49,12 +49,25 @@ class Question:
 
     def answered(self, payloads: list[bytes | None], declared: Sequence[Column]) -> pa.Table:
         """The result: the keys' columns, whether each was found, and the columns that were asked for."""
-        found = [None if payload is None else read_payload(payload, declared) for payload in payloads]
+        found = [None if payload is None else _readable(payload, declared) for payload in payloads]
         table = self.rows.take(pa.array(self.places.values(), pa.int64()))
         table = table.append_column(FOUND, pa.array([row is not None for row in found], pa.bool_()))
         for column, values in zip(declared, columns_of(found, declared), strict=True):
             table = table.append_column(column.name, values)
         return table
+
+
+def _readable(payload: bytes, declared: Sequence[Column]) -> list[object] | None:
+    """The values of a record; None for one that is not of the declared columns, as for one that is absent.
+
+    A step that ended by such a record would tell its provider, who alone can seal one, that its key was asked for.
+    """
+    try:
+        row = read_payload(payload, declared)
+        columns_of([row], declared)
+    except EngineStopped:
+        return None
+    return row
 
 
 def question(job: Job, inputs: dict[str, pa.Table]) -> Question:

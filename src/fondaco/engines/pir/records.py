@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import decimal
 import math
+import re
 from collections.abc import Callable, Sequence
 
 import pyarrow as pa
@@ -20,6 +21,9 @@ from fondaco.engines.base import BadJob, EngineStopped
 _MAX_DIGITS = 8
 _PRECISION = 38
 _NULL = b"-"
+# What Arrow writes: few digits, and an exponent where the number is small or large.
+_DECIMAL = re.compile(r"-?[0-9]{1,39}(?:\.[0-9]{1,38})?(?:E[+-][0-9]{1,2})?")
+_FLOAT = re.compile(r"-?(?:inf|nan|[0-9]{1,40}(?:\.[0-9]{0,40})?(?:e[+-]?[0-9]{1,3})?)")
 Buffers = tuple[bytes, bytes]
 
 
@@ -104,10 +108,19 @@ def _flag(text: str) -> bool:
 
 
 def _float(text: str) -> float:
+    if not _FLOAT.fullmatch(text):
+        raise ValueError(text)
     value = float(text)
     if math.isinf(value) and "inf" not in text:
         raise ValueError(text)
     return value
+
+
+def _decimal(text: str) -> decimal.Decimal:
+    # Arrow crashes on a huge negative exponent, and takes forms that it does not write.
+    if not _DECIMAL.fullmatch(text):
+        raise ValueError(text)
+    return decimal.Decimal(text)
 
 
 def arrow_type(column: Column) -> pa.DataType:
@@ -130,7 +143,7 @@ _READ: dict[str, Callable[[str], object]] = {
     "float64": _float,
     "date": _whole,
     "timestamp": _whole,
-    "decimal": decimal.Decimal,
+    "decimal": _decimal,
     "text": str,
 }
 
