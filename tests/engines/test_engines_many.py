@@ -20,6 +20,7 @@ from engines_world import jobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from psi_world import attempt
+from test_engines_channel import channels
 
 from fondaco.cli.demo.data import prepare
 from fondaco.core.messages import to_bytes
@@ -403,8 +404,6 @@ def test_a_leader_that_tells_no_result_is_refused() -> None:
 
 @given(st.binary(max_size=300))
 def test_a_greeting_that_is_none_is_refused(data) -> None:
-    from test_engines_channel import channels
-
     near, far = channels()
     with near, far:
         far.send(data)
@@ -414,8 +413,6 @@ def test_a_greeting_that_is_none_is_refused(data) -> None:
 
 @given(st.binary(max_size=600))
 def test_a_farewell_is_one_line_of_bounded_length(data) -> None:
-    from test_engines_channel import channels
-
     near, far = channels()
     with far, near:
         far.stop(data.decode("latin-1"))
