@@ -454,12 +454,31 @@ proptest! {
 
     #[test]
     fn any_bytes_in_place_of_a_message_end_in_one_cause(number in 0..MESSAGES, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let length = std::cell::Cell::new(0);
         let result = tampered(&small(), &[b"key 1"], 1, &|n, message| {
             if n == number {
+                length.set(message.len());
                 message.clone_from(&bytes);
             }
         });
-        let refused = matches!(result, Err(Fault::Malformed { .. } | Fault::Cheated { .. }));
-        prop_assert!(refused);
+        // An answer of the right length is an answer: what it holds opens under no key, so the key is absent.
+        let answered = number == MESSAGES - 1 && bytes.len() == length.get();
+        match result {
+            Err(Fault::Malformed { .. } | Fault::Cheated { .. }) => prop_assert!(!answered),
+            Ok((found, _)) => prop_assert!(answered && found[0].is_none()),
+            other => prop_assert!(false, "{:?}", other.map(|_| ())),
+        }
+    }
+
+    #[test]
+    fn an_answer_of_any_bytes_opens_nothing(seed in any::<u8>(), step in 1u8..) {
+        let result = tampered(&small(), &[b"key 1"], 1, &|n, message| {
+            if n == MESSAGES - 1 {
+                for (at, byte) in message.iter_mut().enumerate() {
+                    *byte = seed.wrapping_add(step.wrapping_mul((at % 251) as u8));
+                }
+            }
+        });
+        prop_assert!(result.expect("an answer").0[0].is_none());
     }
 }
