@@ -30,6 +30,11 @@ def sha256_many(data: bytes, offsets: bytes) -> bytes:
 def keyed_ids(key: bytes, data: bytes, offsets: bytes) -> bytes:
     """Keyed BLAKE3 of each of n items, cut to 128 bits, under a 32-byte key. 16 * n bytes."""
 
+def read_transaction(
+    data: bytes,
+) -> tuple[bytes, tuple[bytes, ...], str, str, bytes, int, bytes, tuple[bytes, ...]] | None:
+    """Body, signatures, kind, chain, nonce, expiry, payload and signers; None for bytes of another form."""
+
 def ed25519_verify_many(keys: bytes, signatures: bytes, data: bytes, offsets: bytes) -> bytes:
     """One byte for each of n messages: 1 when libsodium would accept; 32 * n bytes of keys, 64 * n of signatures."""
 

@@ -229,6 +229,7 @@ def test_a_bundle_that_is_not_taken_ends_what_is_to_blame_alone(ledger: CometLed
     assert ledger._pending._take() is not None
     assert check(ledger, waits) == [0]
     rules.out.add(key("gone").public.raw)
+    run(ledger)
     assert check(ledger, encode([waits, good, *gone])) == [BAD_CODE]
     assert [future.done() for future in futures] == [False, False, True, True]
     again = ledger._pending._take()

@@ -3,6 +3,7 @@
 use fondaco_kernel::ledger::verify_many;
 use fondaco_kernel::ledger_canonical::check_canonical as check;
 use fondaco_kernel::ledger_merkle::merkle_root as root;
+use fondaco_kernel::ledger_transaction::read;
 use fondaco_kernel::ledger_tree::{change, update, Node, Nodes};
 use fondaco_kernel::Items;
 use pyo3::exceptions::PyValueError;
@@ -29,6 +30,28 @@ fn ed25519_verify_many<'py>(
             PyValueError::new_err("a message has a key of 32 bytes and a signature of 64")
         })?;
     Ok(PyBytes::new(py, &found))
+}
+
+/// A transaction's body, signatures, kind, chain, nonce, expiry, payload and signers; None for bytes of another form.
+#[pyfunction]
+fn read_transaction<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    let Some(parts) = read(data) else {
+        return Ok(None);
+    };
+    let bytes = |found: &[u8]| PyBytes::new(py, found);
+    let many = |found: &[&[u8]]| PyTuple::new(py, found.iter().map(|one| bytes(one)));
+    (
+        bytes(parts.body),
+        many(&parts.signatures)?,
+        parts.kind,
+        parts.chain,
+        bytes(parts.nonce),
+        parts.expires,
+        bytes(parts.payload),
+        many(&parts.signers)?,
+    )
+        .into_pyobject(py)
+        .map(Some)
 }
 
 /// Raise `ValueError` unless `data` is the canonical encoding of one value of so many items.
@@ -100,6 +123,7 @@ fn state_update<'py>(
 /// Add the ledger's functions to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(ed25519_verify_many, module)?)?;
+    module.add_function(wrap_pyfunction!(read_transaction, module)?)?;
     module.add_function(wrap_pyfunction!(check_canonical, module)?)?;
     module.add_function(wrap_pyfunction!(merkle_root, module)?)?;
     module.add_function(wrap_pyfunction!(state_update, module)?)?;

@@ -7,7 +7,8 @@
 //!
 //! Trusts nothing. Everything here is public, so the time may depend on it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
 
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::scalar::Scalar;
@@ -20,7 +21,9 @@ use crate::Items;
 pub const KEY_BYTES: usize = 32;
 /// Bytes of a signature.
 pub const SIGNATURE_BYTES: usize = 64;
-const CHUNK: usize = 32;
+const CHUNK: usize = 64;
+// Some 800 KB.
+const MOST_OPENED: usize = 4096;
 // Fewer are done before another thread has woken up.
 const SHARED: usize = 256;
 
@@ -31,23 +34,51 @@ fn open_key(raw: &[u8; KEY_BYTES]) -> Option<EdwardsPoint> {
     (!point.is_small_order() && point.compress().0 == *raw).then(|| -point)
 }
 
-fn verify(negated: &EdwardsPoint, key: &[u8], signature: &[u8], message: &[u8]) -> bool {
-    let (Ok(r), Ok(s)) = (
-        <[u8; 32]>::try_from(&signature[..32]),
-        <[u8; 32]>::try_from(&signature[32..]),
-    ) else {
-        return false;
-    };
-    let Some(s) = Option::<Scalar>::from(Scalar::from_canonical_bytes(s)) else {
-        return false;
-    };
+/// What a signature's R must be for it to hold, or `None` if nothing makes it hold.
+fn expected(
+    negated: &EdwardsPoint,
+    key: &[u8],
+    signature: &[u8],
+    message: &[u8],
+) -> Option<EdwardsPoint> {
+    let (r, s) = signature.split_at_checked(KEY_BYTES)?;
+    let s = Option::<Scalar>::from(Scalar::from_canonical_bytes(s.try_into().ok()?))?;
     let mut hash = Sha512::new();
     hash.update(r);
     hash.update(key);
     hash.update(message);
     let challenge = Scalar::from_bytes_mod_order_wide(&hash.finalize().into());
     let found = EdwardsPoint::vartime_double_scalar_mul_basepoint(&challenge, negated, &s);
-    found.compress().0 == r && !found.is_small_order()
+    (!found.is_small_order()).then_some(found)
+}
+
+/// Keys as they were opened, `None` for those that libsodium takes not: who signs once signs again.
+static OPENED: RwLock<BTreeMap<[u8; KEY_BYTES], Option<EdwardsPoint>>> =
+    RwLock::new(BTreeMap::new());
+
+/// The opened forms of keys, in order. A poisoned lock is as good as another: what it holds is the same for ever.
+fn open_keys(keys: &[u8]) -> Vec<Option<EdwardsPoint>> {
+    let mut found: Vec<Option<Option<EdwardsPoint>>> = {
+        let opened = OPENED.read().unwrap_or_else(PoisonError::into_inner);
+        keys.chunks_exact(KEY_BYTES)
+            .map(|raw| opened.get(raw).copied())
+            .collect()
+    };
+    let mut fresh = BTreeMap::new();
+    for (place, raw) in found.iter_mut().zip(keys.chunks_exact(KEY_BYTES)) {
+        if place.is_none() {
+            let raw = <[u8; KEY_BYTES]>::try_from(raw).unwrap_or_default();
+            *place = Some(*fresh.entry(raw).or_insert_with(|| open_key(&raw)));
+        }
+    }
+    if !fresh.is_empty() {
+        let mut opened = OPENED.write().unwrap_or_else(PoisonError::into_inner);
+        if opened.len() + fresh.len() > MOST_OPENED {
+            opened.clear();
+        }
+        opened.extend(fresh.into_iter().take(MOST_OPENED));
+    }
+    found.into_iter().map(Option::flatten).collect()
 }
 
 /// One byte for each message: 1 when the signature of the same place is that of the key of the same place.
@@ -59,25 +90,39 @@ pub fn verify_many(keys: &[u8], signatures: &[u8], messages: &Items<'_>) -> Opti
     if keys.len() != count * KEY_BYTES || signatures.len() != count * SIGNATURE_BYTES {
         return None;
     }
-    let mut opened: HashMap<[u8; KEY_BYTES], Option<EdwardsPoint>> = HashMap::new();
-    for raw in keys.chunks_exact(KEY_BYTES) {
-        let raw = <[u8; KEY_BYTES]>::try_from(raw).ok()?;
-        opened.entry(raw).or_insert_with(|| open_key(&raw));
-    }
-    let one = |index: usize| -> u8 {
-        let key = &keys[index * KEY_BYTES..][..KEY_BYTES];
-        let signature = &signatures[index * SIGNATURE_BYTES..][..SIGNATURE_BYTES];
-        let negated = opened.get(key).and_then(Option::as_ref);
-        u8::from(negated.is_some_and(|point| verify(point, key, signature, messages.item(index))))
+    let opened = open_keys(keys);
+    let chunk = |first: usize| -> Vec<u8> {
+        let places = first..count.min(first + CHUNK);
+        let points: Vec<Option<EdwardsPoint>> = places
+            .clone()
+            .map(|index| {
+                let key = &keys[index * KEY_BYTES..][..KEY_BYTES];
+                let signature = &signatures[index * SIGNATURE_BYTES..][..SIGNATURE_BYTES];
+                expected(
+                    opened[index].as_ref()?,
+                    key,
+                    signature,
+                    messages.item(index),
+                )
+            })
+            .collect();
+        let held: Vec<EdwardsPoint> = points.iter().copied().flatten().collect();
+        // One inversion for all of them.
+        let mut encoded = EdwardsPoint::compress_batch_alloc(&held).into_iter();
+        points
+            .iter()
+            .zip(places)
+            .map(|(point, index)| {
+                let r = &signatures[index * SIGNATURE_BYTES..][..KEY_BYTES];
+                let found = point.and_then(|_| encoded.next());
+                u8::from(found.is_some_and(|found| found.0 == *r))
+            })
+            .collect()
     };
+    let firsts = (0..count).step_by(CHUNK);
     if count < SHARED {
-        return Some((0..count).map(one).collect());
+        return Some(firsts.flat_map(chunk).collect());
     }
-    Some(
-        (0..count)
-            .into_par_iter()
-            .with_min_len(CHUNK)
-            .map(one)
-            .collect(),
-    )
+    let firsts: Vec<usize> = firsts.collect();
+    Some(firsts.into_par_iter().flat_map_iter(chunk).collect())
 }

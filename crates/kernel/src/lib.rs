@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod ledger_canonical;
 pub mod ledger_merkle;
 pub mod ledger_proto;
+pub mod ledger_transaction;
 pub mod ledger_tree;
 pub mod okvs;
 pub mod opprf;

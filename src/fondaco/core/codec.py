@@ -47,6 +47,16 @@ def written(value: object, messages: dict[type, tuple[str, ...]] | None) -> byte
         raise CodecError(str(fault), remedy=_REMEDY) from fault
 
 
+def check(data: bytes, *, limit: int = DEFAULT_LIMIT, items: int = DEFAULT_ITEMS) -> None:
+    """Raise as `decode` would, and build nothing."""
+    if len(data) > limit:
+        raise CodecError(f"{len(data)} bytes are more than the {limit} allowed here", remedy="send less at once")
+    try:
+        _kernel.check_canonical(bytes(data), MAX_DEPTH, items)
+    except ValueError as fault:
+        raise CodecError(f"bytes are not canonical ({fault})", remedy=_REMEDY) from fault
+
+
 def decode(data: bytes, *, limit: int = DEFAULT_LIMIT, items: int = DEFAULT_ITEMS) -> Value:
     """The value of canonical `data`.
 
@@ -58,12 +68,9 @@ def decode(data: bytes, *, limit: int = DEFAULT_LIMIT, items: int = DEFAULT_ITEM
     Raises:
         CodecError: over a limit, not canonical, trailing bytes, floats, tags, depth over 32.
     """
-    if len(data) > limit:
-        raise CodecError(f"{len(data)} bytes are more than the {limit} allowed here", remedy="send less at once")
-    data = bytes(data)
+    check(data, limit=limit, items=items)
     try:
-        _kernel.check_canonical(data, MAX_DEPTH, items)
-        value: Value = libipld.decode_dag_cbor(data)
+        value: Value = libipld.decode_dag_cbor(bytes(data))
     except (ValueError, TypeError) as fault:
         raise CodecError(f"bytes are not canonical ({fault})", remedy=_REMEDY) from fault
     return value

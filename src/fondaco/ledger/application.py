@@ -35,7 +35,7 @@ from fondaco.ledger.registry import Registry
 from fondaco.ledger.state import Overlay, ReadStore, Tree
 from fondaco.ledger.storage import Storage
 from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Body, Transaction
-from fondaco.ledger.verified import Verified
+from fondaco.ledger.verified import MOST, MOST_BYTES, Verified
 
 APP_VERSION = 1  # the newest rules that this software has; it keeps all older ones, for the heights they were made for
 MAX_TXS_BYTES = (2 << 20) - (64 << 10)  # a block of 2 MiB, less room for header and commit
@@ -101,6 +101,19 @@ def _refusal(code: int, codespace: str, fault: FondacoError) -> TxResult:
 _entropy = functools.lru_cache(maxsize=1)(entropy)  # one of a block, asked for by each of its transactions
 
 
+@dataclasses.dataclass(slots=True)
+class _NextBlock:
+    """What was found out, since the last commit, of what the next block may hold: it holds until the next commit."""
+
+    sound: dict[bytes, Transaction] = dataclasses.field(default_factory=dict)
+    admitted: dict[tuple[tuple[bytes, ...], str], bool] = dataclasses.field(default_factory=dict)
+
+    def remember(self, data: bytes, tx: Transaction) -> None:
+        """A transaction is sound; as many are kept as `Verified` keeps."""
+        if len(data) <= MOST_BYTES and len(self.sound) < MOST:
+            self.sound[data] = tx
+
+
 class _Phase(enum.Enum):
     IDLE = "idle"
     FINALIZED = "finalized"
@@ -116,6 +129,7 @@ class Application:
         self._verified = Verified()
         self._admitting = threading.Lock()
         self._admitted = self._quotas()
+        self._next_block = _NextBlock()
         self._load()
 
     def _load(self) -> None:
@@ -191,7 +205,7 @@ class Application:
             BadTransaction: its payload is no message.
             QuotaExceeded: since the last block, its organisation sent as many as a block may hold of it.
         """
-        tx.payload()
+        tx.check_payload()
         with self._admitting:
             self._admitted.count(tx)
 
@@ -206,13 +220,20 @@ class Application:
             Stranger: the author is nobody in the consortium; its signature was not verified.
             Stale: its time is not now, or it was executed before; its signature was perhaps not verified.
         """
-        tx = self._verified.open(data, self.chain, self._fits)
-        self._fits(tx.body)
+        next_block = self._next_block
+        tx = next_block.sound.get(data)
+        if tx is None:
+            tx = self._verified.open(data, self.chain, self._fits)
+            self._fits(tx.body)
+            next_block.remember(data, tx)
         return tx
 
     def _fits(self, body: Body) -> None:
         """Raise unless the next block may hold what says this: to be asked before a signature costs anything."""
-        if not self._registry.admits(self._storage, body.signers, body.kind):
+        admitted, author = self._next_block.admitted, (body.signers, body.kind)
+        if author not in admitted:
+            admitted[author] = self._registry.admits(self._storage, body.signers, body.kind)
+        if not admitted[author]:
             raise Stranger(
                 "the author's key is bound to nobody here, and an open invitation allows to join and nothing else",
                 remedy="join first, or sign with the key that the ledger has",
@@ -318,6 +339,7 @@ class Application:
         self._log = Log(self._storage, self._log.size)
         self._leaves = []
         self._phase = _Phase.IDLE
+        self._next_block = _NextBlock()  # whoever still judges by the state before writes into the old one
         with self._admitting:
             self._admitted = self._quotas()
 
@@ -328,6 +350,7 @@ class Application:
     def roll_back(self) -> None:
         """Drop a finalised block that is not to be committed; the state is as at the last commit."""
         self._phase = _Phase.IDLE
+        self._next_block = _NextBlock()
         self._load()
 
     def version(self, height: int) -> int:
@@ -392,7 +415,9 @@ class Application:
 
     def verify_together(self, txs: list[bytes]) -> None:
         """Verify in one go all new signatures of what the next block may hold; those that hold are remembered."""
-        self._verified.together(txs, self.chain, self._fits)
+        next_block = self._next_block
+        for data, tx in self._verified.together(txs, self.chain, self._fits):
+            next_block.remember(data, tx)
 
     @staticmethod
     def _replay_key(body: Body) -> bytes:
@@ -410,7 +435,7 @@ class Application:
             self._check_replay(tx.body, self._changes, height)
         except FondacoError as fault:
             return _refusal(BAD_CODE, "ledger", fault)
-        self._verified.forget(tx.hash)
+        self._verified.forget(data)
         self._changes.set(self._replay_key(tx.body), b"\x01")
         branch, events = Overlay(self._changes), list[Event]()
         ctx = self._context(branch, height, time, tx.signers, tx.hash, events)

@@ -12,7 +12,8 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 
-from fondaco.core.codec import Value, decode
+from fondaco import _kernel
+from fondaco.core.codec import Value, check, decode
 from fondaco.core.keys import PublicKey, SecretKey, SignatureBatch
 from fondaco.core.messages import from_bytes, kind_of, message, to_bytes
 from fondaco.errors import CodecError, LedgerError
@@ -64,6 +65,13 @@ class Transaction:
     body: Body
     signers: tuple[bytes, ...]
 
+    def check_payload(self) -> None:
+        """Raise as `payload` would, without building the message."""
+        try:
+            check(self.body.payload, limit=MAX_BYTES, items=MAX_ITEMS)
+        except CodecError as fault:
+            raise _no_message(fault) from fault
+
     def payload(self) -> Value:
         """The message, decoded.
 
@@ -73,7 +81,11 @@ class Transaction:
         try:
             return decode(self.body.payload, limit=MAX_BYTES, items=MAX_ITEMS)
         except CodecError as fault:
-            raise BadTransaction(f"not a message: {fault.cause}", remedy="build the transaction again") from fault
+            raise _no_message(fault) from fault
+
+
+def _no_message(fault: CodecError) -> BadTransaction:
+    return BadTransaction(f"not a message: {fault.cause}", remedy="build the transaction again")
 
 
 def build(chain: str, msg: object, secrets: tuple[SecretKey, ...], *, nonce: bytes, expires: int) -> bytes:
@@ -93,18 +105,24 @@ def build(chain: str, msg: object, secrets: tuple[SecretKey, ...], *, nonce: byt
     return to_bytes(Envelope(body=body, signatures=tuple(secret.sign(DOMAIN, body) for secret in ordered)))
 
 
-def _parse(data: bytes, chain: str) -> tuple[Envelope, Body]:
-    """Everything but the signatures and the payload.
+def _parse(data: bytes, chain: str) -> tuple[bytes, tuple[bytes, ...], Body]:
+    """Everything but the signatures and the payload: what is signed, the signatures, the body.
 
     Raises:
         BadTransaction: too large, not canonical, of another chain, or not as many signatures as signers.
     """
     remedy = "build the transaction again for this chain"
-    try:
-        envelope = from_bytes(Envelope, data, limit=MAX_BYTES, items=_HEAD_ITEMS)
-        body = from_bytes(Body, envelope.body, limit=MAX_BYTES, items=_HEAD_ITEMS)
-    except CodecError as fault:
-        raise BadTransaction(f"not a transaction: {fault.cause}", remedy=remedy) from fault
+    found = _kernel.read_transaction(data) if len(data) <= MAX_BYTES else None
+    if found is not None:
+        signed, signatures, kind, its_chain, nonce, expires, payload, signers = found
+        body = Body(chain=its_chain, kind=kind, payload=payload, nonce=nonce, expires=expires, signers=signers)
+    else:  # of no such form: read it at length, to say why
+        try:
+            envelope = from_bytes(Envelope, data, limit=MAX_BYTES, items=_HEAD_ITEMS)
+            signed, signatures = envelope.body, envelope.signatures
+            body = from_bytes(Body, signed, limit=MAX_BYTES, items=_HEAD_ITEMS)
+        except CodecError as fault:
+            raise BadTransaction(f"not a transaction: {fault.cause}", remedy=remedy) from fault
     if body.chain != chain:
         raise BadTransaction("the transaction is for another chain", remedy=remedy)
     if len(body.nonce) != NONCE_BYTES or body.expires < 1:
@@ -113,9 +131,9 @@ def _parse(data: bytes, chain: str) -> tuple[Envelope, Body]:
     rest = list(keys[1:])
     if not 1 <= len(keys) <= MAX_SIGNATURES or rest != sorted(dict.fromkeys(rest)) or keys[0] in rest:
         raise BadTransaction("signers stand once each, the author first and the others in order", remedy=remedy)
-    if len(envelope.signatures) != len(keys):
+    if len(signatures) != len(keys):
         raise BadTransaction("a transaction has one signature of each signer", remedy=remedy)
-    return envelope, body
+    return signed, signatures, body
 
 
 def open_transaction(data: bytes, chain: str, admit: Callable[[Body], None] | None = None) -> Transaction:
@@ -127,35 +145,36 @@ def open_transaction(data: bytes, chain: str, admit: Callable[[Body], None] | No
         BadTransaction: too large, not canonical, of another chain, or a signature that does not hold.
         KeyMaterialError: a signature that does not verify.
     """
-    envelope, body = _parse(data, chain)
+    signed, signatures, body = _parse(data, chain)
     if admit is not None:
         admit(body)
-    for key, signature in zip(body.signers, envelope.signatures, strict=True):
-        PublicKey(key).verify(DOMAIN, envelope.body, signature)
+    for key, signature in zip(body.signers, signatures, strict=True):
+        PublicKey(key).verify(DOMAIN, signed, signature)
     return Transaction(hashlib.sha256(data).digest(), body, body.signers)
 
 
 def open_many(txs: list[bytes], chain: str, admit: Callable[[Body], None] | None = None) -> list[Transaction | None]:
     """As `open_transaction` for each, their signatures verified together; None for one that it would refuse."""
-    parsed: list[tuple[Envelope, Body] | None] = []
+    parsed: list[Body | None] = []
     batch = SignatureBatch()
     for data in txs:
         try:
-            envelope, body = _parse(data, chain)
+            signed, signatures, body = _parse(data, chain)
             if admit is not None:
                 admit(body)
         except BadTransaction:
             parsed.append(None)
             continue
-        parsed.append((envelope, body))
-        for key, signature in zip(body.signers, envelope.signatures, strict=True):
-            batch.add(key, DOMAIN, envelope.body, signature)
+        parsed.append(body)
+        for key, signature in zip(body.signers, signatures, strict=True):
+            batch.add(key, DOMAIN, signed, signature)
     held = iter(batch.verify())
     found: list[Transaction | None] = []
-    for data, one in zip(txs, parsed, strict=True):
-        if one is None:
+    for data, body_or_none in zip(txs, parsed, strict=True):
+        if body_or_none is None:
             found.append(None)
             continue
-        sound = [next(held) for _key in one[1].signers]
-        found.append(Transaction(hashlib.sha256(data).digest(), one[1], one[1].signers) if all(sound) else None)
+        signers = body_or_none.signers
+        sound = [next(held) for _key in signers]
+        found.append(Transaction(hashlib.sha256(data).digest(), body_or_none, signers) if all(sound) else None)
     return found

@@ -1,17 +1,16 @@
 """A transaction is verified once and remembered, from the check before a block to its execution in one.
 
-Keyed by the hash of all its bytes, and only of what held, so what is remembered is what would be found again. Bounded
-in number and bytes; safe from any thread. Trusts the kernel's and libsodium's judgement, which are one (core.keys).
+Keyed by all its bytes, and only of what held, so what is remembered is what would be found again. Bounded in number
+and bytes; safe from any thread. Trusts the kernel's and libsodium's judgement, which are one (core.keys).
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 
 from fondaco.ledger.transactions import Body, Transaction, open_many, open_transaction
 
-MOST = 50_000
+MOST = 30_000
 MOST_BYTES = 4096  # a larger transaction is verified each time, so that memory is bounded
 
 
@@ -23,26 +22,32 @@ class Verified:
 
     def open(self, data: bytes, chain: str, admit: Callable[[Body], None] | None = None) -> Transaction:
         """As `open_transaction`, once."""
-        found = self._known.get(hashlib.sha256(data).digest())
+        found = self._known.get(data)
         if found is None:
             found = open_transaction(data, chain, admit)
             self._remember(data, found)
         return found
 
-    def together(self, txs: list[bytes], chain: str, admit: Callable[[Body], None] | None = None) -> None:
-        """Verify the signatures of all that are not known yet, and that `admit` does not refuse, in one go."""
-        fresh = [data for data in txs if len(data) <= MOST_BYTES and hashlib.sha256(data).digest() not in self._known]
-        if fresh:
-            for data, tx in zip(fresh, open_many(fresh, chain, admit), strict=True):
-                if tx is not None:
-                    self._remember(data, tx)
+    def together(
+        self, txs: list[bytes], chain: str, admit: Callable[[Body], None] | None = None
+    ) -> list[tuple[bytes, Transaction]]:
+        """Verify the signatures of all that are not known yet, and that `admit` does not refuse, in one go.
 
-    def forget(self, tx: bytes) -> None:
-        """A transaction of this hash is executed: no other block can hold it."""
-        self._known.pop(tx, None)
+        Those that held now come back, each with its bytes.
+        """
+        fresh = [data for data in txs if len(data) <= MOST_BYTES and data not in self._known]
+        found = open_many(fresh, chain, admit) if fresh else []
+        held = [(data, tx) for data, tx in zip(fresh, found, strict=True) if tx is not None]
+        for data, tx in held:
+            self._remember(data, tx)
+        return held
+
+    def forget(self, data: bytes) -> None:
+        """This transaction is executed: no other block can hold it."""
+        self._known.pop(data, None)
 
     def _remember(self, data: bytes, tx: Transaction) -> None:
         if len(self._known) >= MOST:
             self._known.clear()
         if len(data) <= MOST_BYTES:
-            self._known[tx.hash] = tx
+            self._known[data] = tx

@@ -103,7 +103,7 @@ class Mempool:
     # -- a bundle ---------------------------------------------------------------------------------------------
 
     def _bundle(self, entry: bytes, held: tuple[bytes, ...]) -> _Told:
-        mine = {_key(tx): tx for tx in held if _key(tx) not in self._backlog}
+        mine = {key: tx for tx in held if (key := _key(tx)) not in self._backlog}
         if not mine:
             return BAD_CODE, "nothing of this bundle is new"
         if self._full(entry):
