@@ -53,9 +53,9 @@ def encode_canonical(value: object, deepest: int, messages: dict[type, tuple[str
 def state_update(
     changes: dict[bytes, bytes | None], load: Callable[[bytes], bytes | None]
 ) -> tuple[bytes, dict[bytes, bytes | None], dict[bytes, bytes | None]]:
-    """Apply changes of values to the tree (fondaco.ledger.state) whose nodes `load` gives by place.
+    """Apply changes of values to the tree (fondaco.ledger.state) whose pages `load` gives by name.
 
-    Returns the new root, and by place the nodes to write (None: remove) and those that stood there.
+    Returns the new root, and by name the pages to write (None: remove) and those that stood there.
     """
 
 def proto_fields(data: bytes) -> list[tuple[int, Literal[0], int] | tuple[int, Literal[1, 2], bytes]]:

@@ -235,6 +235,43 @@ def test_a_folder_belongs_to_one_chain_and_to_one_process(tmp_path: Path) -> Non
     counter_ledger(tmp_path).stop()
 
 
+def test_a_file_from_before_the_tree_had_pages_is_read(tmp_path: Path) -> None:
+    ledger = counter_ledger(tmp_path)
+    for number in range(40):
+        ledger.submit(adding(f"n{number}", 1)).result(10)
+    known = ledger.status().app_hash
+    ledger.stop()
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as db:
+        db.execute("DELETE FROM page")
+        db.execute("CREATE TABLE node (place BLOB PRIMARY KEY, node BLOB NOT NULL) WITHOUT ROWID")
+    again = counter_ledger(tmp_path)
+    assert again.status().app_hash == known
+    again.submit(adding("n40", 1)).result(10)
+    again.wait_provable(10)
+    verify_proof(trust_genesis(counter_genesis()), again.prove([b"counter/n7", b"counter/none"]))
+    again.stop()
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite")) as db:
+        assert not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'node'").fetchall()
+
+
+def test_a_damaged_page_is_named(tmp_path: Path) -> None:
+    """One that the newest root does not show: only a block that needs it meets it."""
+    ledger = counter_ledger(tmp_path)
+    for number in range(40):
+        ledger.submit(adding(f"n{number}", 1)).result(10)
+    ledger.stop()
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as db:
+        assert db.execute("UPDATE page SET page = x'8000' WHERE name != x'00'").rowcount > 0
+    again = counter_ledger(tmp_path)
+    ends: list[LedgerError] = []
+    again.when_failed(ends.append)
+    with pytest.raises(LedgerError, match="no page of a tree"):
+        for number in range(40):
+            again.submit(adding(f"n{number}", 1)).result(10)
+    assert len(ends) == 1
+    again.stop()
+
+
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").write_bytes(b"this is no database" * 100)
     with pytest.raises(LedgerError, match="cannot be opened"):
@@ -268,7 +305,7 @@ def test_an_operator_who_edits_the_validators_database_is_found_out(
 
 
 EDITS = {
-    "tree": "UPDATE node SET node = zeroblob(length(node))",
+    "tree": "UPDATE page SET page = zeroblob(length(page))",
     "log tree": "UPDATE log_node SET hash = zeroblob(length(hash))",
     "value": "UPDATE kv SET value = x'7f' WHERE key = CAST('counter/n' AS BLOB)",
     "value more": "INSERT INTO kv VALUES (CAST('counter/m' AS BLOB), x'01')",
@@ -343,7 +380,7 @@ def test_a_full_disk_ends_the_ledger_with_its_cause(tmp_path: Path, monkeypatch:
         db.execute("INSERT INTO nowhere VALUES (1)")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Storage, "put_nodes", full)
+        patch.setattr(Storage, "put_pages", full)
         with pytest.raises(LedgerError, match="could not be written"):
             ledger.submit(adding("n", 1)).result(10)
     assert ledger.query("all") == {"counter/first": 1}

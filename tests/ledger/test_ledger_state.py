@@ -29,11 +29,11 @@ CHANGES = st.lists(st.dictionaries(KEYS, st.none() | VALUES, max_size=8), max_si
 
 
 class Nodes(dict[bytes, bytes]):
-    """A node store in memory."""
+    """A store of pages in memory."""
 
-    def get_node(self, place: bytes) -> bytes | None:
-        """The node at a place."""
-        return self.get(place)
+    def get_page(self, name: bytes) -> bytes | None:
+        """The page of a name."""
+        return self.get(name)
 
     def take(self, tree: Tree) -> None:
         """Write what is pending, as a commit does."""

@@ -4,7 +4,7 @@ use fondaco_kernel::ledger::verify_many;
 use fondaco_kernel::ledger_canonical::check_canonical as check;
 use fondaco_kernel::ledger_merkle::merkle_root as root;
 use fondaco_kernel::ledger_transaction::read;
-use fondaco_kernel::ledger_tree::{change, update, Node, Nodes};
+use fondaco_kernel::ledger_tree::{change, update, Page, Pages};
 use fondaco_kernel::Items;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -69,25 +69,25 @@ fn merkle_root<'py>(py: Python<'py>, data: &[u8], offsets: &[u8]) -> PyResult<Bo
     Ok(PyBytes::new(py, &found))
 }
 
-/// Committed nodes by the caller's function.
+/// Committed pages by the caller's function.
 struct Callable<'a, 'py>(&'a Bound<'py, PyAny>);
 
-impl Nodes for Callable<'_, '_> {
+impl Pages for Callable<'_, '_> {
     type Error = PyErr;
 
-    fn node(&mut self, place: &[u8]) -> PyResult<Option<Node>> {
-        let found = self.0.call1((PyBytes::new(self.0.py(), place),))?;
+    fn page(&mut self, name: &[u8]) -> PyResult<Option<Page>> {
+        let found = self.0.call1((PyBytes::new(self.0.py(), name),))?;
         if found.is_none() {
             return Ok(None);
         }
-        Node::try_from(found.downcast::<PyBytes>()?.as_bytes())
+        Page::read(found.downcast::<PyBytes>()?.as_bytes())
             .map(Some)
-            .map_err(|_| PyValueError::new_err("a node has 65 bytes"))
+            .ok_or_else(|| PyValueError::new_err("what is stored is no page of a tree"))
     }
 }
 
-/// Apply changes (key: value, or None to remove it) to the tree whose nodes `load` gives: the new root, and by place
-/// what is to be written and what stood there.
+/// Apply changes (key: value, or None to remove it) to the tree whose pages `load` gives: the new root, and by name what
+/// is to be written and what stood there.
 #[pyfunction]
 fn state_update<'py>(
     py: Python<'py>,
@@ -108,14 +108,11 @@ fn state_update<'py>(
     }
     let done = update(&mut Callable(load), moves)?;
     let (written, before) = (PyDict::new(py), PyDict::new(py));
-    let bytes = |node: &Option<Node>| node.as_ref().map(|node| PyBytes::new(py, node));
-    let mut places: Vec<_> = done.written.iter().collect();
-    places.sort_unstable_by_key(|(place, _)| *place);
-    for (place, node) in places {
-        let place = PyBytes::new(py, place);
-        let stood = done.read.get(place.as_bytes()).unwrap_or(&None);
-        written.set_item(&place, bytes(node))?;
-        before.set_item(&place, bytes(stood))?;
+    let bytes = |page: Option<Vec<u8>>| page.map(|page| PyBytes::new(py, &page));
+    for (name, stood, now) in done.changed {
+        let name = PyBytes::new(py, &name);
+        written.set_item(&name, bytes(now))?;
+        before.set_item(&name, bytes(stood.and_then(|page| page.to_bytes())))?;
     }
     (PyBytes::new(py, &done.root), written, before).into_pyobject(py)
 }

@@ -1,9 +1,10 @@
 //! The update of the compact sparse Merkle tree of `fondaco.ledger.state`, whose module says what the tree is.
 //!
-//! One call applies a block's changes. Nodes that are needed come from the caller, who owns the store; what changes is
-//! given back and written by the caller. Pure and deterministic; everything here is public, so time may depend on it.
-//! Trusts the source to give back what was put there.
+//! One call applies a block's changes. Nodes are kept in pages of four levels, since a store pays for each row: pages that
+//! are needed come from the caller, who owns the store; what changes is given back and written by the caller. Pure and
+//! deterministic; everything here is public, so time may depend on it. Trusts the source to give back what was put there.
 
+use std::collections::hash_map::Entry;
 use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
@@ -35,16 +36,66 @@ pub fn change(key: &[u8], value: Option<&[u8]>) -> Change {
     (hashed(key), value.map(hashed))
 }
 
-/// Where committed nodes are.
-pub trait Nodes {
+/// Levels of a page.
+const LEVELS: usize = 4;
+/// The most nodes of a page.
+const SLOTS: usize = (1 << LEVELS) - 1;
+/// Bytes of a page that say which nodes are there.
+const HEAD: usize = 2;
+
+/// Where committed pages are.
+pub trait Pages {
     /// What goes wrong there.
     type Error;
 
-    /// The node at a place, or `None`.
+    /// The page of a name, or `None`; a page that `Page::read` refuses is for the source to report.
     ///
     /// # Errors
     /// The store's own.
-    fn node(&mut self, place: &[u8]) -> Result<Option<Node>, Self::Error>;
+    fn page(&mut self, name: &[u8]) -> Result<Option<Page>, Self::Error>;
+}
+
+/// The nodes of four levels below one place, in order: that of the place, the two below it, the four below those, eight.
+///
+/// As bytes: which are there, as a number of two bytes whose bit n is the n-th node's, then those, 65 bytes each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page([Option<Node>; SLOTS]);
+
+impl Page {
+    const EMPTY: Self = Self([None; SLOTS]);
+
+    /// A page from its bytes; `None` if they are none.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let (head, nodes) = bytes.split_first_chunk::<HEAD>()?;
+        let there = u16::from_be_bytes(*head);
+        if there == 0
+            || usize::from(there) > (1 << SLOTS) - 1
+            || nodes.len() != there.count_ones() as usize * NODE_BYTES
+        {
+            return None;
+        }
+        let mut nodes = nodes.chunks_exact(NODE_BYTES);
+        let mut page = Self::EMPTY;
+        for (slot, place) in page.0.iter_mut().enumerate() {
+            if there >> slot & 1 == 1 {
+                *place = Some(nodes.next()?.try_into().ok()?);
+            }
+        }
+        Some(page)
+    }
+
+    /// Its bytes; `None` for one without nodes, which is not kept.
+    #[must_use]
+    pub fn to_bytes(&self) -> Option<Vec<u8>> {
+        let there = (0..SLOTS)
+            .filter(|slot| self.0[*slot].is_some())
+            .fold(0u16, |all, slot| all | 1 << slot);
+        let mut bytes = Vec::with_capacity(HEAD + there.count_ones() as usize * NODE_BYTES);
+        bytes.extend_from_slice(&there.to_be_bytes());
+        bytes.extend(self.0.iter().flatten().flatten());
+        (there > 0).then_some(bytes)
+    }
 }
 
 /// What an update leaves.
@@ -52,31 +103,26 @@ pub trait Nodes {
 pub struct Updated {
     /// The new root.
     pub root: Hash,
-    /// Nodes to write by place; `None` removes one.
-    pub written: HashMap<Vec<u8>, Option<Node>>,
-    /// What was read of the store; every node that `written` overwrites is here.
-    pub read: HashMap<Vec<u8>, Option<Node>>,
+    /// Pages that changed, by name: what stood there, and what is to be written. `None`: nothing.
+    pub changed: Vec<(Vec<u8>, Option<Page>, Option<Vec<u8>>)>,
 }
 
-/// The name of a place: its depth, and as many bits of path.
+/// The name of the page that holds the node at a depth on a path, and the node's number in it.
+///
+/// A page's name is the bits of path above it, in whole bytes filled up with zeros, then a fourth of its depth in one byte.
+/// So pages on one path are neighbours in a store that is in order of names.
 #[must_use]
-pub fn place(depth: usize, path: &Hash) -> Vec<u8> {
-    let whole = depth.div_ceil(8);
-    let mut name = Vec::with_capacity(2 + whole);
-    name.extend_from_slice(&(depth as u64).to_be_bytes()[6..]);
-    // As a number of `depth` bits in the fewest bytes, which is how Python writes it: to the right.
-    let shift = whole * 8 - depth;
-    let mut above = 0u8;
-    for byte in &path[..whole] {
-        let moved = if shift == 0 {
-            *byte
-        } else {
-            above << (8 - shift) | byte >> shift
-        };
-        name.push(moved);
-        above = *byte;
+pub fn place(depth: usize, path: &Hash) -> (Vec<u8>, usize) {
+    let (above, below) = (depth - depth % LEVELS, depth % LEVELS);
+    let whole = above.div_ceil(8);
+    let mut name = Vec::with_capacity(whole + 1);
+    name.extend_from_slice(&path[..whole]);
+    if above % 8 > 0 {
+        name[whole - 1] &= 0xf0;
     }
-    name
+    name.push((above / LEVELS) as u8);
+    let turns = (above..depth).fold(0, |turns, depth| turns << 1 | bit(path, depth));
+    (name, (1 << below) - 1 + turns)
 }
 
 fn bit(path: &Hash, depth: usize) -> usize {
@@ -105,10 +151,15 @@ fn path_of(node: &Node) -> Hash {
     path
 }
 
+/// A page as it was read, and as it is now.
+struct Held {
+    before: Option<Page>,
+    now: Page,
+}
+
 struct Update<'a, N> {
-    nodes: &'a mut N,
-    written: HashMap<Vec<u8>, Option<Node>>,
-    read: HashMap<Vec<u8>, Option<Node>>,
+    source: &'a mut N,
+    held: HashMap<Vec<u8>, Held>,
 }
 
 /// The path whose bit at `depth` is turned, for the name of the place beside.
@@ -118,19 +169,28 @@ fn turned(path: &Hash, depth: usize) -> Hash {
     other
 }
 
-impl<N: Nodes> Update<'_, N> {
-    fn load(&mut self, depth: usize, path: &Hash) -> Result<Option<Node>, N::Error> {
-        let name = place(depth, path);
-        if let Some(node) = self.written.get(&name).or_else(|| self.read.get(&name)) {
-            return Ok(*node);
+impl<N: Pages> Update<'_, N> {
+    fn page(&mut self, name: Vec<u8>) -> Result<&mut Page, N::Error> {
+        Ok(&mut match self.held.entry(name) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(free) => {
+                let before = self.source.page(free.key())?;
+                let now = before.clone().unwrap_or(Page::EMPTY);
+                free.insert(Held { before, now })
+            }
         }
-        let node = self.nodes.node(&name)?;
-        self.read.insert(name, node);
-        Ok(node)
+        .now)
     }
 
-    fn put(&mut self, depth: usize, path: &Hash, node: Option<Node>) {
-        self.written.insert(place(depth, path), node);
+    fn load(&mut self, depth: usize, path: &Hash) -> Result<Option<Node>, N::Error> {
+        let (name, slot) = place(depth, path);
+        Ok(self.page(name)?.0[slot])
+    }
+
+    fn put(&mut self, depth: usize, path: &Hash, node: Option<Node>) -> Result<(), N::Error> {
+        let (name, slot) = place(depth, path);
+        self.page(name)?.0[slot] = node;
+        Ok(())
     }
 
     /// The node that belongs at the place of `path` after `moves`, which all lie below it; places below are written.
@@ -160,7 +220,7 @@ impl<N: Nodes> Update<'_, N> {
                 kept.insert(at - removed, (there, value));
             }
         }
-        Ok(self.build(depth, &kept))
+        self.build(depth, &kept)
     }
 
     fn descend(
@@ -177,7 +237,7 @@ impl<N: Nodes> Update<'_, N> {
         for (side, moves) in sides.into_iter().enumerate() {
             if let Some((below, _)) = moves.first() {
                 nodes[side] = self.apply(depth + 1, below, moves)?;
-                self.put(depth + 1, below, nodes[side]);
+                self.put(depth + 1, below, nodes[side])?;
                 hashes[side] = hash(nodes[side].as_ref());
             } else {
                 hashes[side].copy_from_slice(&inner[1 + side * HASH_BYTES..][..HASH_BYTES]);
@@ -200,32 +260,32 @@ impl<N: Nodes> Update<'_, N> {
                 nodes[side] = self.load(depth + 1, &below)?;
             }
             if let Some(only) = nodes[side].filter(|node| node[0] == LEAF) {
-                self.put(depth + 1, &path_of(&only), None);
+                self.put(depth + 1, &path_of(&only), None)?;
                 return Ok(Some(only));
             }
         }
         Ok(Some(join(INNER, &hashes[0], &hashes[1])))
     }
 
-    fn build(&mut self, depth: usize, leaves: &[(Hash, Hash)]) -> Option<Node> {
-        match leaves {
+    fn build(&mut self, depth: usize, leaves: &[(Hash, Hash)]) -> Result<Option<Node>, N::Error> {
+        Ok(match leaves {
             [] => None,
             [(path, value)] => Some(leaf(path, value)),
             [(first, _), ..] => {
                 let cut = leaves.partition_point(|(path, _)| bit(path, depth) == 0);
-                let left = self.build(depth + 1, &leaves[..cut]);
-                let right = self.build(depth + 1, &leaves[cut..]);
+                let left = self.build(depth + 1, &leaves[..cut])?;
+                let right = self.build(depth + 1, &leaves[cut..])?;
                 let other = turned(first, depth);
                 let (low, high) = if bit(first, depth) == 0 {
                     (first, &other)
                 } else {
                     (&other, first)
                 };
-                self.put(depth + 1, low, left);
-                self.put(depth + 1, high, right);
+                self.put(depth + 1, low, left)?;
+                self.put(depth + 1, high, right)?;
                 Some(join(INNER, &hash(left.as_ref()), &hash(right.as_ref())))
             }
-        }
+        })
     }
 }
 
@@ -233,24 +293,29 @@ impl<N: Nodes> Update<'_, N> {
 ///
 /// # Errors
 /// The store's own; nothing is to be written then.
-pub fn update<N: Nodes>(nodes: &mut N, mut changes: Vec<Change>) -> Result<Updated, N::Error> {
+pub fn update<N: Pages>(source: &mut N, mut changes: Vec<Change>) -> Result<Updated, N::Error> {
     changes.sort_unstable_by_key(|change| change.0);
     let mut update = Update {
-        nodes,
-        written: HashMap::with_capacity(changes.len() * 4),
-        read: HashMap::with_capacity(changes.len() * 4),
+        source,
+        held: HashMap::with_capacity(changes.len() * 2),
     };
     let root = if changes.is_empty() {
         update.load(0, &EMPTY)?
     } else {
         let root = update.apply(0, &EMPTY, &changes)?;
-        update.put(0, &EMPTY, root);
+        update.put(0, &EMPTY, root)?;
         root
     };
+    let mut changed: Vec<_> = update
+        .held
+        .into_iter()
+        .filter(|(_, held)| held.before.as_ref().unwrap_or(&Page::EMPTY) != &held.now)
+        .map(|(name, held)| (name, held.before, held.now.to_bytes()))
+        .collect();
+    changed.sort_unstable_by(|one, other| one.0.cmp(&other.0));
     Ok(Updated {
         root: hash(root.as_ref()),
-        written: update.written,
-        read: update.read,
+        changed,
     })
 }
 
@@ -263,13 +328,13 @@ mod tests {
 
     use super::*;
 
-    struct Kept(HashMap<Vec<u8>, Node>);
+    struct Kept(HashMap<Vec<u8>, Vec<u8>>);
 
-    impl Nodes for Kept {
+    impl Pages for Kept {
         type Error = Infallible;
 
-        fn node(&mut self, place: &[u8]) -> Result<Option<Node>, Infallible> {
-            Ok(self.0.get(place).copied())
+        fn page(&mut self, name: &[u8]) -> Result<Option<Page>, Infallible> {
+            Ok(self.0.get(name).map(|bytes| Page::read(bytes).unwrap()))
         }
     }
 
@@ -318,17 +383,18 @@ mod tests {
                     }
                 }
                 let Ok(done) = update(&mut kept, block.into_iter().collect());
-                for (place, node) in done.written {
-                    prop_assert_eq!(kept.0.get(&place).copied(), done.read.get(&place).copied().flatten());
-                    match node {
-                        Some(node) => { kept.0.insert(place, node); }
-                        None => { kept.0.remove(&place); }
+                for (name, before, now) in done.changed {
+                    prop_assert_eq!(kept.0.get(&name).cloned(), before.and_then(|page| page.to_bytes()));
+                    match now {
+                        Some(page) => { kept.0.insert(name, page); }
+                        None => { kept.0.remove(&name); }
                     }
                 }
                 let leaves: Vec<_> = content.iter().map(|(path, value)| (*path, *value)).collect();
                 prop_assert_eq!(done.root, root_of(&leaves, 0));
                 // Nothing is left behind: as many nodes as the content needs.
-                prop_assert_eq!(kept.0.len(), nodes_of(&leaves, 0));
+                let held: usize = kept.0.values().map(|page| page.len() / NODE_BYTES).sum();
+                prop_assert_eq!(held, nodes_of(&leaves, 0));
             }
         }
     }
@@ -346,9 +412,30 @@ mod tests {
         let mut path = [0; HASH_BYTES];
         path[0] = 0b1011_0000;
         path[1] = 0b1000_0000;
-        assert_eq!(place(0, &path), [0, 0]);
-        assert_eq!(place(4, &path), [0, 4, 0b1011]);
-        assert_eq!(place(8, &path), [0, 8, 0b1011_0000]);
-        assert_eq!(place(9, &path), [0, 9, 1, 0b0110_0001]);
+        assert_eq!(place(0, &path), (vec![0], 0));
+        assert_eq!(place(1, &path), (vec![0], 2));
+        assert_eq!(place(3, &path), (vec![0], 7 + 0b101));
+        assert_eq!(place(4, &path), (vec![0b1011_0000, 1], 0));
+        assert_eq!(place(8, &path), (vec![0b1011_0000, 2], 0));
+        assert_eq!(place(9, &path), (vec![0b1011_0000, 2], 2));
+        assert_eq!(place(12, &path), (vec![0b1011_0000, 0b1000_0000, 3], 0));
+        assert_eq!(place(256, &path).0.len(), 33);
+    }
+
+    proptest! {
+        #[test]
+        fn a_page_is_its_bytes_and_no_others(nodes in prop::collection::vec(prop::option::of(any::<u8>()), SLOTS), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut page = Page::EMPTY;
+            for (place, fill) in page.0.iter_mut().zip(nodes) {
+                *place = fill.map(|fill| [fill; NODE_BYTES]);
+            }
+            match page.to_bytes() {
+                Some(bytes) => prop_assert_eq!(Page::read(&bytes), Some(page)),
+                None => prop_assert_eq!(page, Page::EMPTY),
+            }
+            if let Some(page) = Page::read(&bytes) {
+                prop_assert_eq!(page.to_bytes(), Some(bytes));
+            }
+        }
     }
 }

@@ -126,6 +126,7 @@ class Application:
         self._storage = storage
         self._registry = registry
         self._phase = _Phase.IDLE
+        self._storage.list_keys(_REPLAY)
         self._verified = Verified()
         self._admitting = threading.Lock()
         self._admitted = self._quotas()
@@ -317,7 +318,7 @@ class Application:
 
         def work(db: sqlite3.Connection) -> None:
             self._storage.put_values(db, self._changes.changes)
-            self._storage.put_nodes(db, self._tree.pending)
+            self._storage.put_pages(db, self._tree.pending)
             nodes = [(level, index, node) for (level, index), node in self._log.pending.items() if level]
             db.executemany("INSERT OR REPLACE INTO log_node VALUES (?, ?, ?)", nodes)
             leaves = [(index, self._at, leaf) for index, leaf in self._leaves]
@@ -389,7 +390,7 @@ class Application:
         return self._phase is _Phase.FINALIZED
 
     def overwritten(self) -> tuple[dict[bytes, bytes | None], dict[bytes, bytes | None]]:
-        """What stands, before the finalised block is committed, at the keys and tree nodes that it changes."""
+        """What stands, before the finalised block is committed, at the keys and pages of the tree that it changes."""
         return {key: self._storage.get(key) for key in self._changes.changes}, self._tree.before
 
     def _context(

@@ -13,12 +13,12 @@ from fondaco.ledger.storage import Storage
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Overwritten:
-    """What one block overwrote: the log's size before it, and the values and tree nodes that stood there."""
+    """What one block overwrote: the log's size before it, and the values and the tree's pages that stood there."""
 
     height: int
     log_size: int
     values: dict[bytes, bytes | None]
-    nodes: dict[bytes, bytes | None]
+    pages: dict[bytes, bytes | None]
 
 
 class Past:
@@ -35,9 +35,9 @@ class Past:
                 return layer.values[key]
         return self._storage.get(key)
 
-    def get_node(self, place: bytes) -> bytes | None:
-        """The tree node at a place then."""
+    def get_page(self, name: bytes) -> bytes | None:
+        """The tree's page of a name then."""
         for layer in self._layers:
-            if place in layer.nodes:
-                return layer.nodes[place]
-        return self._storage.get_node(place)
+            if name in layer.pages:
+                return layer.pages[name]
+        return self._storage.get_page(name)

@@ -261,8 +261,8 @@ class Ledger:
 
     def _persist(self, height: int, done: Finalized, also: Callable[[sqlite3.Connection], object]) -> None:
         """Commit the finalised block with what the driver adds; keep what it overwrote, for proofs of before."""
-        values, nodes = self._app.overwritten()
-        layer = Overwritten(height, self._app.log_size, values, nodes)
+        values, pages = self._app.overwritten()
+        layer = Overwritten(height, self._app.log_size, values, pages)
         changed = self._next_sets(height, done)
 
         def work(db: sqlite3.Connection) -> None:

@@ -5,7 +5,7 @@ however high; any other is an inner node (the shape of the Jellyfish Merkle Tree
 content has one root, whatever the history. Leaf: H(0x02 | path | H(value)); inner: H(0x03 | left | right).
 
 A proof shows that a key has a value, or that it has none: the path ends in an empty place or at another leaf.
-Trusts the node store to give back what was put. Leaks, in a proof, the hashes beside the path and, for an
+Trusts the store of pages to give back what was put. Leaks, in a proof, the hashes beside the path and, for an
 absence, one other path.
 """
 
@@ -19,11 +19,12 @@ from typing import Protocol
 
 from fondaco import _kernel
 from fondaco.core.messages import message
-from fondaco.errors import ProofError
+from fondaco.errors import LedgerError, ProofError
 
 EMPTY = bytes(32)
 DEPTH = 256
 _INNER = 3
+_LEVELS, _HEAD, _NODE_BYTES = 4, 2, 65  # of a page: levels, bytes that say which nodes are there, bytes of a node
 
 
 class ReadStore(Protocol):
@@ -112,11 +113,11 @@ class Overlay:
                 store.set(key, value)
 
 
-class NodeStore(Protocol):
-    """Where tree nodes are kept: 33-byte-or-shorter place -> 65 bytes."""
+class PageStore(Protocol):
+    """Where the tree is kept, in pages of four levels: a name of at most 33 bytes -> some nodes of 65 bytes each."""
 
-    def get_node(self, place: bytes) -> bytes | None:
-        """The node at a place, or None."""
+    def get_page(self, name: bytes) -> bytes | None:
+        """The page of a name, or None."""
 
 
 def path_of(key: bytes) -> bytes:
@@ -138,8 +139,20 @@ def _bit(path: bytes, depth: int) -> int:
     return path[depth >> 3] >> (7 - (depth & 7)) & 1
 
 
-def _place(depth: int, prefix: int) -> bytes:
-    return depth.to_bytes(2, "big") + prefix.to_bytes((depth + 7) // 8, "big")
+def _place(depth: int, prefix: int) -> tuple[bytes, int]:
+    """The page that holds a node, and the node's number in it (`crates/kernel/src/ledger_tree.rs`)."""
+    below = depth % _LEVELS
+    above = depth - below
+    name = (prefix >> below << -above % 8).to_bytes((above + 7) // 8, "big") + bytes((above // _LEVELS,))
+    return name, (1 << below) - 1 + (prefix & (1 << below) - 1)
+
+
+def _node_of(page: bytes, slot: int) -> bytes | None:
+    there = int.from_bytes(page[:_HEAD], "big")
+    if not there >> slot & 1:
+        return None
+    start = _HEAD + _NODE_BYTES * (there & (1 << slot) - 1).bit_count()
+    return page[start : start + _NODE_BYTES]
 
 
 def root_of(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -156,18 +169,20 @@ def root_of(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 class Tree:
-    """The tree over a node store: computes a new root and the nodes to write, and makes proofs."""
+    """The tree over a store of pages: computes a new root and the pages to write, and makes proofs."""
 
-    def __init__(self, nodes: NodeStore) -> None:
-        self._nodes = nodes
+    def __init__(self, pages: PageStore) -> None:
+        self._pages = pages
         self.pending: dict[bytes, bytes | None] = {}
         self.before: dict[bytes, bytes | None] = {}
 
     def _load(self, depth: int, prefix: int) -> bytes | None:
-        return self._node(_place(depth, prefix))
+        name, slot = _place(depth, prefix)
+        page = self._page(name)
+        return None if page is None else _node_of(page, slot)
 
-    def _node(self, place: bytes) -> bytes | None:
-        return self.pending[place] if place in self.pending else self._nodes.get_node(place)
+    def _page(self, name: bytes) -> bytes | None:
+        return self.pending[name] if name in self.pending else self._pages.get_page(name)
 
     def root(self) -> bytes:
         """The root hash, pending changes included."""
@@ -175,13 +190,18 @@ class Tree:
         return EMPTY if node is None else hashlib.sha256(node).digest()
 
     def update(self, changes: dict[bytes, bytes | None]) -> bytes:
-        """Apply changed values (None: removed) to the pending nodes; the new root.
+        """Apply changed values (None: removed) to the pending pages; the new root.
 
-        `before` then has what stood, before any update, at the places of the pending nodes.
+        `before` then has the pages that stood, before any update, where the pending ones are.
         """
         if not changes:
             return self.root()
-        root, written, before = _kernel.state_update(changes, self._node if self.pending else self._nodes.get_node)
+        try:
+            root, written, before = _kernel.state_update(changes, self._page if self.pending else self._pages.get_page)
+        except ValueError as fault:
+            raise LedgerError(
+                f"the stored state is damaged ({fault})", remedy="restore the ledger folder from its backup"
+            ) from fault
         self.pending |= written
         self.before = before | self.before
         return root

@@ -1,6 +1,6 @@
 """Where a ledger keeps itself: one SQLite file, WAL, `synchronous=FULL`; written in Commit alone.
 
-All that a block changes (values, tree nodes, log, block, height, app hash) goes in one transaction, so a killed
+All that a block changes (values, the tree's pages, log, block, height, app hash) goes in one transaction, so a killed
 process finds itself at a whole height. Reads see committed data only. One process has the file at a time.
 Trusts the disk to keep what it was told to flush; leaks nothing.
 """
@@ -17,17 +17,19 @@ from typing import IO
 
 from fondaco.errors import LedgerError
 from fondaco.ledger.log import log_leaf_hash
+from fondaco.ledger.state import Tree
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS kv (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS node (place BLOB PRIMARY KEY, node BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS page (name BLOB PRIMARY KEY, page BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS log_node (level INTEGER, idx INTEGER, hash BLOB NOT NULL, PRIMARY KEY (level, idx))
     WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS event (idx INTEGER PRIMARY KEY, height INTEGER NOT NULL, leaf BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS block (height INTEGER PRIMARY KEY, block BLOB NOT NULL, results BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
-_CACHE = 200_000
+_MOST_VALUES, _MOST_PAGES = 200_000, 60_000  # kept in memory
+_MOST_LISTED = 500_000  # some 80 MB
 _UNKNOWN = object()
 
 
@@ -45,8 +47,10 @@ class Storage:
         self._caching = threading.Lock()
         self._generation = 0
         self._values: dict[bytes, bytes | None] = {}
-        self._nodes: dict[bytes, bytes | None] = {}
+        self._pages: dict[bytes, bytes | None] = {}
         self._learned: list[tuple[dict[bytes, bytes | None], dict[bytes, bytes | None]]] = []
+        self._listing: bytes | None = None
+        self._listed: set[bytes] | None = None
         with contextlib.ExitStack() as undo:
             if path is not None:
                 undo.callback(self._hold(path.with_name(path.name + ".lock")).close)
@@ -71,6 +75,8 @@ class Storage:
                     file=str(path),
                 ) from fault
             self._closing = undo.pop_all()
+        if self._reader.execute("SELECT 1 FROM sqlite_master WHERE name = 'node'").fetchone():
+            self._make_pages()
 
     @staticmethod
     def _hold(path: Path) -> IO[bytes]:
@@ -92,6 +98,17 @@ class Storage:
         name = ":memory:" if path is None else str(path)
         return sqlite3.connect(name, check_same_thread=False, isolation_level=None, timeout=5)
 
+    def _make_pages(self) -> None:
+        """A file from before the tree had pages: make them from the values, once."""
+        tree = Tree(self)
+        tree.update(dict(self.items(b"")))
+
+        def work(db: sqlite3.Connection) -> None:
+            self.put_pages(db, tree.pending)
+            db.execute("DROP TABLE node")
+
+        self.write(work)
+
     def _cached(self, cache: dict[bytes, bytes | None], query: str, key: bytes) -> bytes | None:
         """A committed value by its key, from the cache or the file."""
         found = cache.get(key, _UNKNOWN)
@@ -106,8 +123,36 @@ class Storage:
                 self._remember(cache, key, value)
         return value
 
+    def list_keys(self, prefix: bytes) -> None:
+        """From now on know which keys under one prefix are there: that one is not, needs no look into the file.
+
+        For keys of which each is asked for before it is there. With more than `_MOST_LISTED` the file is asked again.
+        """
+        self._listing = prefix
+        with self._caching, self._reading:
+            rows = self._reader.execute(
+                "SELECT key FROM kv WHERE key >= ? AND key < ? LIMIT ?", (prefix, _after(prefix), _MOST_LISTED + 1)
+            ).fetchall()
+            self._listed = {bytes(key) for (key,) in rows} if len(rows) <= _MOST_LISTED else None
+
+    def _is_listed(self, key: bytes) -> bool:
+        return self._listed is not None and self._listing is not None and key.startswith(self._listing)
+
+    def _list(self, changes: dict[bytes, bytes | None]) -> None:
+        listed = self._listed
+        if listed is None:
+            return
+        for key, value in changes.items():
+            if self._is_listed(key):
+                (listed.discard if value is None else listed.add)(key)
+        if len(listed) > _MOST_LISTED:
+            self._listed = None
+
     def get(self, key: bytes) -> bytes | None:
         """The committed value, or None."""
+        listed = self._listed
+        if listed is not None and key not in listed and self._is_listed(key):
+            return None
         return self._cached(self._values, "SELECT value FROM kv WHERE key = ?", key)
 
     def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -123,13 +168,12 @@ class Storage:
             ).fetchall()
         return iter(rows)
 
-    def get_node(self, place: bytes) -> bytes | None:
-        """A committed tree node."""
-        return self._cached(self._nodes, "SELECT node FROM node WHERE place = ?", place)
+    def get_page(self, name: bytes) -> bytes | None:
+        """A committed page of the tree."""
+        return self._cached(self._pages, "SELECT page FROM page WHERE name = ?", name)
 
-    @staticmethod
-    def _remember(cache: dict[bytes, bytes | None], key: bytes, value: bytes | None) -> None:
-        if len(cache) >= _CACHE:
+    def _remember(self, cache: dict[bytes, bytes | None], key: bytes, value: bytes | None) -> None:
+        if len(cache) >= (_MOST_PAGES if cache is self._pages else _MOST_VALUES):
             cache.clear()
         cache[key] = value
 
@@ -196,7 +240,11 @@ class Storage:
             with self._caching:
                 self._generation += 1
                 for cache, changes in self._learned:
+                    if cache is self._values:
+                        self._list(changes)
                     for key, value in changes.items():
+                        if self._is_listed(key):
+                            continue
                         self._remember(cache, key, value)
             self._learned.clear()
 
@@ -216,20 +264,22 @@ class Storage:
         db.executemany("INSERT OR REPLACE INTO kv VALUES (?, ?)", there)
         self._learned.append((self._values, changes))
 
-    def put_nodes(self, db: sqlite3.Connection, changes: dict[bytes, bytes | None]) -> None:
-        """Write changed tree nodes inside `write`."""
-        gone = [(place,) for place, node in changes.items() if node is None]
-        there = [(place, node) for place, node in changes.items() if node is not None]
-        db.executemany("DELETE FROM node WHERE place = ?", gone)
-        db.executemany("INSERT OR REPLACE INTO node VALUES (?, ?)", there)
-        self._learned.append((self._nodes, changes))
+    def put_pages(self, db: sqlite3.Connection, changes: dict[bytes, bytes | None]) -> None:
+        """Write changed pages of the tree inside `write`."""
+        gone = [(name,) for name, page in changes.items() if page is None]
+        there = [(name, page) for name, page in changes.items() if page is not None]
+        db.executemany("DELETE FROM page WHERE name = ?", gone)
+        db.executemany("INSERT OR REPLACE INTO page VALUES (?, ?)", there)
+        self._learned.append((self._pages, changes))
 
     def forget(self) -> None:
         """Drop what is remembered of the file: it was written past the caches."""
         with self._caching:
             self._generation += 1
             self._values.clear()
-            self._nodes.clear()
+            self._pages.clear()
+        if self._listing is not None:
+            self.list_keys(self._listing)
 
     def unsealed(self) -> int | None:
         """The lowest height whose block is not here yet though its results are."""

@@ -209,7 +209,7 @@ class Restore:
         return SNAPSHOT_ACCEPT
 
     def _write(self, db: sqlite3.Connection) -> None:
-        for table in ("kv", "node", "log_node", "event", "block"):
+        for table in ("kv", "page", "log_node", "event", "block"):
             db.execute(f"DELETE FROM {table}")
         tree, log = Tree(_Nothing()), Log(_Nothing(), 0)
         values: dict[bytes, bytes | None] = {}
@@ -233,7 +233,7 @@ class Restore:
         found = app_hash(tree.update(values), log.root(), log.size)
         if found != self._wanted or log.size != self._manifest.log_size:
             raise _Unsound("the snapshot's app hash is not the one that was verified", remedy=_REMEDY)
-        db.executemany("INSERT INTO node VALUES (?, ?)", [one for one in tree.pending.items() if one[1] is not None])
+        db.executemany("INSERT INTO page VALUES (?, ?)", [one for one in tree.pending.items() if one[1] is not None])
         nodes = [(level, index, node) for (level, index), node in log.pending.items()]
         db.executemany("INSERT INTO log_node VALUES (?, ?, ?)", nodes)
         meta = {
@@ -259,10 +259,10 @@ class _Unsound(LedgerError):
 
 
 class _Nothing:
-    """A store of nodes with none in it."""
+    """A store with nothing in it."""
 
     @staticmethod
-    def get_node(_place: bytes) -> bytes | None:
+    def get_page(_name: bytes) -> bytes | None:
         """None."""
         return None
 
