@@ -50,6 +50,12 @@ def encode_canonical(value: object, deepest: int, messages: dict[type, tuple[str
     `messages` has the names of a class's fields in canonical order. ValueError says what has no canonical form.
     """
 
+def log_append(size: int, edge: list[bytes], data: bytes, offsets: bytes) -> dict[tuple[int, int], bytes]:
+    """The perfect subtrees of an RFC 6962 log that more entries complete: (level, number on it) -> hash.
+
+    `edge` are those of its first `size` entries, from the widest on. Level 0 is the new entries.
+    """
+
 def state_update(
     changes: dict[bytes, bytes | None], load: Callable[[bytes], bytes | None]
 ) -> tuple[bytes, dict[bytes, bytes | None], dict[bytes, bytes | None]]:

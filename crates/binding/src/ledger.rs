@@ -2,7 +2,7 @@
 
 use fondaco_kernel::ledger::verify_many;
 use fondaco_kernel::ledger_canonical::check_canonical as check;
-use fondaco_kernel::ledger_merkle::merkle_root as root;
+use fondaco_kernel::ledger_merkle::{appended, merkle_root as root};
 use fondaco_kernel::ledger_transaction::read;
 use fondaco_kernel::ledger_tree::{change, update, Page, Pages};
 use fondaco_kernel::Items;
@@ -69,6 +69,26 @@ fn merkle_root<'py>(py: Python<'py>, data: &[u8], offsets: &[u8]) -> PyResult<Bo
     Ok(PyBytes::new(py, &found))
 }
 
+/// The subtrees of a log that more entries complete, as {(level, number): hash}, from the log's size and edge.
+#[pyfunction]
+fn log_append<'py>(
+    py: Python<'py>,
+    size: u64,
+    edge: Vec<[u8; 32]>,
+    data: &[u8],
+    offsets: &[u8],
+) -> PyResult<Bound<'py, PyDict>> {
+    let found = py
+        .allow_threads(|| Items::new(data, offsets).map(|leaves| appended(size, &edge, &leaves)))
+        .map_err(refused)?
+        .ok_or_else(|| PyValueError::new_err("the edge is not that of a log of this size"))?;
+    let nodes = PyDict::new(py);
+    for (level, at, node) in found {
+        nodes.set_item((level, at), PyBytes::new(py, &node))?;
+    }
+    Ok(nodes)
+}
+
 /// Committed pages by the caller's function.
 struct Callable<'a, 'py>(&'a Bound<'py, PyAny>);
 
@@ -123,6 +143,7 @@ pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(read_transaction, module)?)?;
     module.add_function(wrap_pyfunction!(check_canonical, module)?)?;
     module.add_function(wrap_pyfunction!(merkle_root, module)?)?;
+    module.add_function(wrap_pyfunction!(log_append, module)?)?;
     module.add_function(wrap_pyfunction!(state_update, module)?)?;
     module.add_function(wrap_pyfunction!(proto::proto_fields, module)?)?;
     module.add_function(wrap_pyfunction!(proto::proto_frames, module)?)?;

@@ -140,7 +140,8 @@ class Application:
         self._log = Log(self._storage, size)
         self._tree = Tree(self._storage)
         self._changes = Overlay(self._storage)
-        self._leaves: list[tuple[int, bytes]] = []
+        self._leaves: list[bytes] = []
+        self._first_leaf = size
         self._at = self.height
         self._version = 1
         self._sealed = self.app_hash = app_hash(self._tree.root(), self._log.root(), size)
@@ -321,7 +322,7 @@ class Application:
             self._storage.put_pages(db, self._tree.pending)
             nodes = [(level, index, node) for (level, index), node in self._log.pending.items() if level]
             db.executemany("INSERT OR REPLACE INTO log_node VALUES (?, ?, ?)", nodes)
-            leaves = [(index, self._at, leaf) for index, leaf in self._leaves]
+            leaves = [(self._first_leaf + at, self._at, leaf) for at, leaf in enumerate(self._leaves)]
             db.executemany("INSERT INTO event VALUES (?, ?, ?)", leaves)
             meta = [
                 ("height", self._at.to_bytes(8, "big")),
@@ -470,9 +471,9 @@ class Application:
         return int.from_bytes(self._changes.get(VALIDATORS + key) or b"", "big")
 
     def _append(self, leaves: list[bytes]) -> tuple[int, ...]:
-        places = tuple(self._log.append(leaf) for leaf in leaves)
-        self._leaves.extend(zip(places, leaves, strict=True))
-        return places
+        first = self._log.size + len(self._leaves)
+        self._leaves += leaves
+        return tuple(range(first, first + len(leaves)))
 
     def _forget_old(self, height: int) -> None:
         """Drop nonces that no block can hold again. Only a block with transactions comes here."""
@@ -485,6 +486,8 @@ class Application:
         self._changes.set(_PRUNED, height.to_bytes(8, "big"))
 
     def _seal(self) -> None:
+        self._first_leaf = self._log.size
+        self._log.extend(self._leaves)
         root = self._tree.update(self._changes.changes)
         self._sealed = app_hash(root, self._log.root(), self._log.size)
         self._phase = _Phase.FINALIZED

@@ -38,8 +38,13 @@ def log_inner_hash(left: bytes, right: bytes) -> bytes:
 
 def merkle_root(leaves: list[bytes]) -> bytes:
     """MTH of all entries at once; also how CometBFT hashes lists (crypto/merkle)."""
-    ends = itertools.accumulate(map(len, leaves), initial=0)
-    return _kernel.merkle_root(b"".join(leaves), struct.pack(f"<{len(leaves) + 1}q", *ends))
+    return _kernel.merkle_root(*_flat(leaves))
+
+
+def _flat(items: list[bytes]) -> tuple[bytes, bytes]:
+    """The items as the kernel takes them: their bytes, and where each ends."""
+    ends = itertools.accumulate(map(len, items), initial=0)
+    return b"".join(items), struct.pack(f"<{len(items) + 1}q", *ends)
 
 
 def merkle_path(leaves: list[bytes], index: int) -> tuple[bytes, ...]:
@@ -79,15 +84,17 @@ class Log:
 
     def append(self, leaf: bytes) -> int:
         """Add an entry; its index."""
-        index = self.size
-        node, level, at = log_leaf_hash(leaf), 0, index
-        self.pending[(0, at)] = node
-        while at & 1:
-            node = log_inner_hash(self._node(level, at - 1), node)
-            level, at = level + 1, at >> 1
-            self.pending[(level, at)] = node
-        self.size += 1
-        return index
+        self.extend([leaf])
+        return self.size - 1
+
+    def extend(self, leaves: list[bytes]) -> None:
+        """Add entries in their order."""
+        if leaves:
+            size = self.size
+            levels = [level for level in range(size.bit_length() - 1, -1, -1) if size >> level & 1]
+            edge = [self._node(level, size >> level + 1 << 1) for level in levels]
+            self.pending |= _kernel.log_append(size, edge, *_flat(leaves))
+            self.size += len(leaves)
 
     def _range(self, start: int, size: int) -> bytes:
         if size & (size - 1) == 0 and start % size == 0:

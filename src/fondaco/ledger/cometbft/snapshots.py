@@ -226,8 +226,10 @@ class Restore:
                     values[key] = value
                     db.execute("INSERT INTO kv VALUES (?, ?)", (key, value))
             elif kind == _EVENTS and isinstance(rows, list):
-                for height, leaf in _pairs(rows, int):
-                    db.execute("INSERT INTO event VALUES (?, ?, ?)", (log.append(leaf), height, leaf))
+                entries = list(_pairs(rows, int))
+                events = [(log.size + at, height, leaf) for at, (height, leaf) in enumerate(entries)]
+                db.executemany("INSERT INTO event VALUES (?, ?, ?)", events)
+                log.extend([leaf for _height, leaf in entries])
             else:
                 raise _Unsound("a chunk of no known kind", remedy=_REMEDY)
         found = app_hash(tree.update(values), log.root(), log.size)
