@@ -182,6 +182,16 @@ impl<N: Pages> Update<'_, N> {
         .now)
     }
 
+    /// Nothing is at this place, nor below: a page that begins here is not asked for.
+    fn know_empty(&mut self, depth: usize, path: &Hash) {
+        if depth % LEVELS == 0 {
+            self.held.entry(place(depth, path).0).or_insert(Held {
+                before: None,
+                now: Page::EMPTY,
+            });
+        }
+    }
+
     fn load(&mut self, depth: usize, path: &Hash) -> Result<Option<Node>, N::Error> {
         let (name, slot) = place(depth, path);
         Ok(self.page(name)?.0[slot])
@@ -236,6 +246,9 @@ impl<N: Pages> Update<'_, N> {
         let mut hashes = [EMPTY, EMPTY];
         for (side, moves) in sides.into_iter().enumerate() {
             if let Some((below, _)) = moves.first() {
+                if inner[1 + side * HASH_BYTES..][..HASH_BYTES] == EMPTY {
+                    self.know_empty(depth + 1, below);
+                }
                 nodes[side] = self.apply(depth + 1, below, moves)?;
                 self.put(depth + 1, below, nodes[side])?;
                 hashes[side] = hash(nodes[side].as_ref());
@@ -273,14 +286,16 @@ impl<N: Pages> Update<'_, N> {
             [(path, value)] => Some(leaf(path, value)),
             [(first, _), ..] => {
                 let cut = leaves.partition_point(|(path, _)| bit(path, depth) == 0);
-                let left = self.build(depth + 1, &leaves[..cut])?;
-                let right = self.build(depth + 1, &leaves[cut..])?;
                 let other = turned(first, depth);
                 let (low, high) = if bit(first, depth) == 0 {
                     (first, &other)
                 } else {
                     (&other, first)
                 };
+                self.know_empty(depth + 1, low);
+                self.know_empty(depth + 1, high);
+                let left = self.build(depth + 1, &leaves[..cut])?;
+                let right = self.build(depth + 1, &leaves[cut..])?;
                 self.put(depth + 1, low, left)?;
                 self.put(depth + 1, high, right)?;
                 Some(join(INNER, &hash(left.as_ref()), &hash(right.as_ref())))
