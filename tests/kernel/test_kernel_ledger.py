@@ -180,6 +180,16 @@ def test_each_of_many_is_judged_by_itself() -> None:
     assert judged(cases) == [bool(number % 7) for number in range(200)]
 
 
+def test_more_keys_than_are_remembered_are_judged_all_the_same() -> None:
+    """Twice, so that those that are remembered and those that are not take turns; many in one call, on two threads."""
+    secrets = [SecretKey.generate() for _n in range(700)]
+    sound = [(secret.public.raw, secret.sign_raw(b"m"), b"m") for secret in secrets]
+    others = [(hashlib.sha256(bytes((n & 255, n >> 8))).digest(), sound[n % 700][1], b"m") for n in range(4000)]
+    for _time in range(2):
+        assert judged([*sound, *others[:2000]]) == [True] * 700 + [False] * 2000
+        assert judged([*others[2000:], *sound]) == [False] * 2000 + [True] * 700
+
+
 def test_buffers_that_do_not_fit_are_refused() -> None:
     data, offsets = flat([b"one"])
     for keys, signatures in ((bytes(31), bytes(64)), (bytes(32), bytes(63)), (b"", b""), (bytes(64), bytes(128))):

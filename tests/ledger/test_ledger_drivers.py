@@ -265,9 +265,9 @@ def test_a_damaged_page_is_named(tmp_path: Path) -> None:
     again = counter_ledger(tmp_path)
     ends: list[LedgerError] = []
     again.when_failed(ends.append)
+    add = [adding(f"n{number}", 1) for number in range(40)]
     with pytest.raises(LedgerError, match="no page of a tree"):
-        for number in range(40):
-            again.submit(adding(f"n{number}", 1)).result(10)
+        [again.submit(tx).result(10) for tx in add]
     assert len(ends) == 1
     again.stop()
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import struct
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fondaco import _kernel
 from fondaco.errors import ProofError
 from fondaco.ledger.log import (
     EMPTY_ROOT,
@@ -164,3 +166,32 @@ def test_nonsense_is_refused_and_never_crashes(leaf: bytes, index: int, size: in
     with pytest.raises(ProofError) as caught:
         verify_inclusion(leaf, index, size, tuple(path), bytes(32), check="some-check")
     assert caught.value.check == "some-check"
+
+
+@settings(deadline=None)
+@given(LEAVES, st.data())
+def test_entries_that_come_together_are_as_if_they_had_come_one_by_one(
+    leaves: list[bytes], data: st.DataObject
+) -> None:
+    one_by_one, log = Nodes(), Log(Nodes(), 0)
+    for count, leaf in enumerate(leaves):
+        known = Log(one_by_one, count)
+        known.append(leaf)
+        one_by_one.kept |= known.pending
+    rest = leaves
+    while rest:
+        count = data.draw(st.integers(0, len(rest)))
+        log.extend(rest[:count])
+        rest = rest[count:]
+        assert log.root() == independent(leaves[: log.size])
+    assert (log.size, log.pending) == (len(leaves), one_by_one.kept)
+
+
+@given(st.integers(0, (1 << 64) - 1), st.lists(st.binary(min_size=32, max_size=32), max_size=5))
+def test_an_edge_that_is_not_the_log_s_is_refused(size: int, edge: list[bytes]) -> None:
+    data, offsets = b"leaf", struct.pack("<2q", 0, 4)
+    if size.bit_count() == len(edge) and size < 1 << 63:
+        assert (0, size) in _kernel.log_append(size, edge, data, offsets)
+    else:
+        with pytest.raises(ValueError, match="edge"):
+            _kernel.log_append(size, edge, data, offsets)

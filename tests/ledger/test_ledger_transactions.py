@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_world import COUNTERS, Add, adding, key
 
+from fondaco import _kernel
 from fondaco.core.codec import decode, encode
 from fondaco.core.messages import from_bytes, to_bytes
-from fondaco.errors import FondacoError
+from fondaco.errors import CodecError, FondacoError
 from fondaco.ledger.transactions import (
     MAX_BYTES,
+    MAX_SIGNATURES,
     BadTransaction,
     Body,
     Envelope,
@@ -123,3 +125,63 @@ def test_a_damaged_transaction_is_refused_by_name(data: st.DataObject) -> None:
     damaged = whole[:at] + much + whole[at + len(much) :]
     if damaged != whole:
         _refused(damaged)
+
+
+# -- the kernel reads what the decoder reads ----------------------------------------------------------------------------
+
+PIECES = st.lists(st.binary(max_size=70), max_size=18).map(tuple)
+BODIES = st.builds(
+    Body,
+    chain=st.text(max_size=30),
+    kind=st.text(max_size=300),
+    payload=st.binary(max_size=300),
+    nonce=st.binary(max_size=20),
+    expires=st.integers(-2, (1 << 63) - 1),
+    signers=PIECES,
+)
+
+
+def _at_length(data: bytes) -> tuple[Envelope, Body] | None:
+    try:
+        envelope = from_bytes(Envelope, data)
+        return envelope, from_bytes(Body, envelope.body)
+    except CodecError:
+        return None
+
+
+def _compare(data: bytes) -> bool:
+    """Whether bytes are read by the kernel; what is read is what the decoder reads, and what is not it does not read."""
+    found, known = _kernel.read_transaction(data), _at_length(data)
+    if found is not None:
+        signed, signatures, kind, chain, nonce, expires, payload, signers = found
+        body = Body(chain=chain, kind=kind, payload=payload, nonce=nonce, expires=expires, signers=signers)
+        assert known == (Envelope(body=signed, signatures=signatures), body)
+    elif known is not None:  # of such size or time as no transaction has
+        envelope, body = known
+        assert body.expires < 0 or max(len(envelope.signatures), len(body.signers)) > MAX_SIGNATURES
+    return found is not None
+
+
+@settings(deadline=None)
+@given(BODIES, PIECES)
+def test_the_kernel_reads_a_transaction_as_the_decoder_does(body: Body, signatures: tuple[bytes, ...]) -> None:
+    _compare(to_bytes(Envelope(body=to_bytes(body), signatures=signatures)))
+
+
+@settings(deadline=None)
+@given(BODIES, st.data())
+def test_the_kernel_reads_no_changed_bytes_but_those_that_the_decoder_reads(body: Body, data: st.DataObject) -> None:
+    inner = bytearray(to_bytes(body))
+    at = data.draw(st.integers(0, len(inner) - 1))
+    inner[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+    outer = bytearray(to_bytes(Envelope(body=bytes(inner), signatures=(bytes(64),))))
+    _compare(bytes(outer))
+    at = data.draw(st.integers(0, len(outer) - 1))
+    outer[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+    _compare(bytes(outer))
+
+
+def test_the_kernel_reads_what_is_built() -> None:
+    assert _compare(TX)
+    assert not _compare(TX + b"\x00")
+    assert not _compare(b"\xa2dbodyA\xa6jsignatures\x80")

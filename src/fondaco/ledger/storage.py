@@ -244,8 +244,9 @@ class Storage:
                         self._list(changes)
                     for key, value in changes.items():
                         if self._is_listed(key):
-                            continue
-                        self._remember(cache, key, value)
+                            cache.pop(key, None)
+                        else:
+                            self._remember(cache, key, value)
             self._learned.clear()
 
     def put_metas(self, values: dict[str, bytes]) -> None:
