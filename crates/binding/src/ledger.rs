@@ -129,10 +129,10 @@ fn state_update<'py>(
     let done = update(&mut Callable(load), moves)?;
     let (written, before) = (PyDict::new(py), PyDict::new(py));
     let bytes = |page: Option<Vec<u8>>| page.map(|page| PyBytes::new(py, &page));
-    for (name, stood, now) in done.changed {
-        let name = PyBytes::new(py, &name);
-        written.set_item(&name, bytes(now))?;
-        before.set_item(&name, bytes(stood.and_then(|page| page.to_bytes())))?;
+    for page in done.changed {
+        let name = PyBytes::new(py, &page.name);
+        written.set_item(&name, bytes(page.now))?;
+        before.set_item(&name, bytes(page.before.and_then(|page| page.to_bytes())))?;
     }
     (PyBytes::new(py, &done.root), written, before).into_pyobject(py)
 }

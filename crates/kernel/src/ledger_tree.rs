@@ -103,8 +103,19 @@ impl Page {
 pub struct Updated {
     /// The new root.
     pub root: Hash,
-    /// Pages that changed, by name: what stood there, and what is to be written. `None`: nothing.
-    pub changed: Vec<(Vec<u8>, Option<Page>, Option<Vec<u8>>)>,
+    /// The pages that changed, in order of names.
+    pub changed: Vec<Changed>,
+}
+
+/// A page that an update changed.
+#[derive(Debug)]
+pub struct Changed {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// What stood there.
+    pub before: Option<Page>,
+    /// What is to be written; `None` removes it.
+    pub now: Option<Vec<u8>>,
 }
 
 /// The name of the page that holds the node at a depth on a path, and the node's number in it.
@@ -120,7 +131,7 @@ pub fn place(depth: usize, path: &Hash) -> (Vec<u8>, usize) {
     if above % 8 > 0 {
         name[whole - 1] &= 0xf0;
     }
-    name.push((above / LEVELS) as u8);
+    name.extend_from_slice(&(above / LEVELS).to_le_bytes()[..1]);
     let turns = (above..depth).fold(0, |turns, depth| turns << 1 | bit(path, depth));
     (name, (1 << below) - 1 + turns)
 }
@@ -184,7 +195,7 @@ impl<N: Pages> Update<'_, N> {
 
     /// Nothing is at this place, nor below: a page that begins here is not asked for.
     fn know_empty(&mut self, depth: usize, path: &Hash) {
-        if depth % LEVELS == 0 {
+        if depth.is_multiple_of(LEVELS) {
             self.held.entry(place(depth, path).0).or_insert(Held {
                 before: None,
                 now: Page::EMPTY,
@@ -321,16 +332,20 @@ pub fn update<N: Pages>(source: &mut N, mut changes: Vec<Change>) -> Result<Upda
         update.put(0, &EMPTY, root)?;
         root
     };
-    let mut changed: Vec<_> = update
+    let mut pages: Vec<_> = update
         .held
         .into_iter()
         .filter(|(_, held)| held.before.as_ref().unwrap_or(&Page::EMPTY) != &held.now)
-        .map(|(name, held)| (name, held.before, held.now.to_bytes()))
+        .map(|(name, held)| Changed {
+            name,
+            before: held.before,
+            now: held.now.to_bytes(),
+        })
         .collect();
-    changed.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    pages.sort_unstable_by(|one: &Changed, other| one.name.cmp(&other.name));
     Ok(Updated {
         root: hash(root.as_ref()),
-        changed,
+        changed: pages,
     })
 }
 
@@ -398,7 +413,7 @@ mod tests {
                     }
                 }
                 let Ok(done) = update(&mut kept, block.into_iter().collect());
-                for (name, before, now) in done.changed {
+                for Changed { name, before, now } in done.changed {
                     prop_assert_eq!(kept.0.get(&name).cloned(), before.and_then(|page| page.to_bytes()));
                     match now {
                         Some(page) => { kept.0.insert(name, page); }
@@ -444,10 +459,8 @@ mod tests {
             for (place, fill) in page.0.iter_mut().zip(nodes) {
                 *place = fill.map(|fill| [fill; NODE_BYTES]);
             }
-            match page.to_bytes() {
-                Some(bytes) => prop_assert_eq!(Page::read(&bytes), Some(page)),
-                None => prop_assert_eq!(page, Page::EMPTY),
-            }
+            prop_assert_eq!(page.to_bytes().is_none(), page == Page::EMPTY);
+            prop_assert!(page.to_bytes().is_none_or(|bytes| Page::read(&bytes) == Some(page)));
             if let Some(page) = Page::read(&bytes) {
                 prop_assert_eq!(page.to_bytes(), Some(bytes));
             }
