@@ -475,7 +475,7 @@ proptest! {
         let result = tampered(&small(), &[b"key 1"], 1, &|n, message| {
             if n == MESSAGES - 1 {
                 for (at, byte) in message.iter_mut().enumerate() {
-                    *byte = seed.wrapping_add(step.wrapping_mul((at % 251) as u8));
+                    *byte = seed.wrapping_add(step.wrapping_mul(u8::try_from(at % 251).expect("a byte")));
                 }
             }
         });
