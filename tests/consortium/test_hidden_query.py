@@ -159,3 +159,29 @@ def test_an_index_that_the_steward_prepared_serves_the_first_lookup_and_follows_
     assert seats[first] == 77
     assert rows == [[number, number in seats, seats.get(number)] for number, *_ in rows]
     assert "index kept" not in [event for _step, event, _party, _cause in journal(cast[AUTHORITY], task["task"])]
+
+
+@pytest.mark.timeout(180)
+def test_limits_are_shown_said_and_removed_only_expressly(register) -> None:
+    cast, _path = register
+    path = "/authority/aviation/limited"
+    none = {"path": path, "limited": False, "most_keys": None, "keys_a_day": None}
+    some = {"path": path, "limited": True, "most_keys": 7, "keys_a_day": 70}
+    assert cast[AUTHORITY].ask("limit", name=path) == none
+    assert cast[AUTHORITY].ask("limit", name=path, most_keys=7, keys_a_day=70).items() >= some.items()
+    assert cast[AUTHORITY].ask("limit", name=path) == some, "asking changes nothing"
+    assert cast[AUTHORITY].ask("limit", name=path) == some
+    wait_until(lambda: cast[AIRLINE].ask("limit", name=path) == some, "what others see of it")
+    for wrong in (
+        {"most_keys": 0},
+        {"most_keys": 0, "keys_a_day": 0},
+        {"keys_a_day": 5},
+        {"most_keys": 5, "remove": True},
+    ):
+        with pytest.raises(ControlError):
+            cast[AUTHORITY].ask("limit", name=path, **wrong)
+    with pytest.raises(ControlError, match="belongs to authority"):
+        cast[AIRLINE].ask("limit", name=path, remove=True)
+    assert cast[AUTHORITY].ask("limit", name=path) == some
+    assert cast[AUTHORITY].ask("limit", name=path, remove=True).items() >= none.items()
+    assert cast[AUTHORITY].ask("limit", name=path) == none
