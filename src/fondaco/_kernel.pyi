@@ -164,10 +164,11 @@ class CircuitParty:
     def table(self) -> bytes | None:
         """For each bin the place of its key in `ids`, little-endian 32-bit, or 2**32 - 1; None for who has no table."""
 
-def prepare_set(ids: bytes) -> tuple[bytes, bytes]:
+def prepare_set(ids: bytes, progress: Callable[[str, int, int], None] | None = None) -> tuple[bytes, bytes]:
     """A new secret key of 32 bytes for n different 16-byte identifiers, and their table under it.
 
-    See `crates/kernel/src/unbalanced.rs`; about 50 microseconds of a core an identifier, without the GIL.
+    See `crates/kernel/src/unbalanced.rs`; about 50 microseconds of a core an identifier, without the GIL. `progress`
+    hears what is being done, how much of it is done, and how much there is; what it raises is raised here.
     """
 
 def prepared_table_size(keys: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from consortium_world import PURPOSE, journal, wait_until
 
-from fondaco.cli.demo.cast import AIRLINE, AUTHORITY
+from fondaco.cli.demo.cast import AIRLINE, AUTHORITY, WEATHER
 from fondaco.cli.demo.story import FLIGHTS
 from fondaco.node.control import ControlError
 
@@ -159,3 +159,95 @@ def test_an_index_that_the_steward_prepared_serves_the_first_lookup_and_follows_
     assert seats[first] == 77
     assert rows == [[number, number in seats, seats.get(number)] for number, *_ in rows]
     assert "index kept" not in [event for _step, event, _party, _cause in journal(cast[AUTHORITY], task["task"])]
+
+
+@pytest.mark.timeout(180)
+def test_limits_are_shown_said_and_removed_only_expressly(register) -> None:
+    cast, _path = register
+    path = "/authority/aviation/limited"
+    none = {"path": path, "limited": False, "most_keys": None, "keys_a_day": None}
+    some = {"path": path, "limited": True, "most_keys": 7, "keys_a_day": 70}
+    assert cast[AUTHORITY].ask("limit", name=path) == none
+    assert cast[AUTHORITY].ask("limit", name=path, most_keys=7, keys_a_day=70).items() >= some.items()
+    assert cast[AUTHORITY].ask("limit", name=path) == some, "asking changes nothing"
+    assert cast[AUTHORITY].ask("limit", name=path) == some
+    wait_until(lambda: cast[AIRLINE].ask("limit", name=path) == some, "what others see of it")
+    for wrong in (
+        {"most_keys": 0},
+        {"most_keys": 0, "keys_a_day": 0},
+        {"keys_a_day": 5},
+        {"most_keys": 5, "remove": True},
+    ):
+        with pytest.raises(ControlError):
+            cast[AUTHORITY].ask("limit", name=path, **wrong)
+    with pytest.raises(ControlError, match="belongs to authority"):
+        cast[AIRLINE].ask("limit", name=path, remove=True)
+    assert cast[AUTHORITY].ask("limit", name=path) == some
+    assert cast[AUTHORITY].ask("limit", name=path, remove=True).items() >= none.items()
+    assert cast[AUTHORITY].ask("limit", name=path) == none
+
+
+@pytest.mark.timeout(180)
+def test_a_default_permission_covers_a_request_of_usual_length_and_a_version_is_published_once(
+    register, tmp_path
+) -> None:
+    cast, path = register
+    name = "/authority/aviation/defaults"
+    source = tmp_path / "defaults.csv"
+    source.write_text(path.read_text().replace("150", "153"))
+    cast[AUTHORITY].ask("import", source=str(source), schema=str(path.with_suffix(".toml")), name=name)
+    rule = {"organisations": ["*"], "operations": [LOOKUP], "purposes": [PURPOSE], "keys": ["tailnum", "seats"]}
+    publish = {"name": name, "title": "by default", "operations": [LOOKUP], "purposes": [PURPOSE], "rules": [rule]}
+    cast[AUTHORITY].ask("publish", **publish)
+    with pytest.raises(ControlError, match="published already") as caught:
+        cast[AUTHORITY].ask("publish", **publish)
+    assert "import it again" in caught.value.remedy
+    wait_until(lambda: any(name in hit["name"] for hit in cast[AIRLINE].ask("search")["hits"]), name)
+    asked = {
+        "datasets": [{"name": name, "keys": ["tailnum", "seats"], "columns": []}],
+        "operations": [LOOKUP],
+        "purpose": PURPOSE,
+        "parties": [AIRLINE, AUTHORITY],
+        "receivers": [AIRLINE],
+        "max_price": 100,
+    }
+    found = cast[AIRLINE].ask("request", **asked)
+    assert found["items"][0]["answer"] == "granted"
+    mine = {one["request"] for one in cast[AIRLINE].ask("requests", mine=True)["requests"]}
+    assert found["request"] in mine
+    assert found["request"] not in {one["request"] for one in cast[AUTHORITY].ask("requests", mine=True)["requests"]}
+
+
+@pytest.mark.timeout(180)
+def test_a_reviewer_who_names_keys_alone_keeps_the_owners_keys_a_day(register, tmp_path) -> None:
+    cast, path = register
+    name = "/authority/aviation/reviewed"
+    source = tmp_path / "reviewed.csv"
+    source.write_text(path.read_text().replace("150", "154"))
+    cast[AUTHORITY].ask("import", source=str(source), schema=str(path.with_suffix(".toml")), name=name)
+    cast[AUTHORITY].ask("publish", name=name, title="by review", operations=[LOOKUP], purposes=[PURPOSE])
+    cast[AUTHORITY].ask("limit", name=name, most_keys=20, keys_a_day=90)
+    wait_until(lambda: any(name in hit["name"] for hit in cast[AIRLINE].ask("search")["hits"]), name)
+    found = cast[AIRLINE].ask(
+        "request",
+        datasets=[{"name": name, "keys": ["tailnum"], "columns": []}],
+        operations=[LOOKUP],
+        purpose=PURPOSE,
+        parties=[AIRLINE, AUTHORITY],
+        receivers=[AIRLINE],
+        max_price=100,
+    )
+    cast[AUTHORITY].ask("review", request=found["request"], approve=True, most_keys=10)
+    given = [grant for grant in cast[AUTHORITY].ask("grants")["grants"] if grant["dataset"] == f"{name}@1"]
+    assert [(grant["most_keys"], grant["keys_a_day"]) for grant in given] == [(10, 90)]
+
+
+@pytest.mark.timeout(180)
+def test_tasks_are_listed_for_those_who_have_a_part_in_them(register) -> None:
+    cast, _path = register
+    task = cast[AIRLINE].ask("run", workflow=lookup(40))
+    for who in (AIRLINE, AUTHORITY):
+        listed = {one["task"]: one for one in cast[who].ask("tasks")["tasks"]}
+        assert listed[task["task"]]["steps"] == ["seats"]
+        assert listed[task["task"]]["initiator"] == AIRLINE
+    assert task["task"] not in {one["task"] for one in cast[WEATHER].ask("tasks")["tasks"]}

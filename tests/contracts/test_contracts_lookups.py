@@ -141,3 +141,12 @@ def test_a_path_that_was_handed_over_is_the_new_owners_to_limit(deals) -> None:
     deals.world.send(hand_over, deals.key(SELLER, "admin"), deals.key(OTHER, "admin"))
     deals.world.refused(*limit(deals))
     deals.world.send(*limit(deals, by=OTHER))
+
+
+def test_limits_of_a_path_stay_when_it_is_handed_over_so_that_no_grant_comes_between(deals) -> None:
+    deals.world.send(*limit(deals))
+    hand_over = c.HandOver(path=PATH, target=OTHER)
+    deals.world.send(hand_over, deals.key(SELLER, "admin"), deals.key(OTHER, "admin"))
+    assert deals.world.query("grants/path-limits", path=PATH) == {"most_keys": 50, "keys_a_day": 200}
+    deals.world.send(*limit(deals, None, by=OTHER))
+    assert deals.world.query("grants/path-limits", path=PATH) is None

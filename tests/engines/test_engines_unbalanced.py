@@ -325,8 +325,60 @@ def test_explain_says_what_a_prepared_set_costs_and_when_it_is_worth_it() -> Non
     malicious = {"keys": ["k"], "security": "malicious"}
     assert "unbalanced" not in base.reason("psi", "intersection", malicious, [1000, 10_000_000])
     assert choice.unbalanced_cost(1000).wire == 64_000
-    first = base.estimate("psi", "unbalanced", 1_000_000)
-    assert first.seconds > 20
+    assert "`fondaco prepare`" in told
+
+
+# -- ahead of any run -----------------------------------------------------------------------------------------------
+
+
+def ahead(parameters: dict | None = None, **changes) -> Job:
+    """The job of a provider alone."""
+    alone = dataclasses.replace(
+        pair(parameters)[1], operation=module.PREPARE, parties=("provider",), rank=0, receivers=(),
+        columns=(column("k", "text"), column("n", "int64")), peer_columns=(), peer_ranks=(),
+    )  # fmt: skip
+    return dataclasses.replace(alone, **changes)
+
+
+def test_a_set_that_was_prepared_ahead_answers_and_no_row_is_read(tmp_path) -> None:
+    heard: list[tuple[str, int, int]] = []
+    held = table([("a", 1), ("b", 2), ("b", 3), (None, 4)])
+    made = run(ahead(), {"data": held}, tmp_path, tmp_path, None, lambda *told: heard.append(told))
+    assert (made.report.rows_in, made.report.rows_out) == (2, 2), "different keys, and none of them null"
+    assert heard == [("keys evaluated", 0, 2), ("keys evaluated", 2, 2)]
+    mine, _theirs = outcomes(table([("b", 0), ("c", 0)]), {"data": pa.table({}), PREPARED: made.tables[PREPARED]})
+    assert mine.tables["match"]["k"].to_pylist() == ["b"]
+    again = run(ahead(), {"data": pa.table({}), PREPARED: made.tables[PREPARED]}, tmp_path, tmp_path)
+    assert (again.tables, again.report.rows_in, again.report.rows_out) == ({}, 2, 0)
+
+
+def test_a_set_of_no_keys_is_prepared_too(tmp_path) -> None:
+    made = run(ahead(), {"data": table([(None, 1)])}, tmp_path, tmp_path)
+    assert made.report.rows_in == 0
+    mine, _theirs = outcomes(table([("a", 0)]), {"data": pa.table({}), PREPARED: made.tables[PREPARED]})
+    assert mine.tables["match"].num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "cause"),
+    [({"keys": ["absent"]}, "not among those that the step brings"), ({"keys": []}, "key"), ({"keys": "k"}, "key")],
+)
+def test_a_set_without_its_keys_is_not_prepared(tmp_path, parameters, cause) -> None:
+    with pytest.raises(BadJob, match=cause):
+        run(ahead(parameters), {"data": table([("a", 1)])}, tmp_path, tmp_path)
+
+
+def test_preparing_ahead_is_for_a_provider_alone(tmp_path) -> None:
+    with pytest.raises(BadJob, match="no such set operation"):
+        run(dataclasses.replace(pair()[1], operation=module.PREPARE), {"data": table([])}, tmp_path, tmp_path)
+
+
+def test_what_hears_of_preparing_may_break_it_off(tmp_path) -> None:
+    def broken(_what: str, _done: int, _whole: int) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run(ahead(), {"data": table([("a", 1)])}, tmp_path, tmp_path, None, broken)
 
 
 def test_a_job_is_for_one_version_of_the_terms() -> None:

@@ -185,11 +185,23 @@ def test_a_grant_by_another_spelling_has_no_keys_of_its_own(world, monkeypatch) 
             ask(spelt)
 
 
+def test_counts_are_forgotten_when_they_count_no_more_and_no_clock_could_mind(world) -> None:
+    day, month, now = 86_400, 30 * 86_400, 1_800_000_000
+    count = world.journal.count_keys
+    assert count("aa", 25, most=25, now=now, seconds=day)
+    assert count("bb", 1, most=25, now=now + day + month - 1, seconds=day)
+    assert not count("aa", 1, most=25, now=now + 1, seconds=day), "a clock that was ahead for a month loses no count"
+    assert count("bb", 1, most=25, now=now + day + month, seconds=day)
+    kept = world.journal._db.execute("SELECT holding, keys FROM asked ORDER BY id").fetchall()
+    assert kept == [("bb", 1), ("bb", 1)]
+
+
 # -- prepared ahead -----------------------------------------------------------------------------------------------
 
 
 def wanted(**changes):
     fields = {
+        "operation": "pir.lookup",
         "dataset": DatasetName.parse(PATHS["holder"] + "@1"),
         "columns": ("k", "v"),
         "keys": ("k",),

@@ -13,6 +13,7 @@ from fondaco.engines.base import BadJob, OutOfRange
 from fondaco.errors import FlowError, FondacoError
 from fondaco.flow.planner import Planner, explain, read_document
 from fondaco.ledger.contracts.catalog.messages import Dataset, Terms
+from fondaco.ledger.contracts.grants.messages import Grant
 
 
 def column(name: str, kind: str, low: int | None = None, high: int | None = None, scale: int = 0) -> Column:
@@ -238,3 +239,32 @@ def test_the_workflows_of_the_examples_are_sound(path, monkeypatch) -> None:
     assert len(found["missing"]) == len(document["steps"][0]["parties"]) - 1
     assert found["steps"][0]["learns"]
     assert found["steps"][0]["reason"]
+
+
+def test_what_is_missing_comes_with_the_request_that_asks_for_it() -> None:
+    (missing,) = explain(plan(statistics("score", "member")))["missing"]
+    assert missing["ask"] == (
+        "fondaco request /bank/clients/income@1=email/score --operation mpc.statistics --purpose research "
+        "--party shop --party bank --party reg --receiver shop --coordinator reg --max-price 7"
+    )
+    assert missing["granted_version"] == ""
+
+
+def test_a_grant_for_another_version_is_named() -> None:
+    grant = Grant(
+        id=bytes(32), request=bytes(32), provider="bank", holder="shop", holder_key=b"", path="/bank/clients/income",
+        version=3, commitment=b"", keys=("email",), columns=("score",), operations=("mpc.statistics",),
+        purpose="research", parties=("shop", "bank", "reg"), receivers=("shop",), uses_total=1, uses_left=1, price=7,
+        expires=10, status="active", basis="review", since=1,
+    )  # fmt: skip
+
+    def told(held: Grant) -> str:
+        market = Market()
+        market.grants_of = lambda _key: [held]
+        planner = Planner(org="shop", key=b"", coordinator="reg", market=market, now=0)
+        found = planner.plan({"purpose": "research", "steps": [statistics("score", "member")]})
+        return explain(found)["missing"][0]["granted_version"]
+
+    assert told(grant) == "/bank/clients/income@3"
+    for spent in ({"uses_left": 0}, {"expires": 0}, {"columns": ("rate",)}, {"path": "/bank/clients/other"}):
+        assert told(dataclasses.replace(grant, **spent)) == ""

@@ -29,6 +29,41 @@ def test_the_readme_lists_every_verb_and_no_other() -> None:
     assert sorted(listed[1].split()) == sorted(verbs)
 
 
+def mentioned() -> list[tuple[str, str]]:
+    """Where a command of ours is written out, in a text or in what a person is told, and the words after `fondaco`."""
+    texts = [ROOT / "README.md", *(ROOT / "docs").glob("[cg]*/*.md")]
+    found = []
+    for path in texts:
+        text = path.read_text().replace("\\\n", " ")
+        found += [
+            (path.name, words) for words in re.findall(r"(?:^ *|`|\$\(|\| )fondaco ([^`\n#|]+)", text, re.MULTILINE)
+        ]
+    for path in (ROOT / "src").rglob("*.py"):
+        told = re.findall(r"(?:see|run|first|it|by|and|then:?|:) `?fondaco ([a-z-]+[^\"`;\n]*)", path.read_text())
+        found += [(path.name, words) for words in told if not words.startswith("import ")]
+    return found
+
+
+def test_every_command_that_is_written_out_exists_with_its_options() -> None:
+    page = reference.cli_page()
+    heads = {head.splitlines()[0]: head for head in re.split(r"^## fondaco ", page, flags=re.MULTILINE)[1:]}
+    groups = {name.split()[0] for name in heads if " " in name}
+    wrong = []
+    written = mentioned()
+    assert len(written) > 80
+    for place, text in written:
+        words = text.split()
+        name = " ".join(words[:2]) if words[0] in groups else words[0]
+        if words[0] == "--help" or (words == [words[0]] and words[0] in groups):
+            continue
+        options = re.findall(r"(?<![\w-])--[a-z-]+", text)
+        known = heads.get(name)
+        lacks = [] if known is None else [o for o in options if f"`{o}`" not in known and o != "--help"]
+        if known is None or lacks:
+            wrong.append((place, text, lacks))
+    assert wrong == []
+
+
 def test_every_verb_and_option_says_what_it_is_for() -> None:
     page = reference.cli_page()
     heads = re.split(r"^## ", page, flags=re.MULTILINE)[1:]

@@ -4,6 +4,7 @@ mod faults;
 mod ledger;
 mod pir;
 mod pir_two;
+mod progress;
 mod proto;
 mod psi;
 mod star;

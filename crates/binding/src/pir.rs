@@ -10,8 +10,10 @@ use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
+
+use crate::progress::watched;
 
 create_exception!(
     _kernel,
@@ -164,19 +166,8 @@ fn made(
         ));
     }
     let records: Vec<Record<'_>> = keys.iter().copied().zip(payloads.iter().copied()).collect();
-    let broken: Mutex<Option<PyErr>> = Mutex::new(None);
-    let tell = |what: &'static str, done: usize, whole: usize| {
-        let Some(progress) = &progress else { return };
-        let told = Python::with_gil(|py| progress.call1(py, (what, done, whole)).map(drop));
-        if let (Err(fault), Ok(mut broken)) = (told, broken.lock()) {
-            broken.get_or_insert(fault);
-        }
-    };
-    let index = py.allow_threads(|| make(&records, &tell)).map_err(raised)?;
-    match broken.into_inner() {
-        Ok(Some(fault)) => Err(fault),
-        _ => Ok(PirIndex(Arc::new(index))),
-    }
+    let index = watched(py, progress, |watch| make(&records, watch))?.map_err(raised)?;
+    Ok(PirIndex(Arc::new(index)))
 }
 
 pub(crate) type Next<'py> = (&'static str, Option<Bound<'py, PyBytes>>);

@@ -6,18 +6,19 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::faults::raised;
+use crate::progress::watched;
 use crate::psi::{keys_of, turn_of, words, Told};
 
 /// A secret key for a set of identifiers, and the set's table under it.
 #[pyfunction]
+#[pyo3(signature = (ids, progress = None))]
 fn prepare_set<'py>(
     py: Python<'py>,
     ids: &[u8],
+    progress: Option<Py<PyAny>>,
 ) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
     let keys = keys_of(ids)?;
-    let made = py
-        .allow_threads(|| unbalanced::prepare(&keys))
-        .map_err(raised)?;
+    let made = watched(py, progress, |watch| unbalanced::prepare(&keys, watch))?.map_err(raised)?;
     Ok((PyBytes::new(py, &*made.key), PyBytes::new(py, &made.table)))
 }
 

@@ -23,6 +23,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::block::Block;
 use crate::okvs::parameters::MAX_KEYS;
+use crate::pir::progress::{Counted, Watch};
 use crate::protocol::{Fault, Party, Turn};
 use crate::ristretto::{
     encoded, finalize, fresh_scalar, hash_to_group, points, products, short_tag,
@@ -33,6 +34,8 @@ use crate::tags::Layout;
 pub const MOST_ASKED: usize = 1 << 20;
 /// Bytes of a server's secret key.
 pub const KEY_BYTES: usize = 32;
+/// Keys that are evaluated between two words of how far the work is: about a second of one core.
+const STRETCH: usize = 1 << 14;
 const EVALUATION: &str = "evaluation";
 const BLINDED: &str = "blinded keys";
 
@@ -60,14 +63,14 @@ pub struct Prepared {
 ///
 /// # Errors
 /// `Fault::Input` for an empty set or too large a one, or without randomness.
-pub fn prepare(keys: &[Block]) -> Result<Prepared, Fault> {
+pub fn prepare(keys: &[Block], watch: Watch<'_>) -> Result<Prepared, Fault> {
     if keys.is_empty() || keys.len() > MAX_KEYS {
         return Err(Fault::Input {
             what: "a set that is prepared has 1 to 2^26 keys",
         });
     }
     let key = Zeroizing::new(fresh_scalar()?.to_bytes());
-    let table = table_under(&key, keys)?;
+    let table = table_under(&key, keys, watch)?;
     Ok(Prepared { key, table })
 }
 
@@ -75,17 +78,23 @@ pub fn prepare(keys: &[Block]) -> Result<Prepared, Fault> {
 ///
 /// # Errors
 /// `Fault::Input` for bytes that are no key.
-pub fn table_under(key: &[u8; KEY_BYTES], keys: &[Block]) -> Result<Vec<u8>, Fault> {
+pub fn table_under(
+    key: &[u8; KEY_BYTES],
+    keys: &[Block],
+    watch: Watch<'_>,
+) -> Result<Vec<u8>, Fault> {
     let secret = secret_of(key)?;
     let secret = &*secret;
-    let raised = products(keys, |key, half| {
-        hash_to_group(&key.to_bytes()) * (secret * half)
-    });
-    let tags: Vec<Block> = keys
-        .iter()
-        .zip(&raised)
-        .map(|(key, point)| short_tag(&finalize(&key.to_bytes(), point)))
-        .collect();
+    let evaluated = Counted::new(watch, "keys evaluated", keys.len());
+    let mut tags: Vec<Block> = Vec::with_capacity(keys.len());
+    for stretch in keys.chunks(STRETCH) {
+        let raised = products(stretch, |key, half| {
+            hash_to_group(&key.to_bytes()) * (secret * half)
+        });
+        let outputs = stretch.iter().zip(&raised);
+        tags.extend(outputs.map(|(key, point)| short_tag(&finalize(&key.to_bytes(), point))));
+        evaluated.add(stretch.len());
+    }
     Ok(layout(keys.len()).pack(&tags)?.0)
 }
 

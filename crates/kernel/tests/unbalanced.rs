@@ -5,6 +5,7 @@ mod world;
 use std::collections::HashSet;
 
 use fondaco_kernel::block::Block;
+use fondaco_kernel::pir::progress::UNWATCHED;
 use fondaco_kernel::protocol::{Fault, Party};
 use fondaco_kernel::unbalanced::{
     prepare, table_size, Prepared, PreparedClient, PreparedServer, MOST_ASKED,
@@ -29,7 +30,7 @@ proptest! {
     #[test]
     fn what_is_found_is_what_both_have(held in prop::collection::hash_set(0u128..300, 1..200), asked in prop::collection::hash_set(0u128..300, 1..60)) {
         let blocks = |set: &HashSet<u128>| set.iter().copied().map(Block).collect::<Vec<_>>();
-        let prepared = prepare(&blocks(&held)).expect("few");
+        let prepared = prepare(&blocks(&held), UNWATCHED).expect("few");
         prop_assert_eq!(prepared.table.len(), table_size(held.len()));
         let wanted: HashSet<Block> = held.intersection(&asked).copied().map(Block).collect();
         prop_assert_eq!(found(&prepared, held.len(), &blocks(&asked)), wanted);
@@ -66,7 +67,7 @@ proptest! {
     #[test]
     fn a_table_of_any_tags_is_refused_or_compared(bytes in prop::collection::vec(any::<u8>(), 200..600), size in 1usize..60) {
         let asked = drawn(4, 3);
-        let prepared = prepare(&drawn(9, 1)).expect("few");
+        let prepared = prepare(&drawn(9, 1), UNWATCHED).expect("few");
         let mut table = bytes;
         table.resize(table_size(size), 0);
         let mut client = PreparedClient::new(asked, table, size).expect("of that length");
@@ -80,7 +81,10 @@ proptest! {
 #[test]
 fn a_table_is_good_for_many_clients_and_says_nothing_of_another_set() {
     let held = drawn(1, 500);
-    let (one, two) = (prepare(&held).expect("few"), prepare(&held).expect("few"));
+    let (one, two) = (
+        prepare(&held, UNWATCHED).expect("few"),
+        prepare(&held, UNWATCHED).expect("few"),
+    );
     assert_ne!(
         one.table, two.table,
         "each preparation has a key of its own"
@@ -110,7 +114,7 @@ fn a_table_takes_eight_bytes_a_key() {
 fn inputs_that_no_run_has_and_a_turn_too_early_are_refused() {
     let input = |what| Err::<(), _>(Fault::Input { what });
     let few = "a run asks for 1 to 2^20 keys";
-    assert!(prepare(&[]).is_err());
+    assert!(prepare(&[], UNWATCHED).is_err());
     for asked in [0, MOST_ASKED + 1] {
         assert_eq!(PreparedServer::new(&[1; 32], asked).map(|_| ()), input(few));
     }
@@ -131,7 +135,7 @@ fn inputs_that_no_run_has_and_a_turn_too_early_are_refused() {
 
 #[test]
 fn the_identity_and_messages_cut_short_are_refused() {
-    let prepared = prepare(&drawn(1, 9)).expect("few");
+    let prepared = prepare(&drawn(1, 9), UNWATCHED).expect("few");
     for (side, spoil) in [
         (0usize, (|bytes| bytes[..32].fill(0)) as fn(&mut Vec<u8>)),
         (0, |bytes| bytes.truncate(33)),

@@ -7,6 +7,7 @@ use fondaco_kernel::keys::{distinct, identifiers, Column, Values};
 use fondaco_kernel::okvs::paxos::Paxos;
 use fondaco_kernel::okvs::{Okvs, Rows};
 use fondaco_kernel::oprf::{hashed_keys, tags_of, Security};
+use fondaco_kernel::pir::progress::UNWATCHED;
 use fondaco_kernel::protocol::{Party, Turn};
 use fondaco_kernel::ristretto::{encoded, hash_to_group, points};
 use fondaco_kernel::tags::Layout;
@@ -153,7 +154,7 @@ fn a_prepared_table_is_the_known_one() {
     let known = &sets()["prepared"];
     let key = bytes(&known["key"]).try_into().expect("32 bytes");
     let keys = blocks(&known["keys"]);
-    let table = table_under(&key, &keys).expect("few");
+    let table = table_under(&key, &keys, UNWATCHED).expect("few");
     assert_eq!(table.len(), table_size(keys.len()));
     assert_eq!(table, bytes(&known["table"]));
 }

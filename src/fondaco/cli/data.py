@@ -14,7 +14,7 @@ from fondaco.errors import NodeError
 app = group()
 _PERMISSIONS = (
     'write [[rules]] with organisations = ["*"], operations = […], purposes = […], and perhaps keys, columns, '
-    "uses, days"
+    "uses, days (365: it covers requests that end before it does)"
 )
 
 
@@ -102,16 +102,26 @@ def prepare(
     name: Annotated[str, typer.Argument(help="/org/topic/name, published.")],
     key: Annotated[list[str], typer.Option(help="Column to ask by; repeat.")],
     dir_: Dir = HERE,
+    operation: Annotated[str, typer.Option(help="pir.lookup (a hidden query) or psi.unbalanced.")] = "pir.lookup",
     column: Annotated[
         list[str] | None,
-        typer.Option(help="Column that lookups name, in their order, keys among them; repeat. None: all."),
+        typer.Option(
+            help="Column that steps name, in their order, keys among them; repeat. None: all; of a set its keys."
+        ),
     ] = None,
-    most_keys: Annotated[int, typer.Option(help="For how many keys the lookups are.")] = 1,
+    most_keys: Annotated[int | None, typer.Option(help="For how many keys the lookups are; none: 1.")] = None,
     seconds: Annotated[int, typer.Option(help="Give up after so long.")] = 3600,
     as_json: AsJson = False,
 ) -> None:
-    """Make the index for hidden queries now, so that the first one need not wait; renew it for a new version."""
-    arguments = {"name": name, "keys": key, "columns": column, "most_keys": most_keys, "seconds": seconds}
+    """Prepare for hidden queries or unbalanced intersections now, so that the first need not wait; for each version."""
+    arguments = {
+        "name": name,
+        "operation": operation,
+        "keys": key,
+        "columns": column,
+        "most_keys": most_keys,
+        "seconds": seconds,
+    }
     ask(dir_, "prepare", arguments, as_json=as_json, deadline=seconds + 600.0)
 
 

@@ -45,6 +45,12 @@ def request(
 
 
 @app.command()
+def requests(dir_: Dir = HERE, as_json: AsJson = False) -> None:
+    """List what this institution asked for, and what was answered."""
+    ask(dir_, "requests", {"mine": True}, as_json=as_json)
+
+
+@app.command()
 def review(
     request_id: Annotated[str, typer.Argument(help="The request; none lists those that wait.")] = "",
     dir_: Dir = HERE,
@@ -52,7 +58,7 @@ def review(
     reason: Annotated[str, typer.Option(help="One line.")] = "",
     uses: Annotated[int, typer.Option(help="Grant fewer uses than asked for; 0: as asked.")] = 0,
     most_keys: Annotated[int, typer.Option(help="Most keys of one hidden query; 0: as the dataset's owner says.")] = 0,
-    keys_a_day: Annotated[int, typer.Option(help="Most keys in 24 hours; 0: no such bound.")] = 0,
+    keys_a_day: Annotated[int | None, typer.Option(help="Most keys in 24 hours; none: as its owner says.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """See and answer what others ask of this institution's data."""
@@ -76,12 +82,13 @@ def review(
 def limit(
     name: Annotated[str, typer.Argument(help="/org/topic/name, published or not yet.")],
     dir_: Dir = HERE,
-    most_keys: Annotated[int, typer.Option(help="Most keys of one hidden query; 0: grants will not say.")] = 0,
-    keys_a_day: Annotated[int, typer.Option(help="Most keys in 24 hours; 0: no such bound.")] = 0,
+    most_keys: Annotated[int | None, typer.Option(help="Most keys of one hidden query.")] = None,
+    keys_a_day: Annotated[int | None, typer.Option(help="Most keys in 24 hours; none or 0: no such bound.")] = None,
+    none: Annotated[bool, typer.Option("--none", help="Remove the limits: grants to come will not say.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say how many keys hidden queries may ask under grants to come; grants that were given keep theirs."""
-    arguments = {"name": name, "most_keys": most_keys, "keys_a_day": keys_a_day}
+    """Show, or say, how many keys hidden queries may ask under grants to come; grants that were given keep theirs."""
+    arguments = {"name": name, "most_keys": most_keys, "keys_a_day": keys_a_day, "remove": none}
     ask(dir_, "limit", arguments, as_json=as_json)
 
 

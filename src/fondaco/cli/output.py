@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,10 @@ from typing import Any
 from fondaco.errors import FondacoError
 
 _WIDE = 160
+_TIMES = ("at", "at_time", "deadline", "expires", "settled_time", "time", "until")
+_UNIX = range(1_000_000_000, 100_000_000_000)
+"""Seconds since 1970; where a field of this name is a height of the chain, it is less."""
+_TABLE = {"columns", "count", "rows"}
 
 
 def show_json(value: Any) -> None:
@@ -59,10 +64,25 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join([line(list(headings)), line(["-" * w for w in widths]), *(line(row) for row in cells)])
 
 
+def _readable(name: str, value: object) -> object:
+    """A time as a date, everything else as it is."""
+    if name in _TIMES and isinstance(value, int) and value in _UNIX:
+        return datetime.datetime.fromtimestamp(value, datetime.UTC).isoformat(timespec="seconds")
+    return value
+
+
+def _result(name: str, value: dict[str, Any], indent: str) -> str:
+    """A table of a result, under its name and number of rows."""
+    rows, count = value["rows"], value["count"]
+    shown = f"{count} rows" if len(rows) == count else f"the first {len(rows)} of {count} rows"
+    body = table(value["columns"], rows).splitlines() if rows else []
+    return "\n".join([f"{indent}{name}: {shown}", *(f"{indent}  {line}" for line in body)])
+
+
 def _records(rows: list[dict[str, Any]], indent: str) -> str:
     """Records as a table, or one below the other where a line would be too wide to read."""
     headings = list(rows[0])
-    body = table(headings, [[row.get(h, "") for h in headings] for row in rows]).splitlines()
+    body = table(headings, [[_readable(h, row.get(h, "")) for h in headings] for row in rows]).splitlines()
     if max(map(len, body)) > _WIDE:
         return "\n\n".join(fields(row, indent=indent) for row in rows)
     return "\n".join(indent + line for line in body)
@@ -73,13 +93,15 @@ def fields(value: dict[str, Any], *, indent: str = "") -> str:
     lines: list[str] = []
     width = max((len(name) for name in value), default=0)
     for name, item in value.items():
-        if isinstance(item, dict) and item:
+        if isinstance(item, dict) and item.keys() == _TABLE:
+            lines.append(_result(name, item, indent))
+        elif isinstance(item, dict) and item:
             lines += [f"{indent}{name}", fields(item, indent=indent + "  ")]
         elif isinstance(item, list) and item and all(isinstance(i, dict) for i in item):
             lines += [f"{indent}{name}", _records(item, indent + "  ")]
         else:
             apart = f"\n{indent}{' ' * width}  "
-            shown = apart.join(map(_cell, item)) if _is_long(item) else _cell(item)
+            shown = apart.join(map(_cell, item)) if _is_long(item) else _cell(_readable(name, item))
             lines.append(f"{indent}{name.ljust(width)}  {shown}".rstrip())
     return "\n".join(lines)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from fondaco.errors import NodeError
 from fondaco.node import control
 
 _START_SECONDS = 30.0
+_LAST_LINES, _LAST_BYTES = 3, 2000
 
 
 def free_port() -> int:
@@ -35,6 +37,14 @@ def launch(folder: Path) -> subprocess.Popen[bytes]:
         )
 
 
+def _last_words(folder: Path) -> str:
+    """What a node that ended wrote last to its log, on one line."""
+    with (folder / "node.log").open("rb") as log:
+        log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_BYTES))
+        lines = log.read().decode("utf-8", "replace").splitlines()
+    return "; ".join(line.strip() for line in lines[-_LAST_LINES:])
+
+
 def wait_ready(folder: Path, process: subprocess.Popen[bytes], seconds: float = _START_SECONDS) -> dict[str, Any]:
     """Until a launched node answers; its status.
 
@@ -48,8 +58,8 @@ def wait_ready(folder: Path, process: subprocess.Popen[bytes], seconds: float = 
         except NodeError as fault:
             if process.poll() is not None:
                 raise NodeError(
-                    f"the node ended at once (exit code {process.returncode})",
-                    remedy=f"look at {folder}/node.log",
+                    f"the node ended at once (exit code {process.returncode}): {_last_words(folder)}",
+                    remedy=f"do what it says; more is in {folder}/node.log",
                 ) from fault
             if time.monotonic() > deadline:
                 raise

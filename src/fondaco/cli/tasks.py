@@ -1,4 +1,4 @@
-"""Verbs about tasks: explain, run, result."""
+"""Verbs about tasks: explain, run, tasks, result."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fondaco.cli.base import HERE, AsJson, Dir, ask, group
 from fondaco.errors import NodeError, TaskFailed
 
 app = group()
+_DAY = 86400.0
 
 
 def _workflow(path: Path) -> dict[str, Any]:
@@ -55,12 +56,18 @@ def run(
 ) -> None:
     """Run a workflow with those who granted it."""
     if again:
-        _ended(ask(dir_, "again", {"task": again}, as_json=as_json, deadline=3600.0))
+        _ended(ask(dir_, "again", {"task": again}, as_json=as_json, deadline=_DAY))
         return
     if workflow is None:
         raise NodeError("name a workflow or --again TASK", remedy="see `fondaco run --help`")
     arguments = {"workflow": _workflow(workflow), "seconds": seconds, "wait": wait}
-    _ended(ask(dir_, "run", arguments, as_json=as_json, deadline=3600.0))
+    _ended(ask(dir_, "run", arguments, as_json=as_json, deadline=seconds + 600.0))
+
+
+@app.command()
+def tasks(dir_: Dir = HERE, as_json: AsJson = False) -> None:
+    """List the tasks that this institution has a part in; a regulator sees all."""
+    ask(dir_, "tasks", {}, as_json=as_json)
 
 
 @app.command()

@@ -77,7 +77,7 @@ def _run(job: Job, tables: dict[str, pa.Table], sockets: Path, scratch: Path, to
     if job.engine == "psi":
         from fondaco.engines.psi import operations as sets
 
-        return sets.run(job, tables, sockets, scratch, keep)
+        return sets.run(job, tables, sockets, scratch, keep, told)
     if job.engine == "pir":
         from fondaco.engines.pir import lookup, two
 

@@ -88,9 +88,9 @@ class Gate:
         return self._audited(task, step, lambda: self._open(task, step, match))
 
     def open_own(self, wanted: Preparation, steward: bytes) -> Opened:
-        """For this institution alone, to prepare an index: rows of a dataset of ours, for one of our stewards.
+        """For this institution alone, to prepare an index or a set: rows of a dataset of ours, for one of our stewards.
 
-        Nothing is computed for anyone: a lookup that uses the index passes the gate by itself.
+        Nothing is computed for anyone: a step that uses what was prepared passes the gate by itself.
 
         Raises:
             GateRefused: names the check that refused. VaultError: the vault does not hold the dataset.
@@ -114,11 +114,15 @@ class Gate:
         named = (*wanted.columns, *wanted.keys)
         if not wanted.keys or any(n not in known for n in named) or any(k not in wanted.columns for k in wanted.keys):
             raise refuse("columns", f"{name} has not all these columns, or they lack the keys", "see `fondaco search`")
-        if not self._most_keys or not 1 <= wanted.most_keys <= MAX_KEYS:
+        if wanted.operation not in preparations.AHEAD:
+            raise refuse(
+                "operation", f"nothing is prepared ahead for {wanted.operation}", "see `fondaco prepare --help`"
+            )
+        if wanted.operation == preparations.LOOKUP and not (self._most_keys and 1 <= wanted.most_keys <= MAX_KEYS):
             raise self._too_many_keys(MAX_KEYS if self._most_keys else 0, self._org)
         cid = self._check_vault(wanted.dataset, dataset)
         columns = tuple(dataset.schema.column(column) for column in wanted.columns)
-        prepared = preparations.find_labelled(self._vault, cid, wanted.dataset, wanted.label)
+        prepared = preparations.find_own(self._vault, cid, wanted)
         if PREPARED in prepared:
             return Opened(table=pa.table({}), columns=columns, prepared=prepared)
         table = read_table(self._vault, cid, columns=wanted.columns)

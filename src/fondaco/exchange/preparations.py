@@ -1,4 +1,4 @@
-"""What is prepared of a dataset for lookups: found in the vault and kept there. A part of the gate, for it alone."""
+"""What is prepared of a dataset for lookups and sets, found and kept in the vault: a part of the gate, for it alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import pyarrow as pa
 
 from fondaco.core.cid import Cid
+from fondaco.core.codec import Value
 from fondaco.core.models import Column
 from fondaco.core.names import DatasetName
 from fondaco.engines.base import PREPARED, Job
@@ -18,15 +19,21 @@ from fondaco.vault import prepared
 from fondaco.vault.store import Vault
 
 TWO_SERVERS = "two-server-lookup"
+LOOKUP = "pir.lookup"
+SET = "psi.unbalanced"
+AHEAD = (LOOKUP, SET)
+"""The operations that a provider can prepare a dataset for before anyone asks."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """An index that a provider wants: of which columns of which version, by which keys, how many of them at once.
+    """What a provider wants prepared: for which operation, which columns of which version, by which keys.
 
-    `columns` are as steps will name them, in that order, the keys among them: an index is for these alone.
+    `columns` are as steps will name them, in that order, the keys among them: what is prepared is for these alone.
+    `most_keys` is how many keys lookups ask at once; a set is for any number.
     """
 
+    operation: str
     dataset: DatasetName
     columns: tuple[str, ...]
     keys: tuple[str, ...]
@@ -34,18 +41,23 @@ class Preparation:
 
     @property
     def label(self) -> str:
-        """The label that lookups will look for."""
+        """The label that steps will look for."""
+        if self.operation == SET:
+            return set_label(self.columns, self.keys)
         return index_label(self.columns, self.keys, self.most_keys)
 
     def job(self, org: str, columns: tuple[Column, ...], seconds: int) -> Job:
         """What a worker is given: a job of one party, with no peer."""
+        parameters: dict[str, Value] = {"keys": list(self.keys)}
+        if self.operation == LOOKUP:
+            parameters["most_keys"] = self.most_keys
         return Job(
             task="",
             step=f"prepare {self.dataset}",
             attempt=0,
-            engine="pir",
+            engine=self.operation.partition(".")[0],
             operation="prepare",
-            parameters={"keys": list(self.keys), "most_keys": self.most_keys},
+            parameters=parameters,
             parties=(org,),
             rank=0,
             helper=None,
@@ -79,16 +91,24 @@ def find(vault: Vault, cid: Cid, step: Step, item: Input) -> dict[str, pa.Table]
     wanted = label(step, item)
     if wanted is None:
         return {}
-    found = find_labelled(vault, cid, DatasetName.parse(item.dataset), wanted)
-    # Another version of a set is another set under another key: an index alone is made new from an older one.
-    return found if step.engine == "pir" else {name: table for name, table in found.items() if name == PREPARED}
+    return _find_labelled(vault, cid, DatasetName.parse(item.dataset), wanted, renewed=step.engine == "pir")
 
 
-def find_labelled(vault: Vault, cid: Cid, name: DatasetName, label: str) -> dict[str, pa.Table]:
-    """The same for a label: `prepared` of this version, else `before` of the newest earlier one that has it."""
+def find_own(vault: Vault, cid: Cid, wanted: Preparation) -> dict[str, pa.Table]:
+    """The same of what a provider wants prepared."""
+    return _find_labelled(vault, cid, wanted.dataset, wanted.label, renewed=wanted.operation == LOOKUP)
+
+
+def _find_labelled(vault: Vault, cid: Cid, name: DatasetName, label: str, *, renewed: bool) -> dict[str, pa.Table]:
+    """For a label: `prepared` of this version, else, if it can be renewed, `before` of the newest one that has it.
+
+    An index is made new from an older one; another version of a set is another set under another key.
+    """
     parts = prepared.find(vault, cid, label)
     if parts is not None:
         return {PREPARED: as_table(parts)}
+    if not renewed:
+        return {}
     parts = prepared.find_before(vault, name, label)
     return {} if parts is None else {BEFORE: as_table(parts)}
 

@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS asked (
     id INTEGER PRIMARY KEY, holding TEXT NOT NULL, at INTEGER NOT NULL, keys INTEGER NOT NULL
 )
 """
+_REMEMBERED = 30 * 86400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +85,8 @@ class Journal:
     def count_keys(self, grant: str, keys: int, *, most: int, now: int, seconds: int) -> bool:
         """Count keys that are asked for under a grant now; False, and nothing counted, where `most` would be passed.
 
-        Counted are all of the last `seconds`, those of a clock that was since set back too.
+        Counted are all of the last `seconds`, those of a clock that was since set back too. What is older by a month is
+        forgotten here; not at once, so that a clock which was wrong for a while loses no count.
         """
         with self._lock:
             ((before,),) = self._db.execute(
@@ -93,6 +95,7 @@ class Journal:
             if before + keys > most:
                 return False
             self._db.execute("INSERT INTO asked (holding, at, keys) VALUES (?,?,?)", (grant, now, keys))
+            self._db.execute("DELETE FROM asked WHERE at <= ?", (now - seconds - _REMEMBERED,))
         return True
 
     def of(self, task: str) -> list[Entry]:

@@ -7,6 +7,7 @@ learn, and what it is expected to cost. Reads the public ledger alone.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import tomllib
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +27,10 @@ from fondaco.ledger.contracts.grants.messages import Grant, LookupLimits
 _REMEDY = "correct the workflow; see docs/guides/run-a-task.md"
 _STEP = {"id", "engine", "operation", "parties", "receivers", "match", "helper", "parameters", "inputs"}
 _MAX_BYTES = 256 * 1024
+
+
+_Wanted = tuple[str, str, str, tuple[str, ...], tuple[str, ...]]
+"""Engine, operation, purpose, parties and receivers of a use."""
 
 
 class Market(Protocol):
@@ -96,7 +101,10 @@ def _check(step: Step, declared: dict[str, tuple[Column, ...]]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Missing:
-    """A use that no grant covers."""
+    """A use that no grant covers.
+
+    `other` is another version of the dataset that a grant of ours covers, if any.
+    """
 
     step: str
     provider: str
@@ -105,6 +113,19 @@ class Missing:
     columns: tuple[str, ...]
     operation: str
     parties: tuple[str, ...]
+    receivers: tuple[str, ...]
+    other: str
+
+    def request(self, purpose: str, coordinator: str, price: int) -> str:
+        """The verb that asks for it, at the dataset's price."""
+        columns = f"/{','.join(self.columns)}" if self.columns else ""
+        words = ["fondaco", "request", f"{self.dataset}={','.join(self.keys)}{columns}"]
+        words += ["--operation", self.operation, "--purpose", purpose]
+        for party in self.parties:
+            words += ["--party", party]
+        for receiver in self.receivers:
+            words += ["--receiver", receiver]
+        return shlex.join([*words, "--coordinator", coordinator, "--max-price", str(price)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,8 +221,19 @@ class Planner:
                 asked = _asked_keys(engine, entry.get("parameters", {}))
                 grant = self._covering(dataset, (engine, operation, purpose, everyone, receivers), used, asked)
                 if grant is None:
-                    named = operation_name(engine, operation)
-                    missing.append(Missing(step_id, dataset.owner, name, used.keys, used.columns, named, everyone))
+                    missing.append(
+                        Missing(
+                            step=step_id,
+                            provider=dataset.owner,
+                            dataset=name,
+                            keys=used.keys,
+                            columns=used.columns,
+                            operation=operation_name(engine, operation),
+                            parties=everyone,
+                            receivers=receivers,
+                            other=self._other(dataset, (engine, operation, purpose, everyone, receivers), used, asked),
+                        )
+                    )
                 else:
                     relied[grant.id] = grant
                     made = dataclasses.replace(made, grant=grant.id.hex())
@@ -220,13 +252,15 @@ class Planner:
         _check(step, {i.party: tuple(map(datasets[i.dataset].schema.column, i.columns)) for i in inputs})
         return step
 
-    def _covering(
-        self,
-        dataset: Dataset,
-        wanted: tuple[str, str, str, tuple[str, ...], tuple[str, ...]],
-        used: Uses,
-        asked: int,
-    ) -> Grant | None:
+    def _other(self, dataset: Dataset, wanted: _Wanted, used: Uses, asked: int) -> str:
+        """Another version of a dataset that a grant of ours covers; the newest such, or nothing."""
+        versions = {grant.version for grant in self._market.grants_of(self._key) if grant.path == dataset.path}
+        for version in sorted(versions - {dataset.version}, reverse=True):
+            if self._covering(dataclasses.replace(dataset, version=version), wanted, used, asked) is not None:
+                return f"{dataset.path}@{version}"
+        return ""
+
+    def _covering(self, dataset: Dataset, wanted: _Wanted, used: Uses, asked: int) -> Grant | None:
         """An active grant that covers a use, of so many keys if it is a lookup; the one that ends first."""
         engine, operation, purpose, parties, receivers = wanted
         name = operation_name(engine, operation)
@@ -275,7 +309,7 @@ def explain(plan: Plan) -> dict[str, Any]:
     for step in plan.workflow.steps:
         each = [plan.datasets[item.dataset].rows or 0 for item in step.inputs]
         rows = max(each, default=0)
-        cost = estimate(step.engine, step.operation, rows, members=len(step.members))
+        cost = estimate(step.engine, step.operation, rows, members=len(step.members), receivers=len(step.receivers))
         steps.append(
             {
                 "step": step.id,
@@ -298,7 +332,20 @@ def explain(plan: Plan) -> dict[str, Any]:
         "coordinator": plan.workflow.coordinator,
         "ready": not plan.missing,
         "missing": [
-            dataclasses.asdict(m) | {"keys": list(m.keys), "columns": list(m.columns), "parties": list(m.parties)}
+            {
+                "step": m.step,
+                "provider": m.provider,
+                "dataset": m.dataset,
+                "keys": list(m.keys),
+                "columns": list(m.columns),
+                "operation": m.operation,
+                "parties": list(m.parties),
+                "receivers": list(m.receivers),
+                "granted_version": m.other,
+                "ask": m.request(
+                    plan.workflow.purpose, plan.workflow.coordinator, plan.datasets[m.dataset].terms.price
+                ),
+            }
             for m in plan.missing
         ],
         "price": sum(grant.price for grant in plan.grants)

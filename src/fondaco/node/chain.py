@@ -52,7 +52,7 @@ class NodeChain:
         """
         found = self._ledger.query("tasks/task", {"id": _task_id(task)})
         if found is None:
-            raise LedgerError("there is no such task on the ledger", remedy="see `fondaco status`", task=task[:80])
+            raise LedgerError("there is no such task on the ledger", remedy="see `fondaco tasks`", task=task[:80])
         return from_value(m.Task, found)
 
     def outcome(self, task: str, attempt: int, step: str, org: str) -> bytes | None:

@@ -129,7 +129,14 @@ class ControlError(FondacoError):
 
 async def _ask(path: Path, verb: str, arguments: Json, on_progress: Progress | None) -> Any:
     # /proc/self/fd keeps long folder names under the 108 bytes of a socket address.
-    handle = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        handle = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    except OSError as fault:
+        raise NodeError(
+            "there is no such folder of a node",
+            remedy="name the node's folder with --dir or FONDACO_DIR; `fondaco init` makes one",
+            folder=str(path.parent),
+        ) from fault
     try:
         address = f"/proc/self/fd/{handle}/{path.name}"
         async with asyncio.timeout(_CONNECT_SECONDS):

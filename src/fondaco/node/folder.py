@@ -159,7 +159,7 @@ class Folder:
         Raises:
             NodeError: no node here, or the file is damaged or has fields that this version does not know.
         """
-        remedy = "run `fondaco init` or `fondaco join` for this folder first"
+        remedy = "run `fondaco init` for this folder first; then `fondaco join`, unless it founds a consortium"
         try:
             text = (self.path / SETTINGS).read_text("utf-8")
         except FileNotFoundError as fault:

@@ -62,5 +62,5 @@ class LedgerMarket:
         """
         found = self._ledger.query("grants/request", {"id": request_id})
         if found is None:
-            raise LedgerError("there is no such request", remedy="see `fondaco request --list`")
+            raise LedgerError("there is no such request", remedy="see `fondaco requests`, and give the id whole")
         return from_value(Request, found)

@@ -51,7 +51,9 @@ def open_ledger(folder: Folder, settings: Settings) -> Ledger:
     try:
         data = (folder.ledger / GENESIS).read_bytes()
     except FileNotFoundError as fault:
-        raise NodeError("this node has not joined a consortium", remedy="run `fondaco join`") from fault
+        raise NodeError(
+            "this node has not joined a consortium", remedy="ask a member for an invitation and run `fondaco join FILE`"
+        ) from fault
     genesis = from_bytes(Genesis, data, limit=_MAX_GENESIS)
     if genesis.hash.hex() != settings.genesis_hash:
         raise NodeError("the genesis file is not the pinned one", remedy="restore the node's folder")

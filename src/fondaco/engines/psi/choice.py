@@ -74,7 +74,8 @@ def _prepared(asked: int, held: int) -> str:
     """What a prepared set of so many keys costs, in words."""
     run, table = unbalanced_cost(asked), 81 * held / 1e7
     return (
-        f"{27 * held / 1e6:.3g} s once to prepare {held} keys and {table:.3g} MB once for their table, "
+        f"{10 * held / 1e6:.3g} s once to prepare {held} keys (the first run, or `fondaco prepare` ahead) "
+        f"and {table:.3g} MB once for their table, "
         f"then about {run.micros / 1e6:.3g} s and {run.wire / 1e6:.3g} MB a run of {asked}"
     )
 

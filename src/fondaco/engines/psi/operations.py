@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from fondaco.core.messages import from_bytes, message, to_bytes
-from fondaco.engines.base import BadJob, EngineStopped, Job, Outcome
+from fondaco.engines.base import BadJob, EngineStopped, Job, Outcome, Told, untold
 from fondaco.engines.keep import Keep
 from fondaco.engines.psi import unbalanced as prepared_side
 from fondaco.engines.psi.keys import rows_at
@@ -119,15 +119,24 @@ _OPERATIONS: dict[str, _Operation] = {
 }
 
 
-def run(job: Job, inputs: dict[str, pa.Table], sockets: Path, scratch: Path, keep: Keep | None = None) -> Outcome:
+def run(
+    job: Job,
+    inputs: dict[str, pa.Table],
+    sockets: Path,
+    scratch: Path,
+    keep: Keep | None = None,
+    told: Told = untold,
+) -> Outcome:
     """Run one member's share of a set operation, linked in the folder `sockets`, with files in `scratch` if need be.
 
-    With `keep` a large meeting that was cut goes on where it was.
+    Or prepare a set for runs to come, with no peer. With `keep` a large meeting that was cut goes on where it was.
 
     Raises:
         BadJob: no such operation, or one that cannot be done as asked.
         EngineStopped: the peer went away or does not follow the protocol.
     """
+    if job.operation == prepared_side.PREPARE and len(job.parties) == 1:
+        return prepared_side.prepare_alone(job, inputs, told)
     operation = _OPERATIONS.get(job.operation)
     if operation is None:
         raise BadJob("no such set operation", remedy="see docs/concepts/engines.md", operation=job.operation)

@@ -3,7 +3,8 @@
 The kernel's part and what it withstands: `crates/kernel/src/unbalanced.rs` (after Kales et al., USENIX Security 2019).
 The provider evaluates the oblivious function of RFC 9497 on every key under a key of its own and keeps that key and the
 table of shortened outputs; the vault has both beside the dataset's version (`exchange.preparations`), so the next run
-reads no row. A client that has no table of this version, by its digest, is sent it once and keeps it.
+reads no row. It may do so ahead of any run (`PREPARE`): the same work with no peer, nothing of which leaves the node.
+A client that has no table of this version, by its digest, is sent it once and keeps it.
 
 **Learned.** The client: which of its keys the provider has, how many the provider has, and, from the table's digest,
 whether the set was prepared anew. The provider: how many keys the client asks, and whether it had the table. With the
@@ -32,7 +33,8 @@ import pyarrow as pa
 from fondaco import _kernel
 from fondaco.core.codec import Value, encode
 from fondaco.core.messages import from_bytes, message, to_bytes
-from fondaco.engines.base import PREPARED, BadJob, EngineStopped, Job, Outcome, Report
+from fondaco.engines import checks
+from fondaco.engines.base import PREPARED, BadJob, EngineStopped, Job, Outcome, Report, Told, untold
 from fondaco.engines.channel import Channel, connect
 from fondaco.engines.keep import Keep
 from fondaco.engines.pir.parts import as_table, from_table
@@ -42,6 +44,8 @@ from fondaco.engines.psi.session import agree_key, drive
 from fondaco.errors import CodecError
 
 T = TypeVar("T")
+PREPARE = "prepare"
+"""The operation of a provider alone; no workflow can name it."""
 CONFIGURATION = "rfc9497-ristretto255-prepared"
 MOST_ASKED = 1 << 20
 MAX_KEYS = 1 << 26
@@ -85,7 +89,7 @@ def set_label(columns: Sequence[str], keys: Sequence[str]) -> str:
     return f"psi-{hashlib.sha256(encode(described)).hexdigest()}"
 
 
-def prepare(table: pa.Table, names: Sequence[str]) -> list[bytes]:
+def prepare(table: pa.Table, names: Sequence[str], told: Told = untold) -> list[bytes]:
     """A table's different keys without nulls, prepared: the head, a secret, and the table, which is none.
 
     Raises:
@@ -96,7 +100,7 @@ def prepare(table: pa.Table, names: Sequence[str]) -> list[bytes]:
         raise BadJob(f"a prepared set has at most {MAX_KEYS} keys", remedy="split the dataset")
     if not len(keys):
         return [to_bytes(Head(keys=0, secret=b"")), b""]
-    secret, tags = _kernel.prepare_set(keys.ids.tobytes())
+    secret, tags = _kernel.prepare_set(keys.ids.tobytes(), told)
     return [to_bytes(Head(keys=len(keys), secret=secret)), tags]
 
 
@@ -132,10 +136,10 @@ def unbalanced(job: Job, inputs: dict[str, pa.Table], place: Place, what: Terms)
 # -- the provider -------------------------------------------------------------------------------------------------
 
 
-def _prepared(inputs: dict[str, pa.Table], names: Sequence[str]) -> tuple[Head, list[bytes], bool]:
+def _prepared(inputs: dict[str, pa.Table], names: Sequence[str], told: Told = untold) -> tuple[Head, list[bytes], bool]:
     """The head, all parts, and whether they are new."""
     fresh = PREPARED not in inputs
-    parts = prepare(inputs["data"], names) if fresh else from_table(inputs[PREPARED])
+    parts = prepare(inputs["data"], names, told) if fresh else from_table(inputs[PREPARED])
     try:
         head = from_bytes(Head, parts[0], limit=_LIMIT)
         whole = len(parts) == 2 and len(parts[1]) == (_kernel.prepared_table_size(head.keys) if head.keys else 0)
@@ -144,6 +148,18 @@ def _prepared(inputs: dict[str, pa.Table], names: Sequence[str]) -> tuple[Head, 
     if not whole:
         raise BadJob("the prepared set is damaged", remedy="remove it; the next run makes it anew")
     return head, parts, fresh
+
+
+def prepare_alone(job: Job, inputs: dict[str, pa.Table], told: Told) -> Outcome:
+    """Prepare a provider's set and send nothing to anyone; the report's rows are its keys, and those evaluated now.
+
+    Raises:
+        BadJob: no such columns, too many keys, a prepared set that is damaged.
+    """
+    started = time.monotonic()
+    head, parts, fresh = _prepared(inputs, checks.key_columns(job), told)
+    done = _report(head.keys, head.keys if fresh else 0, started, started)
+    return Outcome({PREPARED: as_table(parts)} if fresh else {}, done)
 
 
 def _provide(job: Job, inputs: dict[str, pa.Table], place: Place, what: Terms, agreed: bytes) -> Outcome:

@@ -17,6 +17,9 @@ from fondaco.node.node import Node
 from fondaco.node.sources import open_source
 from fondaco.node.verbs.common import DAY, PROOF_SECONDS, Group
 
+_RULE_DAYS = 365
+"""A default permission covers requests whose grants end before it does: it must outlive what is usually asked for."""
+
 
 class DataVerbs(Group):
     """From a file to a published dataset, and finding those of others."""
@@ -87,7 +90,7 @@ class DataVerbs(Group):
                 keys=tuple(rule.get("keys", [])),
                 columns=tuple(rule.get("columns", [])),
                 uses=int(rule.get("uses", 1)),
-                until=int(time.time()) + int(rule.get("days", 30)) * DAY,
+                until=int(time.time()) + int(rule.get("days", _RULE_DAYS)) * DAY,
             )
             for rule in arguments.get("rules", [])
         )
@@ -108,6 +111,13 @@ class DataVerbs(Group):
                 rules=rules,
             ),
         )
+        newest = self._ledger.query("catalog/latest", {"path": name.path})
+        if isinstance(newest, int) and msg.version <= newest:
+            raise NodeError(
+                "this version is published already, and what was published stays as it is",
+                remedy="import it again under the same name, and publish the version that this makes",
+                name=f"{name.path}@{msg.version}",
+            )
         answer = await self._node.service.submit(msg, self._node.folder.user_key("steward"))
         return {"name": str(name), "commitment": described.commitment.hex(), "height": answer.height}
 

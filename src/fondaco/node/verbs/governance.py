@@ -122,7 +122,9 @@ class GovernanceVerbs(Group):
         answer = await self._node.service.submit(msg, self._node.folder.user_key("officer"))
         found = self._ledger.query("governance/proposal", {"id": msg.proposal})
         status = found["status"] if isinstance(found, dict) else ""
-        return {"proposal": arguments["proposal"], "height": answer.height, "status": status}
+        weights = self._ledger.query("governance/weights")
+        weight = weights.get(self._org, 0) if isinstance(weights, dict) else 0
+        return {"proposal": arguments["proposal"], "height": answer.height, "status": status, "weight": weight}
 
     async def withdraw(self, arguments: Json, _progress: Progress) -> Json:
         """Take a proposal back before anyone has voted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
@@ -31,6 +32,10 @@ def _shown(limits: grants.LookupLimits | None) -> Json:
         "most_keys": None if limits is None else limits.most_keys,
         "keys_a_day": None if limits is None or not limits.keys_a_day else limits.keys_a_day,
     }
+
+
+def _path_limits(path: str, limits: grants.LookupLimits | None) -> Json:
+    return {"path": path, "limited": limits is not None} | _shown(limits)
 
 
 class GrantVerbs(Group):
@@ -113,7 +118,7 @@ class GrantVerbs(Group):
         """Answer this institution's items of a request."""
         found = self._market.request(parse_id(arguments["request"]))
         answered: list[int] = []
-        limits = _limits(arguments)
+        said = _limits(arguments)
         for index, provider in enumerate(found.providers):
             if provider == self._org and found.answers[index] == "pending":
                 answer: dict[str, Any] = {
@@ -125,21 +130,40 @@ class GrantVerbs(Group):
                     "expires": found.expires,
                 }
                 msg: grants.Review | grants.ReviewLimits = grants.Review(**answer)
-                if limits is not None:
-                    msg = grants.ReviewLimits(**answer, limits=limits)
+                if said is not None:
+                    owners = self._market.limits_of_path(found.items[index].path)
+                    if arguments.get("keys_a_day") is None and owners is not None:
+                        said = dataclasses.replace(said, keys_a_day=owners.keys_a_day)
+                    msg = grants.ReviewLimits(**answer, limits=said)
                 await self._node.service.submit(msg, self._node.folder.user_key("reviewer"))
                 answered.append(index)
         if not answered:
-            raise NodeError("nothing in this request waits for this institution", remedy="see `fondaco review --list`")
+            raise NodeError(
+                "nothing in this request waits for this institution", remedy="`fondaco review` lists what does"
+            )
         return self._request(self._market.request(found.id)) | {"answered": answered}
 
     async def limit(self, arguments: Json, _progress: Progress) -> Json:
-        """Say how many keys lookups may ask under grants that will be given of a path; none takes that back."""
-        name = DatasetName.parse(arguments["name"])
+        """Show or say how many keys lookups may ask under grants to come of a path; `remove` takes that back.
+
+        Raises:
+            NodeError: a limit of nothing, keys a day alone, or limits together with their removal.
+        """
+        path = DatasetName.parse(arguments["name"]).path
+        most, a_day = arguments.get("most_keys"), arguments.get("keys_a_day")
+        remove = bool(arguments.get("remove", False))
+        if most is None and a_day is None and not remove:
+            return _path_limits(path, self._market.limits_of_path(path))
+        if remove and (most is not None or a_day is not None):
+            raise NodeError("limits are either said or removed", remedy="give --none alone, or leave it out")
+        if most == 0:
+            raise NodeError(
+                "no lookup is for 0 keys", remedy="give --most-keys of 1 or more, or --none to remove limits"
+            )
         limits = _limits(arguments)
-        msg = grants.SetLookupLimits(path=name.path, limits=limits)
+        msg = grants.SetLookupLimits(path=path, limits=limits)
         answer = await self._node.service.submit(msg, self._node.folder.user_key("steward"))
-        return {"path": name.path, "height": answer.height} | _shown(limits)
+        return _path_limits(path, limits) | {"height": answer.height}
 
     async def grants(self, _arguments: Json, _progress: Progress) -> Json:
         """The grants that this institution holds or gave."""

@@ -14,7 +14,10 @@ from fondaco.ledger.contracts.kit import derive
 from fondaco.ledger.contracts.settlement.messages import Formula
 from fondaco.ledger.contracts.tasks import messages as tasks
 from fondaco.node.control import Json, Progress, Verb
+from fondaco.node.market import records
 from fondaco.node.verbs.common import Group, plain
+
+_EXPIRY_SECONDS = 60.0
 
 
 class TaskVerbs(Group):
@@ -26,6 +29,7 @@ class TaskVerbs(Group):
             "explain": self.explain,
             "run": self.run,
             "again": self.again,
+            "tasks": self.tasks,
             "task": self.task,
             "result": self.result,
         }
@@ -54,9 +58,11 @@ class TaskVerbs(Group):
         plan = self._plan(arguments["workflow"])
         if plan.missing:
             lacks = ", ".join(f"{m.operation} on {m.dataset} from {m.provider}" for m in plan.missing)
+            other = " and ".join(dict.fromkeys(m.other for m in plan.missing if m.other))
+            granted = f", or name the version that a grant of yours covers: {other}" if other else ""
             raise FlowError(
                 f"no grant that can be used covers: {lacks}",
-                remedy="ask for it: fondaco request",
+                remedy=f"ask for it, as `fondaco explain` says under ask{granted}",
                 missing=len(plan.missing),
             )
         workflow = plan.workflow
@@ -73,18 +79,18 @@ class TaskVerbs(Group):
         progress({"task": task, "status": "proposed"})
         if not arguments.get("wait", True):
             return self._task(task)
-        return await self._until_over(task, float(arguments.get("patience", 300)), progress)
+        return await self._until_over(task, msg.deadline, progress)
 
     async def again(self, arguments: Json, progress: Progress) -> Json:
         """Ask the coordinator (this node) to start a failed task again."""
         task = arguments["task"]
         await self._node.coordinator.again(task)
-        return await self._until_over(task, float(arguments.get("patience", 300)), progress)
+        return await self._until_over(task, self._node.chain.record(task).deadline, progress)
 
-    async def _until_over(self, task: str, seconds: float, progress: Progress) -> Json:
-        """Until a task is settled, failed or ended otherwise."""
+    async def _until_over(self, task: str, until: int, progress: Progress) -> Json:
+        """Until a task is settled, failed or ended otherwise, as it is soon after its deadline at the latest."""
         shown = ""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + until - time.time() + _EXPIRY_SECONDS
         while True:
             view = self._node.chain.task(task)
             state = f"{view.status} {len(view.reported)}"
@@ -125,6 +131,26 @@ class TaskVerbs(Group):
                 "cause": failure.cause,
             },
             "result": "" if record.result is None else record.result.hex(),
+        }
+
+    async def tasks(self, _arguments: Json, _progress: Progress) -> Json:
+        """The tasks that this institution has a part in, newest last; all for a regulator."""
+        found = records(self._ledger, "tasks/tasks", tasks.Task)
+        everything = self._node.settings.kind == "regulator"
+        return {
+            "tasks": [
+                {
+                    "task": t.id.hex(),
+                    "status": t.status,
+                    "attempt": t.attempt,
+                    "purpose": t.purpose,
+                    "initiator": t.initiator,
+                    "coordinator": t.coordinator,
+                    "steps": [step.id for step in t.steps],
+                }
+                for t in sorted(found, key=lambda t: (t.since, t.id))
+                if everything or self._org in (*t.parties, t.initiator, t.coordinator)
+            ]
         }
 
     async def task(self, arguments: Json, _progress: Progress) -> Json:

@@ -196,7 +196,8 @@ def freeze(ctx: Context, task: bytes) -> None:
     """
     found = settlement(ctx.store, task)
     if found.status != "held":
-        raise WrongStatus(f"what this task pays is {found.status}", remedy="dispute a task within its window")
+        remedy = "a task is disputed within its window, which a vote on `division` sets; there is none unless one did"
+        raise WrongStatus(f"what this task pays is {found.status}", remedy=remedy)
     due.not_at_height(ctx.store, found.until, CONTRACT, task)
     save(ctx.store, keys.settlement(task), dataclasses.replace(found, status="frozen"))
     ctx.emit(CONTRACT, "frozen", task=task, payer=found.payer, total=found.total, basis=found.basis, until=found.until)
