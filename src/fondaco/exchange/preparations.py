@@ -11,7 +11,7 @@ from fondaco.core.models import Column
 from fondaco.core.names import DatasetName
 from fondaco.engines.base import PREPARED, Job
 from fondaco.engines.pir.label import index_label, two_server_label
-from fondaco.engines.pir.parts import BEFORE, as_table, from_table
+from fondaco.engines.pir.parts import BEFORE, as_table, views
 from fondaco.engines.psi.unbalanced import set_label
 from fondaco.flow.model import Input, Step
 from fondaco.vault import prepared
@@ -85,11 +85,14 @@ def find(vault: Vault, cid: Cid, step: Step, item: Input) -> dict[str, pa.Table]
 
 
 def find_labelled(vault: Vault, cid: Cid, name: DatasetName, label: str) -> dict[str, pa.Table]:
-    """The same for a label: `prepared` of this version, else `before` of the newest earlier one that has it."""
+    """The same for a label: `prepared` of this version, else `before` of the newest earlier one that has it.
+
+    Of an earlier version it is the first part alone, which says what an update keeps.
+    """
     parts = prepared.find(vault, cid, label)
     if parts is not None:
         return {PREPARED: as_table(parts)}
-    parts = prepared.find_before(vault, name, label)
+    parts = prepared.find_before(vault, name, label, most=1)
     return {} if parts is None else {BEFORE: as_table(parts)}
 
 
@@ -104,4 +107,4 @@ def keep(vault: Vault, step: Step, item: Input, table: pa.Table) -> bool:
 
 def keep_labelled(vault: Vault, name: DatasetName, label: str, table: pa.Table) -> None:
     """Keep what was prepared of a name under a label."""
-    prepared.keep(vault, vault.resolve(name), label, from_table(table))
+    prepared.keep(vault, vault.resolve(name), label, views(table))
