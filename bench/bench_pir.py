@@ -255,7 +255,7 @@ def main() -> None:
 
 
 def measured() -> str:
-    """When and on what: the file's own date and machine are those of the last part that was run."""
+    """When and on what: the file's own date and machine are those of the main part."""
     facts = machine()
     day = datetime.datetime.now(datetime.UTC).date().isoformat()
     return f"{day}, {facts['cores']} cores, {facts['memory_mib']} MiB, {facts['system']}"

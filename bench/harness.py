@@ -72,9 +72,9 @@ def figure(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
-def document(rows: Sequence[Row], notes: Sequence[str], date: str) -> str:
+def document(rows: Sequence[Row], notes: Sequence[str], date: str, facts: dict[str, str | int]) -> str:
     """Write the result file's text: rows in the order of the bench, keys in the order of the fields."""
-    content = {"date": date, "machine": machine(), "notes": list(notes), "rows": [asdict(row) for row in rows]}
+    content = {"date": date, "machine": facts, "notes": list(notes), "rows": [asdict(row) for row in rows]}
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -103,6 +103,7 @@ def report(
     `date` is written as given; left out, it is the day of the run (UTC). A bench without rows is refused: it
     measured nothing. A bench that is run in parts names them all in `parts` and its own in `part`, by what their rows
     and notes begin with (the main part, "", by none of these): those of the other parts stay in the file.
+    Date and machine of the file are the main part's; another part says its own in a note.
     """
     if not rows:
         message = f"bench {name} measured nothing"
@@ -117,9 +118,13 @@ def report(
         console.print(f"  {note}", markup=False)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
+    facts = machine()
     if parts and path.exists():
-        rows, notes = _joined(json.loads(path.read_text(encoding="utf-8")), rows, notes, part, parts)
-    path.write_text(document(rows, notes, day), encoding="utf-8")
+        before = json.loads(path.read_text(encoding="utf-8"))
+        rows, notes = _joined(before, rows, notes, part, parts)
+        if part:
+            day, facts = before["date"], before["machine"]
+    path.write_text(document(rows, notes, day, facts), encoding="utf-8")
     return path
 
 

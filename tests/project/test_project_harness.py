@@ -30,6 +30,15 @@ def test_a_part_keeps_the_rows_and_notes_of_the_others_in_either_order(tmp_path)
     assert cases(report("b", [row("x", 6.0)], **run)) == [("x", 6.0), (LARGE + "x", 4.0), (LARGE + "z", 5.0)]
 
 
+def test_the_date_of_the_file_is_the_main_parts(tmp_path) -> None:
+    run = {"folder": tmp_path, "parts": [LARGE]}
+    report("b", [row("x", 1.0)], date="2026-01-01", **run)
+    path = report("b", [row(LARGE + "x", 2.0)], date="2026-02-02", part=LARGE, **run)
+    assert json.loads(path.read_text("utf-8"))["date"] == "2026-01-01"
+    report("b", [row("x", 3.0)], date="2026-03-03", **run)
+    assert json.loads(path.read_text("utf-8"))["date"] == "2026-03-03"
+
+
 def test_a_bench_that_is_not_run_in_parts_replaces_all(tmp_path) -> None:
     report("b", [row("x", 1.0)], folder=tmp_path)
     assert cases(report("b", [row("y", 2.0)], folder=tmp_path)) == [("y", 2.0)]
