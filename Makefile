@@ -9,7 +9,7 @@ STAMPS := .stamps
 CHAIN := build/cometbft
 RUST := $(shell find .cargo crates Cargo.toml Cargo.lock -name target -prune -o -type f -print)
 
-.PHONY: help setup system chain demo test network-test bench-ledger bench-psi bench-psi-large bench-pir lint bench docs lock format
+.PHONY: help setup system chain demo test network-test bench-ledger bench-psi bench-psi-large bench-pir bench-pir-large lint bench docs lock format
 
 help:
 	@echo "make demo    four institutions on this machine, from import to audit"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench-psi  private set operations beside spu.psi, up to 10^7 (half an hour)"
 	@echo "make bench-psi-large  the same, and 10^8 by 10^8"
 	@echo "make bench-pir  hidden queries of a million records"
+	@echo "make bench-pir-large  the same of 10^7 (some minutes, 10 GB of memory)"
 	@echo "make format  put every file in the form that lint asks for"
 	@echo "make docs    write docs/reference from the code"
 	@echo "make lock    renew bootstrap.lock and requirements.lock from pyproject.toml"
@@ -82,6 +83,10 @@ format:
 
 bench-pir: setup
 	$(BIN)/python bench/bench_pir.py
+
+# Its rows stand beside those of bench-pir in bench/results/pir.json.
+bench-pir-large: setup
+	$(BIN)/python bench/bench_pir.py --records 10000000
 
 docs: setup
 	$(BIN)/python tools/reference.py

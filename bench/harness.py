@@ -15,7 +15,7 @@ import platform
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -72,9 +72,9 @@ def figure(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
 
 
-def document(rows: Sequence[Row], notes: Sequence[str], date: str) -> str:
+def document(rows: Sequence[Row], notes: Sequence[str], date: str, facts: dict[str, str | int]) -> str:
     """Write the result file's text: rows in the order of the bench, keys in the order of the fields."""
-    content = {"date": date, "machine": machine(), "notes": list(notes), "rows": [asdict(row) for row in rows]}
+    content = {"date": date, "machine": facts, "notes": list(notes), "rows": [asdict(row) for row in rows]}
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -95,14 +95,21 @@ def report(
     *,
     date: str | None = None,
     folder: Path = RESULTS,
+    part: str = "",
+    parts: Sequence[str] = (),
 ) -> Path:
     """Print the table of `rows` and write it to `folder/NAME.json`; returns that path.
 
     `date` is written as given; left out, it is the day of the run (UTC). A bench without rows is refused: it
-    measured nothing.
+    measured nothing. A bench that is run in parts names them all in `parts` and its own in `part`, by what their rows
+    and notes begin with (the main part, "", by none of these): those of the other parts stay in the file.
+    Date and machine of the file are the main part's; another part says its own in a note.
     """
     if not rows:
         message = f"bench {name} measured nothing"
+        raise ValueError(message)
+    if any(_part(text, parts) != part for text in [*(row.case for row in rows), *notes]):
+        message = f"bench {name} has rows or notes that are not of the part {part!r}"
         raise ValueError(message)
     day = date if date is not None else datetime.datetime.now(datetime.UTC).date().isoformat()
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160, highlight=False)
@@ -111,5 +118,28 @@ def report(
         console.print(f"  {note}", markup=False)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    path.write_text(document(rows, notes, day), encoding="utf-8")
+    facts = machine()
+    if parts and path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        rows, notes = _joined(before, rows, notes, part, parts)
+        if part:
+            day, facts = before["date"], before["machine"]
+    path.write_text(document(rows, notes, day, facts), encoding="utf-8")
     return path
+
+
+def _part(text: str, parts: Sequence[str]) -> str:
+    """The part that a row's case or a note is of."""
+    return next((part for part in parts if text.startswith(part)), "")
+
+
+def _joined(
+    before: dict[str, Any], rows: Sequence[Row], notes: Sequence[str], part: str, parts: Sequence[str]
+) -> tuple[list[Row], list[str]]:
+    """These rows and notes with those of the other parts that the file has, part by part."""
+    all_rows = [row for row in (Row(**row) for row in before["rows"]) if _part(row.case, parts) != part] + list(rows)
+    all_notes = [note for note in before["notes"] if _part(note, parts) != part] + list(notes)
+    order = ["", *parts]
+    all_rows.sort(key=lambda row: order.index(_part(row.case, parts)))
+    all_notes.sort(key=lambda note: order.index(_part(note, parts)))
+    return all_rows, all_notes

@@ -259,7 +259,12 @@ class StarLeader:
         """For each identifier in order the sender's value, or noise where it has none; None before the end."""
 
 class PirFault(Exception):
-    """A hidden query that cannot go on; `args` are its kind (malformed, cheated, unlucky, out of turn) and a text."""
+    """A hidden query that cannot go on; `args`: its kind (malformed, cheated, differ, unlucky, out of turn), a text."""
+
+class PirHead:
+    """The head of a prepared index: all that an update needs of it. ValueError: `part` is not the first part of one."""
+
+    def __init__(self, part: bytes) -> None: ...
 
 class PirIndex:
     """A provider's prepared index for hidden queries: a secret, all of it."""
@@ -286,12 +291,21 @@ class PirIndex:
     ) -> PirIndex:
         """Of other records: what is unchanged is kept; progress as for `build`."""
 
+    @staticmethod
+    def renew(
+        head: PirHead,
+        keys: tuple[bytes, bytes],
+        payloads: tuple[bytes, bytes],
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> PirIndex:
+        """As `update`, from the head of the index before."""
+
     def parts(self) -> list[bytes]:
         """What it is kept as, in this order."""
 
     @staticmethod
     def from_parts(parts: list[bytes]) -> PirIndex:
-        """The index that was kept. ValueError: these are not the parts of one."""
+        """The index that was kept, which holds on to these bytes. ValueError: these are not the parts of one."""
 
     @property
     def records(self) -> int:
@@ -365,11 +379,17 @@ class PirTwoIndex:
 class PirTwoPreparation:
     """One of two servers that make their index; turns as for PirProvider.
 
-    ValueError, here or later: a key that stands twice or is empty; the two servers do not hold the same records.
+    `run` names the run, to both alike and no other. ValueError, here or later: a key that stands twice or is empty.
+    PirFault of the kind `differ`: the two servers do not hold the same records.
     """
 
     def __init__(
-        self, first: bool, keys: tuple[bytes, bytes], payloads: tuple[bytes, bytes], kept: PirTwoIndex | None
+        self,
+        first: bool,
+        keys: tuple[bytes, bytes],
+        payloads: tuple[bytes, bytes],
+        kept: PirTwoIndex | None,
+        run: bytes,
     ) -> None: ...
     @property
     def limit(self) -> int:

@@ -274,7 +274,8 @@ def test_an_index_is_kept_read_and_renewed_for_what_changed() -> None:
     again = lookup.prepare(provider, {lookup.PREPARED: kept})
     assert (first.fresh, again.fresh, again.index.records) == (True, False, 50)
     changed = pa.table({"k": [f"key{i}" for i in range(1, 51)], "v": [100, *range(2, 51)]})
-    renewed = lookup.prepare(provider, {lookup.BEFORE: kept, "data": changed})
+    head = parts_of.as_table(first.index.parts()[:1])
+    renewed = lookup.prepare(provider, {lookup.BEFORE: head, "data": changed})
     assert (renewed.index.fresh, renewed.index.generations) == (2, 2)
     asked = pa.table({"k": ["key0", "key1", "key2", "key50"]})
     table = parts_of.as_table(renewed.index.parts())
@@ -335,6 +336,23 @@ def test_a_damaged_index_is_refused(index) -> None:
     parts[0] = parts[0][:-1]
     with pytest.raises(BadJob, match="damaged"):
         lookup.prepare(lookup_jobs([KEY])[1], {lookup.PREPARED: parts_of.as_table(parts)})
+    for before in (parts[:1], []):
+        with pytest.raises(BadJob, match="damaged"):
+            lookup.prepare(
+                lookup_jobs([KEY])[1], {lookup.BEFORE: parts_of.as_table(before), "data": pa.table({"k": []})}
+            )
+
+
+def test_what_a_provider_brings_is_let_go_before_its_index_is_made(index) -> None:
+    provider = lookup_jobs([KEY, column("v")])[1]
+    held = {"data": pa.table({"k": ["a", "b"], "v": [1, 2]})}
+    left: list[set[str]] = []
+    lookup.prepare(provider, held, lambda *_told: left.append(set(held)))
+    assert left
+    assert not any(left)
+    held = {lookup.PREPARED: index}
+    assert lookup.prepare(provider, held).index.records
+    assert held == {}
 
 
 # -- bad peers ----------------------------------------------------------------------------------------------------

@@ -96,7 +96,7 @@ def raised_in_worker(job, table: pa.Table) -> PartyFailed:
     from fondaco.engines import frames
 
     told, tell = os.pipe()
-    fed = frames.frame(frames.JOB, to_bytes(job)) + frames.frame(frames.TABLE, frames.pack_table("data", table))
+    fed = frames.frame(frames.JOB, to_bytes(job)) + b"".join(frames.table_frame("data", table))
     done = subprocess.run(
         [sys.executable, "-c", program, str(tell), "none", "none"], input=fed + frames.frame(frames.START, b""),
         pass_fds=(tell,), capture_output=True, check=False, timeout=60,

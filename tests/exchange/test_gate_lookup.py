@@ -90,9 +90,9 @@ def test_the_index_of_an_earlier_version_is_given_to_be_renewed(world) -> None:
     from fondaco.exchange.preparations import find, label
 
     item = step.input_of("holder")
-    prepared.keep(world.vault, world.cid, label(step, item), [b"one"])
+    prepared.keep(world.vault, world.cid, label(step, item), [b"head", b"matrix"])
     newer = Input(party="holder", dataset=PATHS["holder"] + "@5", columns=item.columns, grant=item.grant)
-    assert from_table(find(world.vault, cid, step, newer)[BEFORE]) == [b"one"]
+    assert from_table(find(world.vault, cid, step, newer)[BEFORE]) == [b"head"]
 
 
 def test_what_no_step_of_ours_prepares_is_not_kept(world) -> None:

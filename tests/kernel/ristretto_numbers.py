@@ -105,12 +105,21 @@ def _mapped(data: bytes) -> Point:
     return w0 * w3 % P, w2 * w1 % P, w1 * w3 % P, w0 * w2 % P
 
 
-def hash_to_group(text: bytes) -> Point:
-    """RFC 9497, section 4.1: `expand_message_xmd` (RFC 9380, section 5.3.1) for one block of SHA-512, then the map."""
-    tail = DOMAIN + bytes([len(DOMAIN)])
+def expanded(text: bytes, domain: bytes) -> bytes:
+    """64 bytes of `expand_message_xmd` (RFC 9380, section 5.3.1) with SHA-512."""
+    tail = domain + bytes([len(domain)])
     first = hashlib.sha512(bytes(128) + text + b"\x00\x40\x00" + tail).digest()
-    uniform = hashlib.sha512(first + b"\x01" + tail).digest()
+    return hashlib.sha512(first + b"\x01" + tail).digest()
+
+
+def of_uniform(uniform: bytes) -> Point:
+    """The element of 64 uniform bytes (RFC 9496, section 4.3.4)."""
     return add(_mapped(uniform[:32]), _mapped(uniform[32:]))
+
+
+def hash_to_group(text: bytes, domain: bytes = DOMAIN) -> Point:
+    """RFC 9497, section 4.1."""
+    return of_uniform(expanded(text, domain))
 
 
 def output(text: bytes, element: bytes) -> bytes:
@@ -119,6 +128,6 @@ def output(text: bytes, element: bytes) -> bytes:
     return hashlib.sha512(sized + b"Finalize").digest()
 
 
-def function(key: int, text: bytes) -> bytes:
-    """The function itself: 64 bytes."""
-    return output(text, encode(times(key, hash_to_group(text))))
+def function(key: int, text: bytes, domain: bytes = DOMAIN) -> bytes:
+    """The function itself: 64 bytes; in mode 0 or, by its domain, in another."""
+    return output(text, encode(times(key, hash_to_group(text, domain))))

@@ -47,6 +47,17 @@ def test_parts_come_back_as_they_were_kept_and_the_last_ones_win(vault, tmp_path
     assert list(vault._entry(cid).folder.glob("new-*")) == []
 
 
+def test_the_first_parts_alone_are_read_where_no_more_are_asked_for(vault, tmp_path) -> None:
+    cid = imported(vault, tmp_path, "a\n")
+    prepared.keep(vault, cid, "one", [b"head", memoryview(b"data" * 500), b"more"])
+    for box in prepared._folder(vault._entry(cid), "one").glob("0002-*"):
+        box.unlink()
+    assert prepared.find(vault, cid, "one", most=1) == [b"head"]
+    assert prepared.find_before(vault, PATH.at(2), "one", most=1) == [b"head"]
+    with pytest.raises(Damaged):
+        prepared.find(vault, cid, "one", most=2)
+
+
 def test_nothing_of_it_is_readable_on_the_disk(vault, tmp_path) -> None:
     cid = imported(vault, tmp_path, "a\n")
     prepared.keep(vault, cid, "one", [b"SECRET WORDS" * 500])

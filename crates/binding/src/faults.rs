@@ -11,14 +11,14 @@ create_exception!(_kernel, Cheated, ProtocolFault);
 create_exception!(_kernel, OutOfTurn, ProtocolFault);
 create_exception!(_kernel, Unlucky, ProtocolFault);
 
-/// The exception of a fault; what is wrong with our own input is a `ValueError`.
+/// The exception of a fault; what is wrong with our own input, or does not fit the peer's, is a `ValueError`.
 pub fn raised(fault: Fault) -> PyErr {
     let said = fault.to_string();
     match fault {
         Fault::Malformed { .. } => Malformed::new_err(said),
         Fault::Cheated { .. } => Cheated::new_err(said),
         Fault::OutOfTurn => OutOfTurn::new_err(said),
-        Fault::Input { .. } => PyValueError::new_err(said),
+        Fault::Input { .. } | Fault::Differ { .. } => PyValueError::new_err(said),
         Fault::Unlucky { .. } => Unlucky::new_err(said),
     }
 }

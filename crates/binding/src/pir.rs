@@ -1,6 +1,7 @@
 //! The hidden query for Python: an index that is built and kept, and the two sides of a lookup, driven by messages.
 
-use fondaco_kernel::pir::index::{Index, Record};
+use fondaco_kernel::pir::directory::Head;
+use fondaco_kernel::pir::index::{Index, Record, Shared};
 use fondaco_kernel::pir::lookup;
 use fondaco_kernel::pir::progress::Watch;
 use fondaco_kernel::pir::scan;
@@ -9,6 +10,7 @@ use fondaco_kernel::Items;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyList};
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,6 +38,7 @@ pub(crate) const fn kind(fault: Fault) -> &'static str {
         Fault::Malformed { .. } => "malformed",
         Fault::Cheated { .. } => "cheated",
         Fault::OutOfTurn => "out of turn",
+        Fault::Differ { .. } => "differ",
         Fault::Unlucky { .. } => "unlucky",
     }
 }
@@ -43,9 +46,34 @@ pub(crate) const fn kind(fault: Fault) -> &'static str {
 /// Data and offsets, as two buffers.
 pub(crate) type Buffers<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>);
 
-pub(crate) fn items<'a>((data, offsets): &'a Buffers<'_>) -> PyResult<Vec<&'a [u8]>> {
-    let items = Items::new(data.as_bytes(), offsets.as_bytes()).map_err(super::refused)?;
-    Ok(items.iter().collect())
+/// Records out of the buffers of their keys and payloads.
+pub(crate) fn records<'a>(
+    (keys, key_ends): &'a Buffers<'_>,
+    (payloads, payload_ends): &'a Buffers<'_>,
+) -> PyResult<Vec<Record<'a>>> {
+    let keys = Items::new(keys.as_bytes(), key_ends.as_bytes()).map_err(super::refused)?;
+    let payloads =
+        Items::new(payloads.as_bytes(), payload_ends.as_bytes()).map_err(super::refused)?;
+    if keys.len() != payloads.len() {
+        return Err(PyValueError::new_err(
+            "there is not one payload for each key",
+        ));
+    }
+    Ok(keys.iter().zip(payloads.iter()).collect())
+}
+
+/// The head of an index, which is all that an update needs of it.
+#[pyclass(frozen)]
+struct PirHead(Head);
+
+#[pymethods]
+impl PirHead {
+    /// Out of the first part of an index.
+    #[new]
+    fn new(py: Python<'_>, part: PyBackedBytes) -> PyResult<Self> {
+        let head = py.allow_threads(|| Head::from_bytes(&part));
+        head.map(Self).ok_or_else(not_an_index)
+    }
 }
 
 /// A provider's index of one dataset.
@@ -64,7 +92,6 @@ impl PirIndex {
         batch: usize,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let (keys, payloads) = (items(&keys)?, items(&payloads)?);
         made(py, &keys, &payloads, progress, move |records, watch| {
             Index::build(records, batch, watch)
         })
@@ -79,26 +106,50 @@ impl PirIndex {
         payloads: Buffers<'_>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let (keys, payloads) = (items(&keys)?, items(&payloads)?);
         made(py, &keys, &payloads, progress, |records, watch| {
             self.0.update(records, watch)
+        })
+    }
+
+    /// The same from no more than the head of the index before.
+    #[staticmethod]
+    #[pyo3(signature = (head, keys, payloads, progress = None))]
+    fn renew(
+        py: Python<'_>,
+        head: &PirHead,
+        keys: Buffers<'_>,
+        payloads: Buffers<'_>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        made(py, &keys, &payloads, progress, |records, watch| {
+            Index::renewed(&head.0, records, watch)
         })
     }
 
     /// The parts that it is kept as.
     fn parts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let parts = py.allow_threads(|| self.0.to_parts());
-        PyList::new(py, parts.iter().map(|part| PyBytes::new(py, part)))
+        PyList::new(
+            py,
+            parts.iter().map(|part| PyBytes::new(py, (**part).as_ref())),
+        )
     }
 
-    /// The index from its parts.
+    /// The index from its parts, which it holds on to.
     #[staticmethod]
-    fn from_parts(py: Python<'_>, parts: Vec<Bound<'_, PyBytes>>) -> PyResult<Self> {
-        let slices: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
-        let index = py.allow_threads(|| Index::from_parts(&slices));
+    fn from_parts(py: Python<'_>, parts: Vec<PyBackedBytes>) -> PyResult<Self> {
+        let parts: Vec<Shared> = parts
+            .into_iter()
+            .map(|part| Arc::new(part) as Shared)
+            .collect();
+        let index = py.allow_threads(|| {
+            let index = Index::from_parts(&parts);
+            drop(parts);
+            index
+        });
         index
             .map(|index| Self(Arc::new(index)))
-            .ok_or_else(|| PyValueError::new_err("these are not the parts of an index"))
+            .ok_or_else(not_an_index)
     }
 
     /// Records.
@@ -132,7 +183,7 @@ impl PirIndex {
     /// Bytes of the matrix for single keys.
     #[getter]
     fn scanned(&self) -> usize {
-        self.0.single().data.len()
+        self.0.single().data().len()
     }
 
     /// Seconds of one pass over the matrix for single keys for so many queries, and of merely reading it.
@@ -142,10 +193,10 @@ impl PirIndex {
             let shape = table.layout.shape();
             let query = vec![1_234_567u32; shape.rows()];
             let began = Instant::now();
-            let sums = scan::scan(&table.data, shape.width, &vec![query.as_slice(); queries]);
+            let sums = scan::scan(table.data(), shape.width, &vec![query.as_slice(); queries]);
             let passed = began.elapsed().as_secs_f64();
             let began = Instant::now();
-            let read = scan::read(&table.data);
+            let read = scan::read(table.data());
             let seconds = began.elapsed().as_secs_f64();
             std::hint::black_box((sums, read));
             (passed, seconds)
@@ -153,19 +204,18 @@ impl PirIndex {
     }
 }
 
+fn not_an_index() -> PyErr {
+    PyValueError::new_err("these are not the parts of an index")
+}
+
 fn made(
     py: Python<'_>,
-    keys: &[&[u8]],
-    payloads: &[&[u8]],
+    keys: &Buffers<'_>,
+    payloads: &Buffers<'_>,
     progress: Option<Py<PyAny>>,
     make: impl FnOnce(&[Record<'_>], Watch<'_>) -> Result<Index, Fault> + Send,
 ) -> PyResult<PirIndex> {
-    if keys.len() != payloads.len() {
-        return Err(PyValueError::new_err(
-            "there is not one payload for each key",
-        ));
-    }
-    let records: Vec<Record<'_>> = keys.iter().copied().zip(payloads.iter().copied()).collect();
+    let records = records(keys, payloads)?;
     let index = watched(py, progress, |watch| make(&records, watch))?.map_err(raised)?;
     Ok(PirIndex(Arc::new(index)))
 }
@@ -249,6 +299,7 @@ impl PirAsker {
 /// Add the hidden query to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PirFault", module.py().get_type::<PirFault>())?;
+    module.add_class::<PirHead>()?;
     module.add_class::<PirIndex>()?;
     module.add_class::<PirProvider>()?;
     module.add_class::<PirAsker>()

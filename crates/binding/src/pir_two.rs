@@ -1,6 +1,6 @@
 //! The hidden query at two servers for Python: the servers' preparation, their side of a lookup, and the asker's.
 
-use crate::pir::{items, kind, next, raised, Buffers, Next, PirFault};
+use crate::pir::{kind, next, raised, records, Buffers, Next, PirFault};
 use fondaco_kernel::pir::scan;
 use fondaco_kernel::pir::two::asker::{Asker, Blame, Turns};
 use fondaco_kernel::pir::two::index::Index;
@@ -77,18 +77,11 @@ impl PirTwoPreparation {
         keys: Buffers<'_>,
         payloads: Buffers<'_>,
         kept: Option<&PirTwoIndex>,
+        run: &[u8],
     ) -> PyResult<Self> {
-        let (keys, payloads) = (items(&keys)?, items(&payloads)?);
-        if keys.len() != payloads.len() {
-            return Err(PyValueError::new_err(
-                "there is not one payload for each key",
-            ));
-        }
+        let records = records(&keys, &payloads)?;
         let kept = kept.map(|index| Arc::clone(&index.0));
-        let made = py.allow_threads(|| {
-            let records: Vec<(&[u8], &[u8])> = keys.into_iter().zip(payloads).collect();
-            Preparation::new(first, &records, kept)
-        });
+        let made = py.allow_threads(|| Preparation::new(first, &records, kept, run));
         made.map(Self).map_err(raised)
     }
 

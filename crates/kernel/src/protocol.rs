@@ -35,6 +35,11 @@ pub enum Fault {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// The two sides' inputs do not belong together; nobody can tell whose is another than it should be.
+    Differ {
+        /// What is not the same.
+        what: &'static str,
+    },
     /// The two sides cannot work with these inputs, though both are honest (statistical failure, at most 2^-40).
     Unlucky {
         /// What did not come out.
@@ -51,6 +56,7 @@ impl std::fmt::Display for Fault {
             Self::Cheated { check } => write!(f, "the peer failed the {check} check"),
             Self::OutOfTurn => write!(f, "the protocol was driven out of turn"),
             Self::Input { what } => write!(f, "input refused: {what}"),
+            Self::Differ { what } => write!(f, "{what} differ"),
             Self::Unlucky { what } => write!(f, "{what} did not come out; run again"),
         }
     }

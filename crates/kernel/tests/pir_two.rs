@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+const RUN: &[u8] = b"a run";
 type Pair = [Arc<Index>; 2];
 type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -71,8 +72,8 @@ fn prepared(
     kept: [Option<Arc<Index>>; 2],
 ) -> Result<(Pair, bool), Fault> {
     let [kept_first, kept_second] = kept;
-    let mut one = Preparation::new(true, &borrowed(first), kept_first)?;
-    let mut other = Preparation::new(false, &borrowed(second), kept_second)?;
+    let mut one = Preparation::new(true, &borrowed(first), kept_first, RUN)?;
+    let mut other = Preparation::new(false, &borrowed(second), kept_second, RUN)?;
     between([&mut one, &mut other], &|_, _| {})?;
     let (first, fresh) = one.index().expect("an index");
     let (second, fresh_too) = other.index().expect("an index");
@@ -264,11 +265,12 @@ fn servers_of_different_records_find_out_before_anything_is_told() {
     let refused = prepared(&table(300, 40), &other, [None, None]).err();
     assert_eq!(
         refused,
-        Some(Fault::Input {
-            what: "the two servers do not hold the same records"
+        Some(Fault::Differ {
+            what: "the records of the two servers"
         })
     );
-    let stale = Preparation::new(true, &borrowed(&other), Some(Arc::clone(&shared()[0]))).err();
+    let stale =
+        Preparation::new(true, &borrowed(&other), Some(Arc::clone(&shared()[0])), RUN).err();
     assert_eq!(
         stale,
         Some(Fault::Input {
@@ -277,13 +279,100 @@ fn servers_of_different_records_find_out_before_anything_is_told() {
     );
 }
 
+/// What two servers of these records say until one ends, and how it ends.
+fn said(first: &Records, second: &Records, runs: [&[u8]; 2]) -> (Vec<Vec<u8>>, Result<(), Fault>) {
+    let log = std::cell::RefCell::new(Vec::new());
+    let mut one = Preparation::new(true, &borrowed(first), None, runs[0]).expect("records");
+    let mut other = Preparation::new(false, &borrowed(second), None, runs[1]).expect("records");
+    let end = between([&mut one, &mut other], &|_, message| {
+        log.borrow_mut().push(message.clone());
+    });
+    (log.into_inner(), end)
+}
+
+#[test]
+fn what_servers_say_to_compare_their_records_is_new_each_time_and_no_hash_of_them() {
+    const CLAIMED: usize = 16 + 8 + 4 + 32;
+    let (records, mut others) = (table(20, 9), table(20, 9));
+    others[3].1[0] ^= 1;
+    let (once, again) = (
+        said(&records, &records, [RUN; 2]).0,
+        said(&records, &records, [RUN; 2]).0,
+    );
+    let (differing, end) = said(&records, &others, [RUN; 2]);
+    assert!(matches!(end, Err(Fault::Differ { .. })));
+    assert_eq!(differing.len(), 4, "claims and tags, and nothing after");
+    // What a claim says beside its point is the same for all records of this number and width.
+    for claims in [&once, &again, &differing] {
+        assert_eq!(claims[0][..CLAIMED], once[0][..CLAIMED]);
+        assert_eq!(claims[1][..CLAIMED], once[0][..CLAIMED]);
+        assert_eq!((claims[0].len(), claims[2].len()), (CLAIMED + 32, 32));
+    }
+    let fresh: std::collections::HashSet<&[u8]> = [&once, &again, &differing]
+        .iter()
+        .flat_map(|log| [&log[0][CLAIMED..], &log[1][CLAIMED..], &log[2], &log[3]])
+        .collect();
+    assert_eq!(fresh.len(), 12);
+}
+
+#[test]
+fn the_comparison_of_one_run_is_none_of_another() {
+    let records = table(20, 9);
+    let (log, end) = said(&records, &records, [RUN, b"another run"]);
+    assert!(matches!(end, Err(Fault::Differ { .. })));
+    assert_eq!(log.len(), 4);
+}
+
+#[test]
+fn a_changed_claim_or_tag_and_one_that_is_sent_back_end_the_preparation() {
+    let records = table(20, 9);
+    // A kept index's digest, a point of another server, a tag: each ends it for whoever takes it.
+    for (number, at) in [(0, 30), (2, 0), (3, 31)] {
+        let mut one = Preparation::new(true, &borrowed(&records), None, RUN).expect("records");
+        let mut other = Preparation::new(false, &borrowed(&records), None, RUN).expect("records");
+        let end = between([&mut one, &mut other], &|which, message| {
+            if which == number {
+                message[at] ^= 1;
+            }
+        });
+        assert!(
+            matches!(end, Err(Fault::Differ { .. })),
+            "{number}: {end:?}"
+        );
+    }
+    let mut one = Preparation::new(true, &borrowed(&records), None, RUN).expect("records");
+    let mut say = |incoming: Option<&[u8]>| one.next(incoming);
+    let Ok(Turn::Send(claim)) = say(None) else {
+        panic!("a claim")
+    };
+    assert_eq!(say(None), Ok(Turn::Receive));
+    let Ok(Turn::Send(tag)) = say(Some(&claim)) else {
+        panic!("a tag")
+    };
+    assert_eq!(say(None), Ok(Turn::Receive));
+    assert!(
+        matches!(say(Some(&tag)), Err(Fault::Differ { .. })),
+        "its own words"
+    );
+    for (point, message) in [([0u8; 32], "claim"), ([0xff; 32], "claim")] {
+        let mut one = Preparation::new(true, &borrowed(&records), None, RUN).expect("records");
+        let Ok(Turn::Send(mut claim)) = one.next(None) else {
+            panic!("a claim")
+        };
+        assert_eq!(one.next(None), Ok(Turn::Receive));
+        let at = claim.len() - 32;
+        claim[at..].copy_from_slice(&point);
+        assert_eq!(one.next(Some(&claim)), Err(Fault::Malformed { message }));
+    }
+}
+
 #[test]
 fn a_server_that_lies_in_the_preparation_is_found_out_by_the_other() {
     let records = table(50, 9);
-    let mut one = Preparation::new(true, &borrowed(&records), None).expect("records");
-    let mut other = Preparation::new(false, &borrowed(&records), None).expect("records");
+    let mut one = Preparation::new(true, &borrowed(&records), None, RUN).expect("records");
+    let mut other = Preparation::new(false, &borrowed(&records), None, RUN).expect("records");
     let refused = between([&mut one, &mut other], &|number, message| {
-        if number == 2 {
+        if number == 4 {
             message[3] ^= 1;
         }
     });
@@ -312,7 +401,8 @@ fn a_kept_index_serves_again_where_both_kept_it_and_is_made_anew_where_one_did_n
         })
         .collect();
     let both = [Some(Arc::clone(&kept[0])), Some(Arc::clone(&kept[1]))];
-    let swapped = Preparation::new(false, &borrowed(&records), Some(Arc::clone(&kept[0]))).err();
+    let swapped =
+        Preparation::new(false, &borrowed(&records), Some(Arc::clone(&kept[0])), RUN).err();
     assert_eq!(
         swapped,
         Some(Fault::Input {
@@ -390,7 +480,7 @@ proptest! {
         let mut asker = Asker::new(&[b"a"], 2).expect("an asker");
         asker.next(None).expect("a wait");
         prop_assert!(asker.next(Some([&bytes, &bytes])).is_err());
-        let mut preparing = Preparation::new(true, &[(b"a", b"b")], None).expect("records");
+        let mut preparing = Preparation::new(true, &[(b"a", b"b")], None, RUN).expect("records");
         preparing.next(None).expect("a claim");
         preparing.next(None).expect("a wait");
         prop_assert!(preparing.next(Some(&bytes)).is_err());

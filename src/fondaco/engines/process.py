@@ -30,6 +30,7 @@ from fondaco.errors import DeadlineExceeded, EngineError, PartyFailed, RemoteErr
 _log = logging.getLogger(__name__)
 _KEEP = ("PATH", "HOME", "LANG", "LC_ALL", "VIRTUAL_ENV")
 _STDERR = 4000
+_CHUNK = 1 << 20
 _OWNED = re.compile(r"fondaco-(\d{1,10})-(\d{1,20})-[a-z0-9_]+")
 
 
@@ -131,7 +132,7 @@ async def _supervise(
         os.close(write_end)
     assert process.stdin is not None
     assert process.stderr is not None
-    reader = asyncio.StreamReader(limit=1 << 20)
+    reader = asyncio.StreamReader(limit=_CHUNK)
     loop = asyncio.get_running_loop()
     pipe, _protocol = await loop.connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb")
@@ -179,8 +180,10 @@ async def _feed(stdin: asyncio.StreamWriter, job: Job, inputs: dict[str, pa.Tabl
         if keep is not None:
             stdin.write(frames.frame(frames.KEEP, to_bytes(keep)))
         for name, table in inputs.items():
-            stdin.write(frames.frame(frames.TABLE, frames.pack_table(name, table)))
-            await stdin.drain()
+            for piece in frames.table_frame(name, table):
+                for at in range(0, len(piece), _CHUNK):
+                    stdin.write(piece[at : at + _CHUNK])
+                    await stdin.drain()
         stdin.write(frames.frame(frames.START, b""))
         await stdin.drain()
     except ConnectionError:
@@ -188,20 +191,32 @@ async def _feed(stdin: asyncio.StreamWriter, job: Job, inputs: dict[str, pa.Tabl
         _log.info("the worker of step %s stopped reading", job.step)
 
 
+async def _exactly(reader: asyncio.StreamReader, size: int) -> bytearray:
+    """So many bytes, each of which lies in memory once."""
+    data, at = bytearray(size), 0
+    while at < size:
+        piece = await reader.read(min(size - at, _CHUNK))
+        if not piece:
+            raise asyncio.IncompleteReadError(bytes(data[:at][:_STDERR]), size)
+        data[at : at + len(piece)] = piece
+        at += len(piece)
+    return data
+
+
 async def _outcome(reader: asyncio.StreamReader, job: Job, told: Told) -> Outcome:
     tables: dict[str, pa.Table] = {}
     while True:
         kind, size = frames.head(await reader.readexactly(frames.HEAD))
-        data = await reader.readexactly(size)
+        data = await _exactly(reader, size)
         if kind == frames.TABLE:
             name, table = frames.unpack_table(data)
             tables[name] = table
         elif kind == frames.PROGRESS:
-            told(*frames.unpack_progress(data))
+            told(*frames.unpack_progress(bytes(data)))
         elif kind == frames.OUTCOME:
-            return Outcome(tables, from_bytes(Report, data))
+            return Outcome(tables, from_bytes(Report, bytes(data)))
         elif kind == frames.FAILURE:
-            raise _failure(unpack_error(data), job)
+            raise _failure(unpack_error(bytes(data)), job)
         else:
             raise EngineError("the worker said something out of order", remedy="report this", step=job.step)
 

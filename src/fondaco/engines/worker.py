@@ -131,8 +131,9 @@ def main() -> None:
         outcome = _run(job, tables, sockets, scratch, _Teller(sink), keep)
     except FondacoError as fault:
         _tell(sink, fault)
-    packed = [frames.frame(frames.TABLE, frames.pack_table(name, table)) for name, table in outcome.tables.items()]
-    _end(sink, *packed, frames.frame(frames.OUTCOME, to_bytes(outcome.report)))
+    for name, table in outcome.tables.items():
+        sink.writelines(frames.table_frame(name, table))
+    _end(sink, frames.frame(frames.OUTCOME, to_bytes(outcome.report)))
 
 
 if __name__ == "__main__":

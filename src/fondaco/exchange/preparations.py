@@ -12,7 +12,7 @@ from fondaco.core.models import Column
 from fondaco.core.names import DatasetName
 from fondaco.engines.base import PREPARED, Job
 from fondaco.engines.pir.label import index_label, two_server_label
-from fondaco.engines.pir.parts import BEFORE, as_table, from_table
+from fondaco.engines.pir.parts import BEFORE, as_table, views
 from fondaco.engines.psi.unbalanced import set_label
 from fondaco.flow.model import Input, Step
 from fondaco.vault import prepared
@@ -102,14 +102,15 @@ def find_own(vault: Vault, cid: Cid, wanted: Preparation) -> dict[str, pa.Table]
 def _find_labelled(vault: Vault, cid: Cid, name: DatasetName, label: str, *, renewed: bool) -> dict[str, pa.Table]:
     """For a label: `prepared` of this version, else, if it can be renewed, `before` of the newest one that has it.
 
-    An index is made new from an older one; another version of a set is another set under another key.
+    An index is made new from an older one, of which it takes the first part alone, which says what an update keeps;
+    another version of a set is another set under another key.
     """
     parts = prepared.find(vault, cid, label)
     if parts is not None:
         return {PREPARED: as_table(parts)}
     if not renewed:
         return {}
-    parts = prepared.find_before(vault, name, label)
+    parts = prepared.find_before(vault, name, label, most=1)
     return {} if parts is None else {BEFORE: as_table(parts)}
 
 
@@ -124,4 +125,4 @@ def keep(vault: Vault, step: Step, item: Input, table: pa.Table) -> bool:
 
 def keep_labelled(vault: Vault, name: DatasetName, label: str, table: pa.Table) -> None:
     """Keep what was prepared of a name under a label."""
-    prepared.keep(vault, vault.resolve(name), label, from_table(table))
+    prepared.keep(vault, vault.resolve(name), label, views(table))

@@ -41,7 +41,7 @@ def _place(entry: Entry, label: str, part: int, box: int) -> list[Value]:
     return ["prepared", entry.cid.raw, label, part, box]
 
 
-def keep(vault: Vault, cid: Cid, label: str, parts: Sequence[bytes]) -> None:
+def keep(vault: Vault, cid: Cid, label: str, parts: Sequence[bytes | memoryview]) -> None:
     """Keep the parts of a preparation, in place of one of the same label.
 
     Raises:
@@ -68,8 +68,8 @@ def keep(vault: Vault, cid: Cid, label: str, parts: Sequence[bytes]) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def find(vault: Vault, cid: Cid, label: str) -> list[bytes] | None:
-    """The parts of a preparation, or None where there is none.
+def find(vault: Vault, cid: Cid, label: str, *, most: int | None = None) -> list[bytearray] | None:
+    """The parts of a preparation, or its first `most`; None where there is none.
 
     Raises:
         VaultError: no such dataset. Damaged: a box is missing, or is not what was kept.
@@ -83,27 +83,30 @@ def find(vault: Vault, cid: Cid, label: str) -> list[bytes] | None:
         sizes = from_bytes(Head, head).sizes
     except CodecError as fault:
         raise crypto.Damaged("a preparation has no head", remedy="restore the vault folder") from fault
-    parts: list[bytes] = []
-    for number, size in enumerate(sizes, 1):
-        data = bytearray()
+    parts: list[bytearray] = []
+    for number, size in enumerate(sizes[:most], 1):
+        # Filled in place: a part may be gigabytes.
+        data, at = bytearray(size), 0
         for box in range(-(-size // BOX_BYTES)):
             sealed = read_file(folder / f"{number:04d}-{box:08d}")
-            data += crypto.unlock(entry.key, _place(entry, label, number, box), sealed)
-        if len(data) != size:
-            raise crypto.Damaged("a preparation is not whole", remedy="restore the vault folder")
-        parts.append(bytes(data))
+            opened = crypto.unlock(entry.key, _place(entry, label, number, box), sealed)
+            if len(opened) != min(BOX_BYTES, size - at):
+                raise crypto.Damaged("a preparation is not whole", remedy="restore the vault folder")
+            data[at : at + len(opened)] = opened
+            at += len(opened)
+        parts.append(data)
     return parts
 
 
-def find_before(vault: Vault, name: DatasetName, label: str) -> list[bytes] | None:
-    """The preparation of the newest earlier version of a name that has one of this label."""
+def find_before(vault: Vault, name: DatasetName, label: str, *, most: int | None = None) -> list[bytearray] | None:
+    """The preparation of the newest earlier version of a name that has one of this label; as `find`."""
     earlier = [
         (named.version or 0, cid)
         for named, cid in vault.names()
         if named.path == name.path and (named.version or 0) < (name.version or 0)
     ]
     for _version, cid in sorted(earlier, key=lambda pair: pair[0], reverse=True):
-        found = find(vault, cid, label)
+        found = find(vault, cid, label, most=most)
         if found is not None:
             return found
     return None

@@ -4,7 +4,7 @@
 //! is no layout.
 
 use super::fuse::Form;
-use super::layout::{Layout, MAX_BATCH};
+use super::layout::{Layout, MAX_BATCH, MIN_BATCH};
 use super::record::{self, ELEMENT};
 
 /// Generations of an index at most; an asker evaluates each of its keys under all of them.
@@ -88,7 +88,8 @@ impl Description {
         let slot = record::sealed_bytes(part_bytes(payload as usize));
         let fits = |layout: &Layout| layout.slot as usize == slot;
         let batched = batch.as_ref().is_none_or(|(keys, layout)| {
-            *keys as usize <= MAX_BATCH
+            *keys as usize >= MIN_BATCH
+                && *keys as usize <= MAX_BATCH
                 && layout.tables as usize == batch_tables(*keys as usize)
                 && fits(layout)
         });

@@ -115,13 +115,14 @@ pub enum Sum {
 
 /// Fill `out` (rows of `width` bytes, row after row) so that each record is the sum of its three rows.
 ///
-/// `locations` and `record(i)` (of `width` bytes) belong together. Gives the salt, or None if no attempt succeeded.
+/// `locations` and what `record(i, value)` writes (all of `value`, `width` bytes, once for each i) belong together.
+/// Gives the salt, or None if no attempt succeeded; then nothing was written.
 #[must_use]
-pub fn fill<'a>(
+pub fn fill(
     form: Form,
     place: (u32, u32),
-    locations: &[&[u8; 32]],
-    record: impl Fn(usize) -> &'a [u8],
+    locations: &[[u8; 32]],
+    record: impl FnMut(usize, &mut [u8]),
     out: &mut [u8],
 ) -> Option<u8> {
     fill_from(
@@ -136,11 +137,11 @@ pub fn fill<'a>(
 
 /// The same by another sum, with rows that no record needs out of a given stream.
 #[must_use]
-pub fn fill_from<'a>(
+pub fn fill_from(
     form: Form,
     (table, group): (u32, u32),
-    locations: &[&[u8; 32]],
-    record: impl Fn(usize) -> &'a [u8],
+    locations: &[[u8; 32]],
+    mut record: impl FnMut(usize, &mut [u8]),
     (sum, unneeded): (Sum, &mut Stream),
     out: &mut [u8],
 ) -> Option<u8> {
@@ -155,7 +156,7 @@ pub fn fill_from<'a>(
     unneeded.fill(out);
     let mut value = vec![0u8; width];
     for (index, own) in order {
-        value.copy_from_slice(record(index as usize));
+        record(index as usize, &mut value);
         let rows = places[index as usize];
         for (_, &row) in rows
             .iter()
@@ -188,8 +189,8 @@ mod tests {
             let form = Form::for_records(count);
             prop_assert!(form.is_sound());
             let mut out = vec![0u8; form.rows as usize * 8];
-            let borrowed: Vec<&[u8; 32]> = locations.iter().collect();
-            let salt = fill(form, (1, 2), &borrowed, |i| &records[i], &mut out).expect("a salt");
+            let record = |i: usize, value: &mut [u8]| value.copy_from_slice(&records[i]);
+            let salt = fill(form, (1, 2), &locations, record, &mut out).expect("a salt");
             for (location, record) in locations.iter().zip(&records) {
                 let rows = form.places(location, 1, 2, salt);
                 let sum: [u8; 8] = std::array::from_fn(|byte| {
@@ -206,7 +207,13 @@ mod tests {
         let form = Form::for_records(2);
         let mut out = vec![0u8; form.rows as usize * 4];
         assert_eq!(
-            fill(form, (0, 0), &[&[1; 32], &[1; 32]], |_| &[0; 4], &mut out),
+            fill(
+                form,
+                (0, 0),
+                &[[1; 32], [1; 32]],
+                |_, value| value.fill(0),
+                &mut out
+            ),
             None
         );
     }

@@ -9,14 +9,19 @@
 use super::fuse::{self, Form};
 use super::matrix::{place, Shape, NOWHERE, ONES};
 use super::progress::{Counted, Watch};
+use super::record::Nonces;
 use super::ring::DEGREE;
 use rayon::prelude::*;
 
 /// Tables that a record of the batch matrix lies in.
 pub const COPIES: usize = 3;
+/// The fewest keys that one batch query is made for: with less, keys may find no table often enough to tell something.
+pub const MIN_BATCH: usize = 64;
 /// The most keys that one batch query is made for.
 pub const MAX_BATCH: usize = 1024;
 const MAX_GROUPS: usize = 64;
+/// Nonces that are drawn at once.
+const NONCES: usize = 1024;
 /// What a pack costs beside a byte on the wire when groups are chosen: its prepared digits are read for each query.
 const PACK_COST: usize = 24 * 1024;
 
@@ -33,6 +38,16 @@ pub struct Layout {
     pub form: Form,
     /// One salt for each table and group.
     pub salts: Vec<u8>,
+}
+
+/// The records as a matrix takes them: each sealed when its rows are made, so that none lies in memory sealed twice.
+pub trait Source: Sync {
+    /// How many there are.
+    fn count(&self) -> usize;
+    /// Where one lies.
+    fn location(&self, at: usize) -> [u8; 32];
+    /// One, sealed, over all of `out`.
+    fn seal(&self, at: usize, nonces: &mut Nonces, out: &mut [u8]);
 }
 
 /// A record's group (single matrix) or tables (batch matrix), from its location.
@@ -121,22 +136,17 @@ impl Layout {
         (wishes, assigned)
     }
 
-    /// Lay out sealed records (of `slot` bytes) for single keys, and fill the matrix.
+    /// Lay out records (sealed, of `slot` bytes) for single keys, and fill the matrix.
     ///
     /// None if no filter came out, which does not happen with different locations.
     #[must_use]
-    pub fn single(
-        slot: usize,
-        locations: &[[u8; 32]],
-        sealed: &[u8],
-        watch: Watch<'_>,
-    ) -> Option<(Self, Vec<u8>)> {
-        let groups =
-            (1..=MAX_GROUPS).min_by_key(|&groups| cost(locations.len(), slot, groups))? as u32;
-        let members = members(locations, groups as usize, |location| {
-            vec![scaled(spread(location)[0], groups)]
+    pub fn single(slot: usize, records: &impl Source, watch: Watch<'_>) -> Option<(Self, Vec<u8>)> {
+        let count = records.count();
+        let groups = (1..=MAX_GROUPS).min_by_key(|&groups| cost(count, slot, groups))? as u32;
+        let members = members(records, groups as usize, |location| {
+            [scaled(spread(location)[0], groups)]
         });
-        Self::filled((1, groups), slot, &members, (locations, sealed), watch)
+        Self::filled((1, groups), slot, &members, records, watch)
     }
 
     /// Lay out sealed records for batches of up to `keys`, and fill the matrix.
@@ -146,22 +156,21 @@ impl Layout {
     pub fn batch(
         keys: usize,
         slot: usize,
-        locations: &[[u8; 32]],
-        sealed: &[u8],
+        records: &impl Source,
         watch: Watch<'_>,
     ) -> Option<(Self, Vec<u8>)> {
         let tables = (keys * 3).div_ceil(2).max(COPIES) as u32;
-        let members = members(locations, tables as usize, |location| {
-            tables_of(location, tables).to_vec()
+        let members = members(records, tables as usize, |location| {
+            tables_of(location, tables)
         });
-        Self::filled((tables, 1), slot, &members, (locations, sealed), watch)
+        Self::filled((tables, 1), slot, &members, records, watch)
     }
 
     fn filled(
         (tables, groups): (u32, u32),
         slot: usize,
         members: &[Vec<u32>],
-        (locations, sealed): (&[[u8; 32]], &[u8]),
+        records: &impl Source,
         watch: Watch<'_>,
     ) -> Option<(Self, Vec<u8>)> {
         let most = members.iter().map(Vec::len).max().unwrap_or(0);
@@ -193,9 +202,14 @@ impl Layout {
                         .enumerate()
                         .map(|(group, members)| {
                             let mut rows = vec![0u8; form.rows as usize * slot];
-                            let here: Vec<&[u8; 32]> =
-                                members.iter().map(|&i| &locations[i as usize]).collect();
-                            let record = |i: usize| &sealed[members[i] as usize * slot..][..slot];
+                            let here: Vec<[u8; 32]> = members
+                                .iter()
+                                .map(|&i| records.location(i as usize))
+                                .collect();
+                            let mut nonces = Nonces::new(members.len().min(NONCES));
+                            let record = |i: usize, out: &mut [u8]| {
+                                records.seal(members[i] as usize, &mut nonces, out);
+                            };
                             let place = (table as u32, (from + group) as u32);
                             let salt = fuse::fill(form, place, &here, record, &mut rows)?;
                             counted.add(1);
@@ -245,14 +259,14 @@ fn cost(count: usize, slot: usize, groups: usize) -> usize {
     }
 }
 
-fn members(
-    locations: &[[u8; 32]],
+fn members<const N: usize>(
+    records: &impl Source,
     count: usize,
-    places: impl Fn(&[u8; 32]) -> Vec<u32>,
+    places: impl Fn(&[u8; 32]) -> [u32; N],
 ) -> Vec<Vec<u32>> {
     let mut members = vec![Vec::new(); count];
-    for (record, location) in locations.iter().enumerate() {
-        for place in places(location) {
+    for record in 0..records.count() {
+        for place in places(&records.location(record)) {
             members[place as usize].push(record as u32);
         }
     }
@@ -331,16 +345,30 @@ mod tests {
             .collect()
     }
 
+    /// Records that are their own numbers.
+    struct Numbers(Vec<[u8; 32]>);
+
+    impl Source for Numbers {
+        fn count(&self) -> usize {
+            self.0.len()
+        }
+
+        fn location(&self, at: usize) -> [u8; 32] {
+            self.0[at]
+        }
+
+        fn seal(&self, at: usize, _nonces: &mut Nonces, out: &mut [u8]) {
+            out.copy_from_slice(&at.to_be_bytes());
+        }
+    }
+
     #[test]
     fn a_single_matrix_gives_back_its_records() {
-        let locations = locations(700, 1);
-        let sealed: Vec<u8> = (0..700u32)
-            .flat_map(|i| [i.to_le_bytes(), i.to_be_bytes()].concat())
-            .collect();
-        let (layout, data) = Layout::single(8, &locations, &sealed, UNWATCHED).expect("a layout");
+        let records = Numbers(locations(700, 1));
+        let (layout, data) = Layout::single(8, &records, UNWATCHED).expect("a layout");
         assert!(layout.is_sound());
-        for (i, location) in locations.iter().enumerate() {
-            assert_eq!(layout.read(&data, location), &sealed[8 * i..][..8]);
+        for (number, location) in records.0.iter().enumerate() {
+            assert_eq!(layout.read(&data, location), number.to_be_bytes());
         }
     }
 

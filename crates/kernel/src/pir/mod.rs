@@ -17,6 +17,7 @@
 pub mod ask;
 pub mod asker;
 pub mod description;
+pub mod directory;
 pub mod function;
 pub mod fuse;
 pub mod index;

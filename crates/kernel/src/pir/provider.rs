@@ -108,7 +108,7 @@ impl Provider {
             let Some(queries) = queries else {
                 return malformed("queries");
             };
-            out.extend(answer(shape, &table.data, &table.digits, &queries).concat());
+            out.extend(answer(shape, table.data(), &table.digits, &queries).concat());
         }
         Ok(out)
     }

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from fondaco.core.codec import Value, encode
 
-FORMAT = 1
+FORMAT = 2
+"""Of the index of one server; what an earlier version kept has another label, and is made anew."""
+TWO_FORMAT = 1
 _BATCH_FROM = 25
 _SMALLEST, _LARGEST = 64, 1024
 
@@ -30,5 +32,5 @@ def index_label(columns: Sequence[str], keys: Sequence[str], most_keys: int) -> 
 
 def two_server_label(columns: Sequence[str], keys: Sequence[str], servers: Sequence[str]) -> str:
     """The label of the index that two servers, in this order, made together."""
-    described: Value = ["pir-two", FORMAT, list(columns), list(keys), list(servers)]
+    described: Value = ["pir-two", TWO_FORMAT, list(columns), list(keys), list(servers)]
     return f"pir-two-{hashlib.sha256(encode(described)).hexdigest()}"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from fondaco._kernel import PirAsker, PirFault, PirIndex, PirProvider, PirTwoPreparation, PirTwoServer
+from fondaco._kernel import PirAsker, PirFault, PirHead, PirIndex, PirProvider, PirTwoPreparation, PirTwoServer
 from fondaco.core.models import Column
 from fondaco.engines import checks
 from fondaco.engines.base import PREPARED, BadJob, EngineStopped, Job, Outcome, Report, Told, untold
@@ -102,15 +102,13 @@ def with_keys(table: pa.Table, names: list[str]) -> pa.Table:
     """The rows that have all of these columns, in one chunk."""
     rows = table
     for name in names:
-        rows = rows.filter(rows.column(name).is_valid())
+        if rows.column(name).null_count:
+            rows = rows.filter(rows.column(name).is_valid())
     return rows.combine_chunks()
 
 
-def _read(parts: list[bytes]) -> PirIndex:
-    try:
-        return PirIndex.from_parts(parts)
-    except ValueError as fault:
-        raise BadJob("the prepared index is damaged", remedy="remove it; the next lookup makes it anew") from fault
+def _damaged() -> BadJob:
+    return BadJob("the prepared index is damaged", remedy="remove it; the next lookup makes it anew")
 
 
 def records_of(table: pa.Table, names: list[str], columns: tuple[Column, ...]) -> tuple[Buffers, Buffers]:
@@ -123,21 +121,34 @@ def records_of(table: pa.Table, names: list[str], columns: tuple[Column, ...]) -
 def prepare(job: Job, inputs: dict[str, pa.Table], told: Told = untold) -> Kept:
     """The index that a provider's inputs have or make: `prepared`, or `before` updated, or anew from `data`.
 
+    What is large is taken out of `inputs` as soon as it is used, so that it need not lie in memory longer.
+
     Raises:
         BadJob: the data cannot be asked by key: a key stands twice, or there is too much of it.
     """
     if PREPARED in inputs:
-        return Kept(_read(from_table(inputs[PREPARED])), fresh=False)
-    keys, payloads = records_of(inputs["data"], checks.key_columns(job), job.columns)
+        try:
+            return Kept(PirIndex.from_parts(from_table(inputs.pop(PREPARED))), fresh=False)
+        except ValueError as fault:
+            raise _damaged() from fault
+    before = None
+    if BEFORE in inputs:
+        try:
+            before = PirHead(from_table(inputs.pop(BEFORE))[0])
+        except (ValueError, IndexError) as fault:
+            raise _damaged() from fault
+    keys, payloads = records_of(inputs.pop("data"), checks.key_columns(job), job.columns)
     try:
-        if BEFORE in inputs:
-            before = _read(from_table(inputs[BEFORE]))
-            return Kept(before.update(keys, payloads, told), fresh=True)
+        if before is not None:
+            return Kept(PirIndex.renew(before, keys, payloads, told), fresh=True)
         return Kept(PirIndex.build(keys, payloads, batch_size(checks.most_keys(job)), told), fresh=True)
     except ValueError as fault:
         raise BadJob(
             f"the dataset cannot be asked by these keys: {fault}", remedy="choose key columns that tell rows apart"
         ) from fault
+
+
+_SAME = "see that both servers published the same data, by the same keys"
 
 
 def drive(party: _Side, channel: Channel) -> None:
@@ -159,6 +170,9 @@ def drive(party: _Side, channel: Channel) -> None:
                 channel.send(message)
     except PirFault as fault:
         kind, cause = fault.args
+        if kind == "differ":
+            # Of two servers: each would be the liar to itself, and none is known to be one.
+            raise EngineStopped(f"{cause}: no one can tell which are right", remedy=_SAME) from fault
         raise EngineStopped(
             f"{channel.peer}: {cause}" if kind in ("malformed", "cheated") else str(cause),
             remedy="see that both run the same version, then start the task again",

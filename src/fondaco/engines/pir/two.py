@@ -25,7 +25,7 @@ import pyarrow as pa
 from fondaco._kernel import PirFault, PirTwoAsker, PirTwoIndex, PirTwoPreparation, PirTwoServer
 from fondaco.engines import checks
 from fondaco.engines.base import PREPARED, BadJob, EngineStopped, Job, Outcome
-from fondaco.engines.channel import Channel, connect_all
+from fondaco.engines.channel import Channel, connect_all, run_digest
 from fondaco.engines.pir.lookup import drive, question, records_of, report
 from fondaco.engines.pir.parts import as_table, from_table
 
@@ -39,15 +39,15 @@ def _kept(inputs: dict[str, pa.Table]) -> PirTwoIndex | None:
     if PREPARED not in inputs:
         return None
     try:
-        return PirTwoIndex.from_parts(from_table(inputs[PREPARED]))
+        return PirTwoIndex.from_parts(from_table(inputs.pop(PREPARED)))
     except ValueError as fault:
         raise BadJob("the prepared index is damaged", remedy="remove it; the next lookup makes it anew") from fault
 
 
 def _preparation(job: Job, inputs: dict[str, pa.Table]) -> PirTwoPreparation:
-    keys, payloads = records_of(inputs["data"], checks.key_columns(job), job.columns)
+    keys, payloads = records_of(inputs.pop("data"), checks.key_columns(job), job.columns)
     try:
-        return PirTwoPreparation(job.rank == 1, keys, payloads, _kept(inputs))
+        return PirTwoPreparation(job.rank == 1, keys, payloads, _kept(inputs), run_digest(job))
     except ValueError as fault:
         raise BadJob(
             f"the dataset cannot be asked by these keys: {fault}", remedy="choose key columns that tell rows apart"
@@ -97,8 +97,8 @@ def run(job: Job, inputs: dict[str, pa.Table], sockets: Path) -> Outcome:
     """Run one member's part.
 
     Raises:
-        BadJob: a step that cannot be done as asked, or servers that do not hold the same records.
-        EngineStopped: a member went away or does not follow the protocol.
+        BadJob: a step that cannot be done as asked.
+        EngineStopped: a member went away or does not follow the protocol; the servers do not hold the same records.
     """
     checks.check_job(job)
     started = time.monotonic()

@@ -22,7 +22,6 @@ pub const SHARE: usize = 32;
 /// Bytes of a description.
 pub const DESCRIPTION: usize = 16 + 8 + 4 + 4 + 1 + 1 + HASH + ELEMENT;
 const MAGIC: &[u8; 16] = b"fondaco/pir-two1";
-const CHUNK: usize = 2048;
 const NONCE: [u8; 12] = [0; 12];
 
 /// What an asker is told by each server; all but the public key is the same.
@@ -172,34 +171,14 @@ impl Index {
     ) -> Result<Self, Fault> {
         let (parts, width) = (parts_of(payload), width_for(payload));
         let part = part_bytes(payload);
-        let mut sealed = vec![0u8; records.len() * parts * width];
-        let locations: Vec<Vec<[u8; 32]>> = sealed
-            .par_chunks_mut(CHUNK * parts * width)
-            .zip(records.par_chunks(CHUNK))
-            .zip(shares[0].par_chunks(CHUNK).zip(shares[1].par_chunks(CHUNK)))
-            .map(|((out, records), (first, second))| {
-                let mut locations = Vec::with_capacity(records.len() * parts);
-                let shares = first.iter().zip(second);
-                for ((out, record), (first, second)) in
-                    out.chunks_exact_mut(parts * width).zip(records).zip(shares)
-                {
-                    let output = combined([first, second]);
-                    for (number, out) in out.chunks_exact_mut(width).enumerate() {
-                        let own = part_of(&output, number);
-                        let cut = |at: usize| record.1.len().min(at * part);
-                        record::seal(
-                            &own.seal,
-                            NONCE,
-                            &record.1[cut(number)..cut(number + 1)],
-                            out,
-                        );
-                        locations.push(own.location);
-                    }
-                }
-                locations
-            })
+        let output = |at: usize| {
+            let whole = combined([&shares[0][at / parts], &shares[1][at / parts]]);
+            part_of(&whole, at % parts)
+        };
+        let locations: Vec<[u8; 32]> = (0..records.len() * parts)
+            .into_par_iter()
+            .map(|at| output(at).location)
             .collect();
-        let locations: Vec<[u8; 32]> = locations.concat();
         let form = Form::for_records(locations.len());
         let too_large = Fault::Input {
             what: "more data than one index holds",
@@ -207,13 +186,18 @@ impl Index {
         if locations.len() > 1 << 30 {
             return Err(too_large);
         }
-        let borrowed: Vec<&[u8; 32]> = locations.iter().collect();
         let mut plain = vec![0u8; form.rows as usize * width];
         let mut unneeded = unneeded(&content, shares);
-        let record = |i: usize| &sealed[i * width..][..width];
+        let record = |at: usize, out: &mut [u8]| {
+            let payload = records[at / parts].1;
+            let cut = |number: usize| payload.len().min(number * part);
+            let number = at % parts;
+            let text = &payload[cut(number)..cut(number + 1)];
+            record::seal(&output(at).seal, NONCE, text, out);
+        };
         let sum = (Sum::Bits, &mut unneeded);
-        let salt = fill_from(form, (0, 0), &borrowed, record, sum, &mut plain).ok_or(too_large)?;
-        drop(sealed);
+        let salt = fill_from(form, (0, 0), &locations, record, sum, &mut plain).ok_or(too_large)?;
+        drop(locations);
         let table = Table::new(width, &plain);
         let description = Description {
             records: records.len() as u64,

@@ -1,10 +1,12 @@
 //! Hidden query of two servers that hold the same records and do not collude: no lattice, a kilobyte up, one pass.
 //!
 //! `dpf` makes two keys of which neither tells what is asked for; `table` holds the rows, each with its proof, and
-//! answers; `index` is what both servers make together; `lookup` the protocol between an asker and either.
+//! answers; `equal` finds out whether both servers hold the same; `index` is what they make together, by `preparation`;
+//! `lookup` is the protocol between an asker and either.
 
 pub mod asker;
 pub mod dpf;
+pub mod equal;
 pub mod index;
 pub mod lookup;
 pub mod preparation;

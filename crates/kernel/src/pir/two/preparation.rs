@@ -1,24 +1,34 @@
 //! Two servers that hold the same records make their index: what each says to the other, in turn.
 //!
-//! Messages, both ways: a claim (how many records, what they hash to, which index is kept); then, unless both kept the
-//! same, the first server's shares and the second's (32 bytes a record, by their order), and what the table comes to.
+//! Messages, both ways: a claim (how many records, how wide, which index is kept, a point); a tag; then, unless both kept
+//! the same, the first server's shares and the second's (32 bytes a record, by their order), and what the table comes
+//! to. Point and tag find out whether both hold the same records (`equal`), and tell no hash of them.
 //!
-//! Adversary: semi-honest servers. Neither learns the other's secret. A server that lies about its shares makes records
-//! look absent to askers; it learns nothing by it. Records that differ are found before anything is told of them but
-//! their number, width and hash.
+//! Adversary: semi-honest servers, but for the test of equality, which is for any. Neither learns the other's secret. A
+//! server that lies about its shares makes records look absent to askers; it learns nothing by it. Records that differ
+//! are found before anything is told of them but their number and width.
 
 use super::super::description::MAX_PAYLOAD;
 use super::super::index::{checked_records, padded, Record};
 use super::super::record::{Evaluator, SECRET};
+use super::equal::{Met, Said, POINT, TAG};
 use super::index::{share_of, Index, SHARE};
 use super::table::HASH;
 use crate::protocol::{Fault, Party, Turn};
+use crate::ristretto::fresh_scalar;
 use rayon::prelude::*;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-const MAGIC: &[u8; 16] = b"fondaco/pir-two1";
-const CLAIM: usize = 16 + 8 + 4 + HASH + HASH;
+const MAGIC: &[u8; 16] = b"fondaco/pir-two2";
+const SIDES: &[u8] = b"fondaco hidden query: two servers";
+/// Bytes of a claim without its point.
+const CLAIMED: usize = 16 + 8 + 4 + HASH;
+const CLAIM: usize = CLAIMED + POINT;
+const DIFFER: Fault = Fault::Differ {
+    what: "the records of the two servers",
+};
+const CLAIM_FORM: Fault = Fault::Malformed { message: "claim" };
 const CHUNK: usize = 2048;
 /// Of a server that kept no index.
 const NONE_KEPT: [u8; HASH] = [0; HASH];
@@ -26,6 +36,8 @@ const NONE_KEPT: [u8; HASH] = [0; HASH];
 enum Preparing {
     SendClaim,
     AwaitClaim,
+    SendTag(Met, bool),
+    AwaitTag(Met, bool),
     SendShares,
     AwaitShares,
     SendDigest,
@@ -39,6 +51,7 @@ pub struct Preparation {
     records: Vec<(Vec<u8>, Vec<u8>)>,
     payload: usize,
     content: [u8; HASH],
+    said: Said,
     kept: Option<Arc<Index>>,
     own: Option<(Zeroizing<[u8; SECRET]>, Evaluator)>,
     shares: Vec<[u8; SHARE]>,
@@ -61,7 +74,8 @@ fn content_of(records: &[(Vec<u8>, Vec<u8>)]) -> [u8; HASH] {
 }
 
 impl Preparation {
-    /// Of records whose keys all differ, and the index that was kept of them, if one was.
+    /// Of records whose keys all differ, and the index that was kept of them, if one was; in a run that both servers
+    /// name alike and no other run has the name of.
     ///
     /// # Errors
     /// `Fault::Input`: a key stands twice, is empty or too long; a payload too wide; a kept index of other records.
@@ -69,6 +83,7 @@ impl Preparation {
         first: bool,
         records: &[Record<'_>],
         kept: Option<Arc<Index>>,
+        run: &[u8],
     ) -> Result<Self, Fault> {
         let payload = padded(checked_records(records, 0)?);
         let mut records: Vec<(Vec<u8>, Vec<u8>)> = records
@@ -91,6 +106,7 @@ impl Preparation {
             first,
             records,
             payload,
+            said: Said::new(&content, SIDES, run, fresh_scalar()?),
             content,
             kept,
             own: None,
@@ -116,6 +132,7 @@ impl Preparation {
     pub fn limit(&self) -> usize {
         match self.state {
             Preparing::AwaitClaim => CLAIM,
+            Preparing::AwaitTag(..) => TAG,
             Preparing::AwaitShares => self.records.len() * SHARE,
             Preparing::AwaitDigest => HASH,
             _ => 0,
@@ -130,22 +147,35 @@ impl Preparation {
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&(self.records.len() as u64).to_le_bytes());
         out.extend_from_slice(&(self.payload.min(MAX_PAYLOAD) as u32).to_le_bytes());
-        out.extend_from_slice(&self.content);
         out.extend_from_slice(&kept);
+        out.extend_from_slice(self.said.point());
         out
     }
 
     fn claimed(&mut self, message: &[u8]) -> Result<(), Fault> {
         let own = self.claim();
-        if message.len() != CLAIM || message[..MAGIC.len()] != own[..MAGIC.len()] {
-            return Err(Fault::Malformed { message: "claim" });
+        let Some((theirs, point)) = message.split_at_checked(CLAIMED) else {
+            return Err(CLAIM_FORM);
+        };
+        let Ok(point) = point.try_into() else {
+            return Err(CLAIM_FORM);
+        };
+        let own = &own[..CLAIMED];
+        if theirs[..MAGIC.len()] != own[..MAGIC.len()] {
+            return Err(CLAIM_FORM);
         }
-        if message[..CLAIM - HASH] != own[..CLAIM - HASH] {
-            return Err(Fault::Input {
-                what: "the two servers do not hold the same records",
-            });
+        if theirs[..CLAIMED - HASH] != own[..CLAIMED - HASH] {
+            return Err(DIFFER);
         }
-        if self.kept.is_some() && message == own {
+        let met = self.said.meet(self.first, own, point, theirs);
+        let both_kept = self.kept.is_some() && theirs == own;
+        self.state = Preparing::SendTag(met.ok_or(CLAIM_FORM)?, both_kept);
+        Ok(())
+    }
+
+    /// Go on once it is known that both hold the same.
+    fn found_same(&mut self, both_kept: bool) -> Result<(), Fault> {
+        if both_kept {
             self.index = self.kept.clone();
             self.state = Preparing::Over;
             return Ok(());
@@ -217,8 +247,18 @@ impl Preparation {
     }
 
     fn take(&mut self, message: &[u8]) -> Result<(), Fault> {
-        match self.state {
+        match &self.state {
             Preparing::AwaitClaim => self.claimed(message),
+            Preparing::AwaitTag(..) if message.len() != TAG => {
+                Err(Fault::Malformed { message: "tag" })
+            }
+            Preparing::AwaitTag(met, both_kept) => {
+                if !met.is_same(message) {
+                    return Err(DIFFER);
+                }
+                let both_kept = *both_kept;
+                self.found_same(both_kept)
+            }
             Preparing::AwaitShares => self.shared(message),
             Preparing::AwaitDigest => {
                 if message != self.digest()? {
@@ -241,10 +281,15 @@ impl Party for Preparation {
             (None, false) => {}
             _ => return Err(Fault::OutOfTurn),
         }
-        match self.state {
+        match std::mem::replace(&mut self.state, Preparing::Over) {
             Preparing::SendClaim => {
                 self.state = Preparing::AwaitClaim;
                 Ok(Turn::Send(self.claim()))
+            }
+            Preparing::SendTag(met, both_kept) => {
+                let tag = met.tag.to_vec();
+                self.state = Preparing::AwaitTag(met, both_kept);
+                Ok(Turn::Send(tag))
             }
             Preparing::SendShares => {
                 let message = self.shares.concat();
@@ -263,7 +308,8 @@ impl Party for Preparation {
                 Ok(Turn::Send(self.digest()?.to_vec()))
             }
             Preparing::Over => Ok(Turn::Finished),
-            _ => {
+            waiting => {
+                self.state = waiting;
                 self.awaiting = true;
                 Ok(Turn::Receive)
             }
