@@ -38,6 +38,7 @@ pub(crate) mod session;
 pub(crate) mod small_field;
 #[cfg(test)]
 mod tests;
+mod transpose;
 pub(crate) mod wire;
 
 use crate::block::Block;

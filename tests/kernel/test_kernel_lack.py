@@ -1,0 +1,76 @@
+"""The membership test on shares beside plain sets, and its parts worked out in Python by themselves."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fondaco import _kernel
+
+SETS = st.lists(st.integers(0, 60), min_size=1, max_size=40, unique=True)
+FREE = 0xFFFFFFFF
+
+
+def ids_of(keys: list[int]) -> bytes:
+    return b"".join(key.to_bytes(16, "little") for key in keys)
+
+
+def meet(holder: _kernel.LackHolder, tester: _kernel.LackTester) -> None:
+    """Carry all messages, one at a time, until both are done."""
+    parties, inboxes = (holder, tester), ([], [])
+    waits, done = [False, False], [False, False]
+    while not all(done):
+        for side in range(2):
+            if done[side] or (waits[side] and not inboxes[side]):
+                continue
+            turn, message = parties[side].next(inboxes[side].pop(0) if waits[side] else None)
+            waits[side], done[side] = turn == "receive", turn == "finished"
+            if turn == "send":
+                inboxes[1 - side].append(message)
+
+
+def shared(table: _kernel.LackTable, ours: list[int], theirs: list[int], *, width: int, gives: bool) -> list[int]:
+    """The holder's keys in bins of different strings."""
+    holder = _kernel.LackHolder(table, peer_keys=len(theirs), width=width, gives=gives)
+    tester = _kernel.LackTester(ids_of(theirs), peer_keys=len(ours), width=width, gives=not gives)
+    assert (holder.shares(), tester.shares(), tester.bins) == (None, None, table.bins)
+    meet(holder, tester)
+    strings = [np.frombuffer(side.shares() or b"", np.uint8).reshape(table.bins, width) for side in (holder, tester)]
+    places = np.frombuffer(table.places(), "<u4")
+    found = places[(strings[0] != strings[1]).any(axis=1)]
+    assert FREE not in found
+    return [ours[place] for place in found]
+
+
+@settings(max_examples=10, deadline=None)
+@given(SETS, SETS, SETS, st.sampled_from([8, 16, 33]), st.booleans())
+def test_one_table_meets_several_testers(ours, one, other, width, gives) -> None:
+    table = _kernel.LackTable(ids_of(ours))
+    places = [place for place in np.frombuffer(table.places(), "<u4") if place != FREE]
+    assert sorted(places) == list(range(len(ours)))
+    for theirs in (one, other):
+        found = shared(table, ours, theirs, width=width, gives=gives)
+        assert sorted(found) == sorted(set(ours) & set(theirs))
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    with pytest.raises(ValueError):
+        _kernel.LackTable(b"")
+    with pytest.raises(ValueError):
+        _kernel.LackTable(bytes(15))
+    table = _kernel.LackTable(bytes(16))
+    for peer_keys, width in ((0, 16), (1, 0), (1, 1025)):
+        with pytest.raises(ValueError):
+            _kernel.LackHolder(table, peer_keys=peer_keys, width=width)
+        with pytest.raises(ValueError):
+            _kernel.LackTester(bytes(16), peer_keys=peer_keys, width=width)
+
+
+def test_bytes_where_none_are_due_and_any_bytes_for_a_word_are_refused() -> None:
+    tester = _kernel.LackTester(bytes(16), peer_keys=1, width=16)
+    with pytest.raises(_kernel.OutOfTurn):
+        tester.next(os.urandom(20))
