@@ -246,6 +246,9 @@ class StarLeader:
     def values(self) -> bytes | None:
         """For each identifier in order the sender's value, or noise where it has none; None before the end."""
 
+def lack_bins(keys: int) -> int:
+    """How many bins the `LackTable` of so many keys has; ValueError for none or too many."""
+
 class LackTable:
     """A holder's keys in the bins of a cuckoo table: one for its membership tests with all others.
 
@@ -267,7 +270,7 @@ class LackHolder:
     Args:
         table: this party's keys in their bins.
         peer_keys: how many identifiers the tester has, at least 1.
-        width: bytes of a string, 1 to 1024; two independent ones are equal with probability 2**(-8 width).
+        width: bytes of a string, 1 to 8192; two independent ones are equal with probability 2**(-8 width).
         gives: whether this party knows both strings of each bin; of the two exactly one does.
     """
 

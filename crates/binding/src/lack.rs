@@ -12,6 +12,12 @@ use crate::psi::{keys_of, turn_of, words, Told};
 
 const HOW: Security = Security::SemiHonest;
 
+/// How many bins the table of so many keys has.
+#[pyfunction]
+fn lack_bins(keys: usize) -> PyResult<usize> {
+    Ok(Shape::new(keys, 1, 0).map_err(raised)?.bins)
+}
+
 /// A holder's keys in their bins: one table for the tests of all.
 #[pyclass(frozen)]
 pub struct LackTable {
@@ -135,5 +141,6 @@ impl LackTester {
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<LackTable>()?;
     module.add_class::<LackHolder>()?;
-    module.add_class::<LackTester>()
+    module.add_class::<LackTester>()?;
+    module.add_function(wrap_pyfunction!(lack_bins, module)?)
 }

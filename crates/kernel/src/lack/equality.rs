@@ -29,7 +29,7 @@ const NODE: usize = 4;
 const TABLE_BYTES: usize = 2;
 const TABLES: &str = "tables";
 /// The widest string, in bytes.
-pub const MAX_WIDTH: usize = 1 << 10;
+pub const MAX_WIDTH: usize = 1 << 13;
 
 /// What both sides know: how many words of how many bits there are, and how wide the strings are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +127,7 @@ impl Compared {
         let sound = (1..=64).contains(&self.bits) && (1..=MAX_WIDTH).contains(&self.width);
         if !sound || words.len() != self.bins || self.bins == 0 {
             return Err(Fault::Input {
-                what: "words of 1 to 64 bits, and strings of 1 to 1024 bytes",
+                what: "words of 1 to 64 bits, and strings of 1 to 8192 bytes",
             });
         }
         Ok(())

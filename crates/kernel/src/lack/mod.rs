@@ -132,7 +132,7 @@ impl<P: Programmed> Chain<P> {
     fn new(config: LackConfig, first: P) -> Result<Self, Fault> {
         if !(1..=equality::MAX_WIDTH).contains(&config.width) {
             return Err(Fault::Input {
-                what: "a string has 1 to 1024 bytes",
+                what: "a string has 1 to 8192 bytes",
             });
         }
         Ok(Self {
