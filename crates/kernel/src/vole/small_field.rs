@@ -116,7 +116,7 @@ fn sum_streams(
     }
 }
 
-/// The owner's streams, and how much of them is used.
+/// The owner's streams: 16 a tree.
 pub(crate) struct Owner {
     streams: Vec<Permutation>,
 }
@@ -156,8 +156,7 @@ impl Owner {
 
     /// Columns of chosen bits from block `first` of the streams on, and the corrections, 16 bytes a tree and block.
     pub(crate) fn chosen(&self, first: u64, wanted: &[Block], message: &mut [u8]) -> Columns {
-        let height = wanted.len();
-        let mut columns = Columns::new(height);
+        let (height, mut columns) = (wanted.len(), Columns::new(wanted.len()));
         let (mut bits, mut work) = (Zeroizing::new(wanted.to_vec()), work());
         for ((streams, cells), out) in self
             .streams
@@ -200,8 +199,7 @@ pub(crate) fn own(
         add(other, first);
         put(message, other);
     }
-    let first = Zeroizing::new(first.to_vec());
-    (first, columns)
+    (Zeroizing::new(first.to_vec()), columns)
 }
 
 /// The peer's streams, and the leaf that it misses of each tree.
@@ -266,10 +264,9 @@ impl Peer {
     /// Columns for the owner's chosen bits, from its corrections for blocks from `first` on.
     pub(crate) fn chosen(&self, first: u64, message: &[u8]) -> Columns {
         let height = message.len() / chosen_bytes(1);
-        let mut columns = Columns::new(height);
+        let (mut columns, mut work) = (Columns::new(height), work());
         let corrections = message.chunks_exact(16 * height);
         let cells = columns.cells.chunks_exact_mut(BITS * height);
-        let mut work = work();
         for (tree, (cells, bytes)) in cells.zip(corrections).enumerate() {
             let blocks = bytes.as_chunks::<16>().0.iter();
             let correction: Vec<Block> = blocks.map(|block| Block::from_bytes(*block)).collect();
