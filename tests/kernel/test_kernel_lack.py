@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from fondaco import _kernel
 
 SETS = st.lists(st.integers(0, 60), min_size=1, max_size=40, unique=True)
 FREE = 0xFFFFFFFF
+VECTOR = json.loads((Path(__file__).parents[2] / "crates/kernel/vectors/sets.json").read_text("utf-8"))["lack"]
 
 
 def ids_of(keys: list[int]) -> bytes:
@@ -74,3 +77,22 @@ def test_bytes_where_none_are_due_and_any_bytes_for_a_word_are_refused() -> None
     tester = _kernel.LackTester(bytes(16), peer_keys=1, width=16)
     with pytest.raises(_kernel.OutOfTurn):
         tester.next(os.urandom(20))
+
+
+def test_tables_are_comparisons_padded_by_the_strings_that_an_entrys_bits_choose() -> None:
+    bits, giver, taker, drawn = (VECTOR[name] for name in ("bits", "giver", "taker", "drawn"))
+    strings = [[int.from_bytes(bytes.fromhex(text)[:2], "little") for text in VECTOR[name]] for name in ("zero", "one")]
+    tables = np.frombuffer(bytes.fromhex(VECTOR["tables"]), "<u2")
+    assert len(tables) == -(-bits // 4)
+    for node, table in enumerate(int(table) for table in tables):
+        width = min(4, bits - 4 * node)
+        own, theirs = (word >> 4 * node & ((1 << width) - 1) for word in (giver, taker))
+        shared = drawn >> node & 1
+        for entry in range(16):
+            pad = 0
+            for bit in range(width):
+                pad ^= strings[entry >> bit & 1][4 * node + bit] >> entry & 1
+            # What no value of a shorter node chooses is blank: a taker could open it.
+            expected = pad ^ (entry == own) ^ shared if entry < 1 << width else 0
+            assert table >> entry & 1 == expected
+        assert VECTOR["opened"] >> node & 1 == (own == theirs) ^ shared

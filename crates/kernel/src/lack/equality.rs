@@ -67,8 +67,9 @@ fn string(hash: Block) -> u16 {
     hash.0 as u16
 }
 
-/// The giver's tables of a bin: one for each node of its word, whose shared bits are the lowest of `drawn`.
-fn tables_of(word: u64, bits: usize, drawn: u64, strings: [&[Block]; 2], out: &mut [u8]) {
+/// The giver's tables of a bin, two bytes for each node of its word of so many bits: `drawn` has a shared bit a node, and
+/// of the strings each bit's transfer has two, of which the lowest 16 bits are used.
+pub fn tables_of(word: u64, bits: usize, drawn: u64, strings: [&[Block]; 2], out: &mut [u8]) {
     let slots = out.as_chunks_mut::<TABLE_BYTES>().0.iter_mut();
     let strings = strings[0].chunks(NODE).zip(strings[1].chunks(NODE));
     for (node, ((zero, one), slot)) in strings.zip(slots).enumerate() {
@@ -81,8 +82,9 @@ fn tables_of(word: u64, bits: usize, drawn: u64, strings: [&[Block]; 2], out: &m
     }
 }
 
-/// The taker's pads of a bin, of the entries of its values, as bits.
-fn taken(word: u64, bits: usize, strings: &[Block]) -> u64 {
+/// The taker's pads of a bin, of the entries of its values, as bits, from the string of each bit's transfer.
+#[must_use]
+pub fn taken(word: u64, bits: usize, strings: &[Block]) -> u64 {
     let mut out = 0;
     for (node, strings) in strings.chunks(NODE).enumerate() {
         let own = word >> (NODE * node) & low(NODE.min(bits - NODE * node));
@@ -92,8 +94,9 @@ fn taken(word: u64, bits: usize, strings: &[Block]) -> u64 {
     out
 }
 
-/// The entries of a taker's values, from a bin's tables.
-fn opened(word: u64, pads: u64, tables: &[u8]) -> u64 {
+/// The taker's shared bit a node, from a bin's tables.
+#[must_use]
+pub fn opened(word: u64, pads: u64, tables: &[u8]) -> u64 {
     let tables = tables.as_chunks::<TABLE_BYTES>().0.iter();
     tables.enumerate().fold(pads, |sum, (node, table)| {
         let own = word >> (NODE * node) & low(NODE);

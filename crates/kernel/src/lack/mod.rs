@@ -2,7 +2,7 @@
 //! same one where the other side lacks the bin's key, and different ones where it has it. Neither learns which.
 //!
 //! It is what difference and union of many parties are made of: the batch membership test on shares and the random
-//! transfer of Liu and Gao (ASIACRYPT 2023, eprint 2023/1095) and of Dong, Chen, Zhang, Bai (arXiv 2406.07011).
+//! transfer of Liu and Gao (ASIACRYPT 2023) and of Dong, Chen, Zhang, Bai (arXiv 2406.07011).
 //!
 //! The *holder*'s keys are in a cuckoo table; the *tester* programs its own. By [`crate::opprf`] both get a comparison
 //! word a bin, equal where the tester has the key; [`equality`] turns the words into strings. An empty bin has a random

@@ -18,7 +18,7 @@ use crate::protocol::Fault;
 use crate::vole::base_ot::{self, COUNT, OFFER_BYTES, POINT_BYTES};
 use crate::vole::prg::Coins;
 use crate::vole::session::Session;
-use crate::vole::small_field::{chosen_bytes, Columns, Owner, Peer, TREES_BYTES};
+use crate::vole::small_field::{chosen_bytes, Owner, Peer, TREES_BYTES};
 use crate::vole::wire::Reader;
 
 const LABEL: &[u8] = b"fondaco/lack/transfers/1";
@@ -213,7 +213,7 @@ impl Choices {
             .for_each(|(tile, ((out, words), bytes))| {
                 let used = self.used + (tile * height) as u64;
                 let wanted = packed(words, layout.each);
-                let columns: Columns = self.owner.chosen(used, &wanted, bytes);
+                let columns = self.owner.chosen(used, &wanted, bytes);
                 let mut rows = columns.rows();
                 self.hash.hash_each(&mut rows);
                 work(&rows, words, out);

@@ -29,6 +29,7 @@
 pub(crate) mod base_ot;
 mod check;
 mod code;
+pub(crate) mod columns;
 mod ggm;
 mod params;
 pub(crate) mod prg;
@@ -38,7 +39,6 @@ pub(crate) mod session;
 pub(crate) mod small_field;
 #[cfg(test)]
 mod tests;
-mod transpose;
 pub(crate) mod wire;
 
 use crate::block::Block;

@@ -13,9 +13,9 @@
 //! punctured function, made in either mode), and again learns no more than a guess that passes.
 
 use super::base_ot::COUNT;
+use super::columns::Columns;
 use super::ggm::Forest;
 use super::prg::{Coins, Doubling, Stream};
-use super::transpose::transpose;
 use super::wire::{put, Reader};
 use crate::block::Block;
 use crate::permutation::Permutation;
@@ -23,7 +23,7 @@ use crate::protocol::Fault;
 use crate::simd::clmul::inner_product;
 use rayon::prelude::*;
 use subtle::{ConditionallySelectable, ConstantTimeEq};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, Zeroizing};
 
 /// Bits of Delta a tree: more would be fewer bytes and more streams to sum.
 const BITS: usize = 4;
@@ -47,39 +47,6 @@ pub(crate) const fn columns_bytes(height: usize) -> usize {
 
 /// How long the owner's answer to the challenge is.
 pub(crate) const PROOF_BYTES: usize = 16 * (1 + COUNT);
-
-/// 128 columns of bits, each `height` blocks high.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub(crate) struct Columns {
-    height: usize,
-    cells: Vec<Block>,
-}
-
-impl Columns {
-    fn new(height: usize) -> Self {
-        Self {
-            height,
-            cells: vec![Block::ZERO; COUNT * height],
-        }
-    }
-
-    fn column(&self, index: usize) -> &[Block] {
-        &self.cells[index * self.height..(index + 1) * self.height]
-    }
-
-    /// Read by rows: bit i of row r is bit r of column i.
-    pub(crate) fn rows(&self) -> Zeroizing<Vec<Block>> {
-        let mut rows = Zeroizing::new(vec![Block::ZERO; COUNT * self.height]);
-        let (squares, _) = rows.as_chunks_mut::<COUNT>();
-        squares.par_iter_mut().enumerate().for_each(|(at, square)| {
-            for (index, row) in square.iter_mut().enumerate() {
-                *row = self.cells[index * self.height + at];
-            }
-            transpose(square);
-        });
-        rows
-    }
-}
 
 /// A leaf becomes the key of a stream and a tag that commits to it.
 fn leaf(number: usize, leaf: Block) -> (Block, Tag) {
@@ -116,30 +83,40 @@ fn add_where(to: &mut [Block], from: &[Block], bit: usize) {
     }
 }
 
+/// Room for a stretch of a tree's 16 streams.
+fn work() -> Zeroizing<Vec<Block>> {
+    Zeroizing::new(vec![Block::ZERO; LEAVES * STRETCH])
+}
+
 /// Sum the 16 streams of a tree from block `first` on into `bits`, and into each of its columns where the leaf's number
 /// has the column's bit: halves are folded onto each other, so that each stream is added about twice.
-fn sum_streams(streams: &[Permutation], first: u64, bits: &mut [Block], columns: &mut [Block]) {
+fn sum_streams(
+    streams: &[Permutation],
+    first: u64,
+    bits: &mut [Block],
+    columns: &mut [Block],
+    work: &mut [Block],
+) {
     let height = bits.len();
-    let mut work = Zeroizing::new([[Block::ZERO; STRETCH]; LEAVES]);
     for from in (0..height).step_by(STRETCH) {
         let to = height.min(from + STRETCH);
         let width = to - from;
-        for (part, stream) in work.iter_mut().zip(streams) {
-            stream.stream(u128::from(first) + from as u128, &mut part[..width]);
+        for (part, stream) in work.chunks_exact_mut(width).zip(streams) {
+            stream.stream(u128::from(first) + from as u128, part);
         }
         for bit in (0..BITS).rev() {
-            let (low, high) = work.split_at_mut(1 << bit);
-            let column = &mut columns[bit * height + from..bit * height + to];
-            for (sum, other) in low.iter_mut().zip(high) {
-                add(column, &other[..width]);
-                add(&mut sum[..width], &other[..width]);
+            let (low, high) = work.split_at_mut(width << bit);
+            let high = &high[..width << bit];
+            for other in high.chunks_exact(width) {
+                add(&mut columns[bit * height + from..bit * height + to], other);
             }
+            add(low, high);
         }
-        add(&mut bits[from..to], &work[0][..width]);
+        add(&mut bits[from..to], &work[..width]);
     }
 }
 
-/// The owner's streams, and how much of them is used.
+/// The owner's streams: 16 a tree.
 pub(crate) struct Owner {
     streams: Vec<Permutation>,
 }
@@ -179,9 +156,8 @@ impl Owner {
 
     /// Columns of chosen bits from block `first` of the streams on, and the corrections, 16 bytes a tree and block.
     pub(crate) fn chosen(&self, first: u64, wanted: &[Block], message: &mut [u8]) -> Columns {
-        let height = wanted.len();
-        let mut columns = Columns::new(height);
-        let mut bits = Zeroizing::new(vec![Block::ZERO; height]);
+        let (height, mut columns) = (wanted.len(), Columns::new(wanted.len()));
+        let (mut bits, mut work) = (Zeroizing::new(wanted.to_vec()), work());
         for ((streams, cells), out) in self
             .streams
             .chunks_exact(LEAVES)
@@ -189,7 +165,7 @@ impl Owner {
             .zip(message.chunks_exact_mut(16 * height))
         {
             bits.copy_from_slice(wanted);
-            sum_streams(streams, first, &mut bits, cells);
+            sum_streams(streams, first, &mut bits, cells, &mut work);
             for (slot, block) in out.as_chunks_mut::<16>().0.iter_mut().zip(&*bits) {
                 *slot = block.to_bytes();
             }
@@ -217,14 +193,13 @@ pub(crate) fn own(
     bits.par_chunks_mut(height)
         .zip(columns.cells.par_chunks_mut(BITS * height))
         .zip(owner.streams.par_chunks(LEAVES))
-        .for_each(|((bits, columns), streams)| sum_streams(streams, 0, bits, columns));
+        .for_each(|((bits, columns), streams)| sum_streams(streams, 0, bits, columns, &mut work()));
     let (first, others) = bits.split_at_mut(height);
     for other in others.chunks_exact_mut(height) {
         add(other, first);
         put(message, other);
     }
-    let first = Zeroizing::new(first.to_vec());
-    (first, columns)
+    (Zeroizing::new(first.to_vec()), columns)
 }
 
 /// The peer's streams, and the leaf that it misses of each tree.
@@ -269,11 +244,18 @@ impl Peer {
     }
 
     /// One tree's columns from block `first` on, into zeros: correct where a correction was.
-    fn tree(&self, tree: usize, first: u64, correction: &[Block], cells: &mut [Block]) {
+    fn tree(
+        &self,
+        tree: usize,
+        first: u64,
+        correction: &[Block],
+        cells: &mut [Block],
+        work: &mut [Block],
+    ) {
         let height = cells.len() / BITS;
         let mut own = Zeroizing::new(vec![Block::ZERO; height]);
         let streams = &self.streams[tree * LEAVES..(tree + 1) * LEAVES];
-        sum_streams(streams, first, &mut own, cells);
+        sum_streams(streams, first, &mut own, cells, work);
         for (bit, column) in cells.chunks_exact_mut(height).enumerate() {
             add_where(column, correction, self.places[tree] >> bit);
         }
@@ -282,13 +264,13 @@ impl Peer {
     /// Columns for the owner's chosen bits, from its corrections for blocks from `first` on.
     pub(crate) fn chosen(&self, first: u64, message: &[u8]) -> Columns {
         let height = message.len() / chosen_bytes(1);
-        let mut columns = Columns::new(height);
+        let (mut columns, mut work) = (Columns::new(height), work());
         let corrections = message.chunks_exact(16 * height);
         let cells = columns.cells.chunks_exact_mut(BITS * height);
         for (tree, (cells, bytes)) in cells.zip(corrections).enumerate() {
             let blocks = bytes.as_chunks::<16>().0.iter();
             let correction: Vec<Block> = blocks.map(|block| Block::from_bytes(*block)).collect();
-            self.tree(tree, first, &correction, cells);
+            self.tree(tree, first, &correction, cells, &mut work);
         }
         columns
     }
@@ -319,7 +301,7 @@ pub(crate) fn meet(
     reader: &mut Reader<'_>,
 ) -> Result<(Block, Columns), Fault> {
     let peer = Peer::meet(doubling, keys, choices, reader)?;
-    let mut columns = Columns::new(height);
+    let (mut columns, mut work) = (Columns::new(height), work());
     for (tree, cells) in columns.cells.chunks_exact_mut(BITS * height).enumerate() {
         // The first tree's bits are the owner's; it needs no correction.
         let correction = if tree > 0 {
@@ -327,7 +309,7 @@ pub(crate) fn meet(
         } else {
             Vec::new()
         };
-        peer.tree(tree, 0, &correction, cells);
+        peer.tree(tree, 0, &correction, cells, &mut work);
     }
     Ok((peer.delta(), columns))
 }

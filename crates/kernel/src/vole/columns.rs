@@ -1,10 +1,46 @@
-//! A square of 128 by 128 bits on its diagonal.
+//! 128 columns of bits, read by rows.
+
+use rayon::prelude::*;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::block::Block;
 
 const SIDE: usize = 128;
 /// A row as two words, whose shifts a processor does side by side.
 type Halves = [u64; 2];
+
+/// 128 columns of bits, each `height` blocks high.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(crate) struct Columns {
+    pub(super) height: usize,
+    pub(super) cells: Vec<Block>,
+}
+
+impl Columns {
+    pub(super) fn new(height: usize) -> Self {
+        Self {
+            height,
+            cells: vec![Block::ZERO; SIDE * height],
+        }
+    }
+
+    pub(super) fn column(&self, index: usize) -> &[Block] {
+        &self.cells[index * self.height..(index + 1) * self.height]
+    }
+
+    /// Read by rows: bit i of row r is bit r of column i.
+    pub(crate) fn rows(&self) -> Zeroizing<Vec<Block>> {
+        let mut rows = Zeroizing::new(vec![Block::ZERO; SIDE * self.height]);
+        let (squares, _) = rows.as_chunks_mut::<SIDE>();
+        squares.par_iter_mut().enumerate().for_each(|(at, square)| {
+            for (index, row) in square.iter_mut().enumerate() {
+                *row = self.cells[index * self.height + at];
+            }
+            transpose(square);
+        });
+        rows
+    }
+}
 
 /// Change places of the off-diagonal quarters of every square of twice the width, which is below 64.
 fn swap<const WIDTH: usize>(square: &mut [Halves; SIDE]) {
@@ -22,9 +58,9 @@ fn swap<const WIDTH: usize>(square: &mut [Halves; SIDE]) {
     }
 }
 
-/// Bit j of row i becomes bit i of row j.
+/// Put a square on its diagonal: bit j of row i becomes bit i of row j.
 #[allow(clippy::cast_possible_truncation)] // halves
-pub(crate) fn transpose(rows: &mut [Block; SIDE]) {
+fn transpose(rows: &mut [Block; SIDE]) {
     let mut square = rows.map(|row| [row.0 as u64, (row.0 >> 64) as u64]);
     let (upper, lower) = square.split_at_mut(SIDE / 2);
     for (a, b) in upper.iter_mut().zip(lower) {
