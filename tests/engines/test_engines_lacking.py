@@ -127,6 +127,12 @@ def test_doubled_rows_nulls_and_other_spellings_are_one_key_or_none() -> None:
     assert sorted(keys(united.tables["result"])[3:]) == ["y", "z"]
 
 
+def test_keys_with_as_much_text_as_may_be_arrive() -> None:
+    tables = [pa.table({"k": [str(rank) * 4096, "x"]}) for rank in range(3)]
+    first, *_others = all_met("union", tables, (0,), key_bytes=4096)
+    assert sorted(keys(first.tables["result"])) == sorted([*(str(rank) * 4096 for rank in range(3)), "x"])
+
+
 def test_keys_of_every_type_arrive_as_they_were() -> None:
     day, now = datetime.date(2026, 11, 25), datetime.datetime(1969, 1, 1, 0, 0, 0, 1, datetime.UTC)
     schema = pa.schema([

@@ -50,7 +50,7 @@ def shared(table: _kernel.LackTable, ours: list[int], theirs: list[int], *, widt
 
 
 @settings(max_examples=10, deadline=None)
-@given(SETS, SETS, SETS, st.sampled_from([8, 16, 33]), st.booleans())
+@given(SETS, SETS, SETS, st.sampled_from([8, 16, 33, 4106]), st.booleans())
 def test_one_table_meets_several_testers(ours, one, other, width, gives) -> None:
     table = _kernel.LackTable(ids_of(ours))
     places = [place for place in np.frombuffer(table.places(), "<u4") if place != FREE]
@@ -58,6 +58,17 @@ def test_one_table_meets_several_testers(ours, one, other, width, gives) -> None
     for theirs in (one, other):
         found = shared(table, ours, theirs, width=width, gives=gives)
         assert sorted(found) == sorted(set(ours) & set(theirs))
+
+
+@pytest.mark.parametrize("keys", [1, 4, 5, 512, 513, 5000])
+def test_who_has_no_part_in_a_test_knows_its_bins_too(keys) -> None:
+    assert _kernel.lack_bins(keys) == _kernel.LackTable(ids_of(list(range(keys)))).bins
+
+
+@pytest.mark.parametrize("keys", [0, (1 << 22) + 1])
+def test_a_table_of_no_keys_or_too_many_has_no_bins(keys) -> None:
+    with pytest.raises(ValueError):
+        _kernel.lack_bins(keys)
 
 
 def test_what_makes_no_sense_is_refused() -> None:

@@ -299,7 +299,7 @@ def estimate(engine: str, operation: str, rows: int, *, members: int = 2) -> Est
 def _tested(operation: str, millions: float, members: int) -> Estimate:
     """For one receiver: a test with each other member, then shares of each bin, of a union with rows of 80 bytes."""
     others = members - 1
-    seconds, memory, network = 0.8 + 22.0 * others * millions, 150 + int(850 * millions), 550.0 * others * millions
+    seconds, memory, network = 0.8 + 20.0 * others * millions, 150 + int(850 * millions), 550.0 * others * millions
     if operation == "difference":
         return Estimate(seconds, memory, 0.7 * others + network)
     slots = others * millions

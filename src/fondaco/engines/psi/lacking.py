@@ -1,7 +1,7 @@
 """Which of one member's keys others lack, as shares that tell nothing alone; and the difference of three to eight sets.
 
 **A test.** A *holder* puts its keys into a cuckoo table, a *tester* programs its own, and for each bin the two have a
-share each: equal ones where the tester lacks the bin's key, unrelated noise otherwise (`crates/kernel/src/lack.rs`: a
+share each: equal ones where the tester lacks the bin's key, unrelated noise otherwise (`crates/kernel/src/lack`: a
 batch of secret-shared membership tests, then a random oblivious transfer a bin). That is the pattern of Liu and Gao
 (ASIACRYPT 2023) and of Dong, Chen, Zhang and Bai (arXiv 2406.07011). In the transfer one side gives two strings and the
 other chooses one: **who will see sums of shares must be the one that chooses**, for to who gives them the noise is no
