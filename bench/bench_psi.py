@@ -263,6 +263,8 @@ def others(folder: Path) -> list[Row]:
     for name, found in (
         ("union for one of two", meet(folder, "ours", counted=True, operation="union", receivers=(0,))),
         ("intersection of three", meet(folder, "ours", counted=True, members=3, receivers=(0,))),
+        ("difference of three", meet(folder, "ours", counted=True, operation="difference", members=3, receivers=(0,))),
+        ("union of three", meet(folder, "ours", counted=True, operation="union", members=3, receivers=(0,))),
     ):
         for what, unit, scale in (("seconds", "s", 1), ("bytes", "MB", 1e6)):
             mine, other = found[what] / scale, plain[what] / scale

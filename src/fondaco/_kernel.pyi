@@ -258,6 +258,61 @@ class StarLeader:
     def values(self) -> bytes | None:
         """For each identifier in order the sender's value, or noise where it has none; None before the end."""
 
+def lack_bins(keys: int) -> int:
+    """How many bins the `LackTable` of so many keys has; ValueError for none or too many."""
+
+class LackTable:
+    """A holder's keys in the bins of a cuckoo table: one for its membership tests with all others.
+
+    Args:
+        ids: n different 16-byte identifiers, n at least 1, in at most 2**22 bins (about 1.306 a key).
+    """
+
+    def __init__(self, ids: bytes) -> None: ...
+    @property
+    def bins(self) -> int:
+        """How many bins there are; it follows from n."""
+
+    def places(self) -> bytes:
+        """For each bin the place of its key among `ids` as a little-endian 32-bit integer; its largest for none."""
+
+class LackHolder:
+    """The party of a membership test whose keys are asked about; see `crates/kernel/src/lack/mod.rs`. Semi-honest.
+
+    Args:
+        table: this party's keys in their bins.
+        peer_keys: how many identifiers the tester has, at least 1.
+        width: bytes of a string, 1 to 8192; two independent ones are equal with probability 2**(-8 width).
+        gives: whether this party knows both strings of each bin; of the two exactly one does.
+    """
+
+    def __init__(self, table: LackTable, *, peer_keys: int, width: int, gives: bool = False) -> None: ...
+    def next(self, incoming: bytes | None = None) -> tuple[Literal["send", "receive", "finished"], bytes]:
+        """As `PsiParty.next`."""
+
+    def shares(self) -> bytes | None:
+        """For each bin a string of `width` bytes, the tester's where it lacks the bin's key; None before the end."""
+
+class LackTester:
+    """The party of a membership test that has the holder's keys or lacks them.
+
+    Args:
+        ids: this party's n different 16-byte identifiers, n at least 1.
+        peer_keys: how many identifiers the holder has, at least 1.
+        width, gives: as `LackHolder`'s.
+    """
+
+    def __init__(self, ids: bytes, *, peer_keys: int, width: int, gives: bool = True) -> None: ...
+    @property
+    def bins(self) -> int:
+        """How many bins the holder's table has."""
+
+    def next(self, incoming: bytes | None = None) -> tuple[Literal["send", "receive", "finished"], bytes]:
+        """As `PsiParty.next`."""
+
+    def shares(self) -> bytes | None:
+        """For each of the holder's bins a string of `width` bytes, in its order; None before the end."""
+
 class PirFault(Exception):
     """A hidden query that cannot go on; `args`: its kind (malformed, cheated, differ, unlucky, out of turn), a text."""
 

@@ -14,7 +14,7 @@ from test_killed_nodes import NAMED_SECONDS, named_by, revive
 from fondaco.cli.demo.cast import AIRLINE, AUTHORITY, REGULATOR, WEATHER
 from fondaco.errors import FondacoError
 
-THREE, UNION = "psi.intersection", "psi.union"
+THREE, UNION, DIFFERENCE = "psi.intersection", "psi.union", "psi.difference"
 # For this purpose the airline has grants that name itself and the authority alone.
 NARROW = "review"
 NAMES = {
@@ -28,6 +28,7 @@ TAILS = {
     WEATHER: [f"N{i:04d}" for i in range(0, 120, 2)],
 }
 WANTED = [f"N{i:04d}" for i in range(30, 90, 2)]
+ALONE = [f"N{i:04d}" for i in range(1, 30, 2)]
 SCHEMA = '[[columns]]\nname = "tailnum"\ntype = "text"\n'
 
 
@@ -48,7 +49,9 @@ def step(operation: str, parties: list[str], receivers: list[str]) -> dict[str, 
     }
 
 
-ALL = step("intersection", [AIRLINE, AUTHORITY, WEATHER], [AIRLINE])
+ALL, APART, TOGETHER = (
+    step(operation, [AIRLINE, AUTHORITY, WEATHER], [AIRLINE]) for operation in ("intersection", "difference", "union")
+)
 
 
 def ask_for(cast, provider: str, operation: str, parties: list[str], purpose: str = PURPOSE) -> None:
@@ -80,7 +83,7 @@ def fleet(world, tmp_path_factory: pytest.TempPathFactory):
             "publish",
             name=NAMES[org],
             title="aircraft",
-            operations=[THREE, UNION],
+            operations=[THREE, UNION, DIFFERENCE],
             purposes=[PURPOSE, NARROW],
             rules=[
                 {
@@ -99,7 +102,8 @@ def fleet(world, tmp_path_factory: pytest.TempPathFactory):
     ask_for(cast, AUTHORITY, UNION, [AIRLINE, AUTHORITY])
     ask_for(cast, AUTHORITY, THREE, [AIRLINE, AUTHORITY], NARROW)
     for org in (AUTHORITY, WEATHER):
-        ask_for(cast, org, THREE, [AIRLINE, AUTHORITY, WEATHER])
+        for operation in (THREE, UNION, DIFFERENCE):
+            ask_for(cast, org, operation, [AIRLINE, AUTHORITY, WEATHER])
     return cast
 
 
@@ -150,11 +154,46 @@ def test_two_institutions_unite_their_sets_for_one_of_them(fleet) -> None:
     assert sorted(rows) == sorted({*TAILS[AIRLINE], *TAILS[AUTHORITY]})
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("victim", [AIRLINE, WEATHER])
-def test_a_node_killed_while_three_meet_is_named_by_the_others(fleet, victim) -> None:
+@pytest.mark.timeout(180)
+def test_one_of_three_institutions_learns_what_it_alone_has(fleet) -> None:
     cast = fleet
-    task = cast[AIRLINE].ask("run", workflow=ALL, wait=False)["task"]
+    (told,) = cast[AIRLINE].ask("explain", workflow=APART)["steps"]
+    assert "nobody else has" in told["learns"][0]
+    assert told["reason"].startswith("tests on shares")
+    task = cast[AIRLINE].ask("run", workflow=APART)
+    assert task["status"] == "settled", task
+    found = cast[AIRLINE].ask("result", task=task["task"], step="aircraft", limit=1000)["tables"]["result"]
+    assert [row[0] for row in found["rows"]] == ALONE, "in the order of its rows"
+    for org in (AUTHORITY, WEATHER):
+        with pytest.raises(FondacoError):
+            cast[org].ask("result", task=task["task"], step="aircraft")
+
+
+@pytest.mark.timeout(180)
+def test_three_institutions_unite_their_sets_for_one_of_them(fleet) -> None:
+    cast = fleet
+    (told,) = cast[AIRLINE].ask("explain", workflow=TOGETHER)["steps"]
+    assert "neither who has it" in told["learns"][0]
+    task = cast[AIRLINE].ask("run", workflow=TOGETHER)
+    assert task["status"] == "settled", task
+    found = cast[AIRLINE].ask("result", task=task["task"], step="aircraft", limit=1000)["tables"]["result"]
+    rows = [row[0] for row in found["rows"]]
+    assert rows[:90] == TAILS[AIRLINE][:90], "first the receiver's own, in their order"
+    assert sorted(rows) == sorted({tail for tails in TAILS.values() for tail in tails})
+    for org in (AUTHORITY, WEATHER):
+        with pytest.raises(FondacoError):
+            cast[org].ask("result", task=task["task"], step="aircraft")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("workflow", "victim"),
+    [(ALL, AIRLINE), (ALL, WEATHER), (APART, WEATHER), (TOGETHER, AUTHORITY)],
+    ids=["intersection, receiver", "intersection", "difference", "union"],
+)
+def test_a_node_killed_while_three_meet_is_named_by_the_others(fleet, workflow, victim) -> None:
+    cast = fleet
+    task = cast[AIRLINE].ask("run", workflow=workflow, wait=False)["task"]
     wait_until(
         lambda: any(row[:2] == ("aircraft", "started") for row in journal(cast[victim], task)), "it has begun", 60
     )
@@ -170,5 +209,7 @@ def test_a_node_killed_while_three_meet_is_named_by_the_others(fleet, victim) ->
         ended = cast[REGULATOR].ask("again", task=task)
         assert ended["status"] == "settled", ended["failure"]
     wait_until(lambda: cast[AIRLINE].ask("task", task=task)["status"] == "settled", "the task settles")
-    found = cast[AIRLINE].ask("result", task=task, step="aircraft", limit=1000)["tables"]["match"]
-    assert sorted(row[0] for row in found["rows"]) == WANTED
+    (found,) = cast[AIRLINE].ask("result", task=task, step="aircraft", limit=1000)["tables"].values()
+    united = sorted({tail for tails in TAILS.values() for tail in tails})
+    wanted = {"intersection": WANTED, "difference": ALONE, "union": united}[workflow["steps"][0]["operation"]]
+    assert sorted(row[0] for row in found["rows"]) == wanted

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fondaco.core.models import Column, Schema
-from fondaco.engines.base import BadJob, OutOfRange
+from fondaco.engines.base import BadJob, OutOfRange, leakage
 from fondaco.errors import FlowError, FondacoError
 from fondaco.flow.planner import Planner, explain, read_document
 from fondaco.ledger.contracts.catalog.messages import Dataset, Terms
@@ -218,11 +218,25 @@ def test_an_intersection_of_many_is_explained_with_what_it_tells(count) -> None:
     assert [m["provider"] for m in found["missing"]] == ["bank", *CROWD[:count]]
 
 
+@pytest.mark.parametrize("operation", ["difference", "union"])
+@pytest.mark.parametrize("count", [1, 6])
+def test_a_difference_and_a_union_of_many_are_explained_with_what_they_tell(operation, count) -> None:
+    (told,) = explain(crowded(many(operation, *CROWD[:count])))["steps"]
+    assert told["learns"] == list(leakage("psi", operation, members=2 + count))
+    assert told["learns"] != list(leakage("psi", operation))
+    assert told["reason"].startswith("tests on shares")
+    (two,) = explain(plan(many(operation)))["steps"]
+    assert told["network_mib"] > two["network_mib"]
+
+
 def test_what_is_not_for_many_is_refused_at_once() -> None:
     for document, cause in (
         (many("intersection", *CROWD), "2 to 8 parties"),
-        (many("union", CROWD[0]), "union is between two"),
-        (many("difference", CROWD[0]), "difference is between two"),
+        (many("union", *CROWD), "2 to 8 parties"),
+        (many("difference", *CROWD), "2 to 8 parties"),
+        (many("cardinality", CROWD[0]), "cardinality is between two"),
+        (many("threshold", CROWD[0], at_least=2), "threshold is between two"),
+        (many("difference", CROWD[0], security="malicious"), "all must follow the protocol"),
         (many("intersection", CROWD[0], security="malicious"), "all must follow the protocol"),
     ):
         with pytest.raises(BadJob, match=cause):

@@ -1,6 +1,7 @@
 //! The kernel for Python: bytes in, bytes out, one error map, the GIL released while it works.
 
 mod faults;
+mod lack;
 mod ledger;
 mod pir;
 mod pir_two;
@@ -202,6 +203,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(star::zero_shares, module)?)?;
     module.add_class::<star::StarMember>()?;
     module.add_class::<star::StarLeader>()?;
+    lack::register(module)?;
     unbalanced::register(module)?;
     pir::register(module)?;
     pir_two::register(module)?;

@@ -4,6 +4,7 @@ pub mod block;
 pub mod ecdh;
 pub mod hashing;
 pub mod keys;
+pub mod lack;
 pub mod ledger;
 pub mod ledger_canonical;
 pub mod ledger_merkle;

@@ -4,6 +4,7 @@
 use curve25519_dalek::scalar::Scalar;
 use fondaco_kernel::block::Block;
 use fondaco_kernel::keys::{distinct, identifiers, Column, Values};
+use fondaco_kernel::lack::equality::{opened, tables_of, taken};
 use fondaco_kernel::okvs::paxos::Paxos;
 use fondaco_kernel::okvs::{Okvs, Rows};
 use fondaco_kernel::oprf::{hashed_keys, tags_of, Security};
@@ -157,4 +158,21 @@ fn a_prepared_table_is_the_known_one() {
     let table = table_under(&key, &keys, UNWATCHED).expect("few");
     assert_eq!(table.len(), table_size(keys.len()));
     assert_eq!(table, bytes(&known["table"]));
+}
+
+#[test]
+fn tables_of_an_equality_are_the_known_ones() {
+    let known = &sets()["lack"];
+    let number = |name: &str| known[name].as_u64().expect("a number");
+    let bits = usize::try_from(number("bits")).expect("few");
+    let (zero, one) = (blocks(&known["zero"]), blocks(&known["one"]));
+    let mut tables = vec![0; 2 * bits.div_ceil(4)];
+    let (giver, taker) = (number("giver"), number("taker"));
+    tables_of(giver, bits, number("drawn"), [&zero, &one], &mut tables);
+    assert_eq!(tables, bytes(&known["tables"]));
+    let strings: Vec<Block> = (0..bits)
+        .map(|bit| [&zero, &one][usize::from(taker >> bit & 1 == 1)][bit])
+        .collect();
+    let pads = taken(taker, bits, &strings);
+    assert_eq!(opened(taker, pads, &tables), number("opened"));
 }

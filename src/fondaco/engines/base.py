@@ -212,8 +212,31 @@ LEAKAGE_OF_MANY: dict[tuple[str, str], tuple[str, ...]] = {
         "nobody learns a key that it does not have itself, and nobody alone what two parties share that a third lacks",
         "a leader that shows others what it saw learns with them which of its keys all the rest have",
     ),
+    ("psi", "difference"): (
+        "each receiver learns which of its keys nobody else has, and how many keys each has",
+        "of a key that somebody has a receiver does not learn who has it",
+        "a party that does not receive learns how many keys each receiver has",
+        "nobody learns a key that it does not have itself",
+        "a receiver that shows others what it saw learns with them which of its keys all the rest lack",
+    ),
+    ("psi", "union"): (
+        "each receiver learns every key that any has, once, but neither who has it nor how many do",
+        "each party learns how many keys each has",
+        "a key comes in the spelling of one that has it, which can tell who that is",
+        "a receiver and another that show each other what they saw learn who gave which key that both lack",
+        "these two learn also which of the other's keys those before it have, and how many of each one's were not new",
+        "all others together, if they show each other what they saw, learn which of their keys a receiver has",
+        "a step that ends because a key has more text than key_bytes tells that there is one",
+    ),
 }
 """What is told otherwise among three and more parties."""
+
+
+_REASONS_OF_MANY = {
+    "intersection": "star: the first receiver meets each other party in turn; nothing is opened of any two of them",
+    "difference": "tests on shares: each receiver's keys are tested at every other party; only what all say is opened",
+    "union": "tests on shares: each key is tested at every party before its own, then all are shuffled and opened",
+}
 
 
 def leakage(engine: str, operation: str, *, members: int = 2) -> tuple[str, ...]:
@@ -251,6 +274,8 @@ def estimate(engine: str, operation: str, rows: int, *, members: int = 2, receiv
         # A threshold that is reached intersects after counting.
         seconds, network = (35.5, 69.0) if operation == "cardinality" else (37.0, 97.0)
         return Estimate(0.8 + seconds * millions, 150 + int(700 * millions), 0.1 + network * millions)
+    if engine == "psi" and operation in {"difference", "union"} and members > 2:
+        return _tested(operation, millions, members)
     if engine == "psi" and operation == "union":
         # A run of its own for each receiver.
         runs = receivers * millions
@@ -277,6 +302,16 @@ def estimate(engine: str, operation: str, rows: int, *, members: int = 2, receiv
     return Estimate(3.5 + 2.0 * slower * millions, 400 + int(600 * millions), 0.2 + 120.0 * millions)
 
 
+def _tested(operation: str, millions: float, members: int) -> Estimate:
+    """For one receiver: a test with each other member, then shares of each bin, of a union with rows of 80 bytes."""
+    others = members - 1
+    seconds, memory, network = 0.8 + 20.0 * others * millions, 150 + int(850 * millions), 550.0 * others * millions
+    if operation == "difference":
+        return Estimate(seconds, memory, 0.7 * others + network)
+    slots = others * millions
+    return Estimate(seconds + 2.0 * slots, memory + int(330 * slots), 0.7 * others + network + 100.0 * members * slots)
+
+
 def reason(engine: str, operation: str, parameters: Value, rows: Sequence[int]) -> str:
     """Why a step of so many rows a party runs as it does, where it could run otherwise; else nothing.
 
@@ -285,7 +320,7 @@ def reason(engine: str, operation: str, parameters: Value, rows: Sequence[int]) 
     if engine != "psi":
         return ""
     if len(rows) > 2:
-        return "star: the first receiver meets each other party in turn; nothing is opened of any two of them"
+        return _REASONS_OF_MANY[operation]
     from fondaco.engines.psi.choice import explain_choice
 
     return explain_choice(operation, parameters, min(rows), max(rows))

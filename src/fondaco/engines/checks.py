@@ -17,7 +17,7 @@ from fondaco.engines.mpc import inputs
 MAX_GROUPS = 64
 MAX_KEYS = 4096
 MAX_VALUES = 16
-OF_MANY, MAX_MEMBERS = ("intersection",), 8
+OF_MANY, MAX_MEMBERS = ("intersection", "difference", "union"), 8
 ARITHMETIC = ("add", "subtract", "multiply", "divide")
 _DIVISION_LIMIT = 1 << 36
 _KEYS = ("text", "int64", "bool", "date", "timestamp")

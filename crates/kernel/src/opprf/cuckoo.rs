@@ -111,6 +111,15 @@ pub fn place(choices: &[[u32; HASHES]], bins: usize) -> Result<Vec<u32>, Fault> 
     Ok(search.table)
 }
 
+/// The table of so many keys in the bins that [`bins_for`] gives them.
+///
+/// # Errors
+/// As [`place`].
+pub fn table_of(keys: &[Block]) -> Result<Vec<u32>, Fault> {
+    let bins = bins_for(keys.len());
+    place(&choices(keys, bins), bins)
+}
+
 struct Search {
     table: Vec<u32>,
     /// The key in whose search a bin was last seen.

@@ -27,7 +27,7 @@ pub mod cuckoo;
 use rayon::prelude::*;
 use zeroize::Zeroize;
 
-use self::cuckoo::{bins_for, choices, place, FREE, HASHES, MAX_BINS};
+use self::cuckoo::{bins_for, choices, table_of, FREE, HASHES, MAX_BINS};
 use crate::block::{to_bytes, Block};
 use crate::okvs::parameters::{MAX_KEYS, STATISTICAL};
 use crate::okvs::paxos::{Paxos, PaxosRows};
@@ -358,8 +358,29 @@ impl<V: PairSide> OpprfReceiver<V> {
     /// # Errors
     /// `Fault::Input` for sizes that do not fit, or without randomness; `Fault::Unlucky` where keys have no placement.
     pub fn new(keys: &[Block], words: usize, peer_keys: usize, vole: V) -> Result<Self, Fault> {
+        Shape::new(keys.len(), peer_keys, words)?;
+        let table = table_of(keys)?;
+        Self::on_table(keys, table, words, peer_keys, vole)
+    }
+
+    /// The same for keys that are placed already, so that runs with several senders have one table.
+    ///
+    /// # Errors
+    /// As [`OpprfReceiver::new`]; `Fault::Input` for a table of another length or of other keys.
+    pub fn on_table(
+        keys: &[Block],
+        table: Vec<u32>,
+        words: usize,
+        peer_keys: usize,
+        vole: V,
+    ) -> Result<Self, Fault> {
         let shape = Shape::new(keys.len(), peer_keys, words)?;
-        let table = place(&choices(keys, shape.bins), shape.bins)?;
+        let within = |place: &u32| *place == FREE || (*place as usize) < keys.len();
+        if table.len() != shape.bins || !table.iter().all(within) {
+            return Err(Fault::Input {
+                what: "a table of other keys",
+            });
+        }
         let mut queries = vec![Block::ZERO; shape.bins];
         Permutation::new(fresh_block()?).stream(0, &mut queries);
         #[allow(clippy::cast_possible_truncation)] // at most MAX_BINS

@@ -29,6 +29,7 @@
 pub(crate) mod base_ot;
 mod check;
 mod code;
+pub(crate) mod columns;
 mod ggm;
 mod params;
 pub(crate) mod prg;

@@ -3,9 +3,10 @@
 use super::base_ot::{self, OFFER_BYTES};
 use super::check::{combine, digest, factors_at, ANSWER_BYTES};
 use super::code::encode;
+use super::columns::Columns;
 use super::prg::Coins;
 use super::session::{cut, Plan, Session, FIRST_BYTES};
-use super::small_field::{own, prove, Columns};
+use super::small_field::{own, prove};
 use super::wire::{put, Reader};
 use super::{VoleConfig, VoleReceiverOutput};
 use crate::block::Block;

@@ -3,9 +3,10 @@
 use super::base_ot;
 use super::check::{combine, digest, REQUEST_BYTES};
 use super::code::encode;
+use super::columns::Columns;
 use super::prg::Coins;
 use super::session::{cut, Plan, Session, FIRST_BYTES};
-use super::small_field::{meet, verify, Columns, PROOF_BYTES};
+use super::small_field::{meet, verify, PROOF_BYTES};
 use super::wire::{put, Reader};
 use super::{VoleConfig, VoleSenderOutput};
 use crate::block::Block;

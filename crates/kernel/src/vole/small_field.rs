@@ -13,15 +13,17 @@
 //! punctured function, made in either mode), and again learns no more than a guess that passes.
 
 use super::base_ot::COUNT;
+use super::columns::Columns;
 use super::ggm::Forest;
 use super::prg::{Coins, Doubling, Stream};
 use super::wire::{put, Reader};
 use crate::block::Block;
+use crate::permutation::Permutation;
 use crate::protocol::Fault;
 use crate::simd::clmul::inner_product;
 use rayon::prelude::*;
 use subtle::{ConditionallySelectable, ConstantTimeEq};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, Zeroizing};
 
 /// Bits of Delta a tree: more would be fewer bytes and more streams to sum.
 const BITS: usize = 4;
@@ -30,63 +32,21 @@ const FOREST: Forest = Forest {
     trees: COUNT / BITS,
     depth: BITS,
 };
+/// Blocks of 16 streams that are summed at a time: they stay in the nearest cache.
+const STRETCH: usize = 64;
 const TAG_BYTES: usize = 32;
 type Tag = [u8; TAG_BYTES];
 
+/// How long the owner's message of trees is.
+pub(crate) const TREES_BYTES: usize = FOREST.levels() * 32 + FOREST.trees * TAG_BYTES + TAG_BYTES;
+
 /// How long the owner's message is for columns of `height` blocks.
 pub(crate) const fn columns_bytes(height: usize) -> usize {
-    FOREST.levels() * 32 + FOREST.trees * TAG_BYTES + TAG_BYTES + (FOREST.trees - 1) * height * 16
+    TREES_BYTES + (FOREST.trees - 1) * height * 16
 }
 
 /// How long the owner's answer to the challenge is.
 pub(crate) const PROOF_BYTES: usize = 16 * (1 + COUNT);
-
-/// 128 columns of bits, each `height` blocks high.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub(crate) struct Columns {
-    height: usize,
-    cells: Vec<Block>,
-}
-
-impl Columns {
-    fn new(height: usize) -> Self {
-        Self {
-            height,
-            cells: vec![Block::ZERO; COUNT * height],
-        }
-    }
-
-    fn column(&self, index: usize) -> &[Block] {
-        &self.cells[index * self.height..(index + 1) * self.height]
-    }
-
-    /// Read by rows: bit i of row r is bit r of column i.
-    pub(crate) fn rows(&self) -> Zeroizing<Vec<Block>> {
-        let mut rows = Zeroizing::new(vec![Block::ZERO; COUNT * self.height]);
-        let (squares, _) = rows.as_chunks_mut::<COUNT>();
-        squares.par_iter_mut().enumerate().for_each(|(at, square)| {
-            for (index, row) in square.iter_mut().enumerate() {
-                *row = self.cells[index * self.height + at];
-            }
-            transpose(square);
-        });
-        rows
-    }
-}
-
-/// A square of bits on its diagonal: halves of ever smaller squares change places.
-fn transpose(square: &mut [Block; COUNT]) {
-    let (mut width, mut mask) = (64, u128::from(u64::MAX));
-    while width > 0 {
-        for upper in (0..COUNT).filter(|row| row & width == 0) {
-            let change = (square[upper].0 >> width ^ square[upper + width].0) & mask;
-            square[upper].0 ^= change << width;
-            square[upper + width].0 ^= change;
-        }
-        width /= 2;
-        mask ^= mask << width;
-    }
-}
 
 /// A leaf becomes the key of a stream and a tag that commits to it.
 fn leaf(number: usize, leaf: Block) -> (Block, Tag) {
@@ -110,25 +70,113 @@ fn commitment(tags: &[Tag]) -> Tag {
     *blake3::hash(tags.as_flattened()).as_bytes()
 }
 
-fn add(to: &mut [Block], from: &[Block], factor: usize) {
-    let mask = (factor as u128 & 1).wrapping_neg();
+fn add(to: &mut [Block], from: &[Block]) {
+    for (a, b) in to.iter_mut().zip(from) {
+        *a ^= *b;
+    }
+}
+
+fn add_where(to: &mut [Block], from: &[Block], bit: usize) {
+    let mask = (bit as u128 & 1).wrapping_neg();
     for (a, b) in to.iter_mut().zip(from) {
         a.0 ^= b.0 & mask;
     }
 }
 
-/// Sum a tree's 16 streams into `bits`, and into each of its columns where the leaf's number, less `shift`, has the
-/// column's bit.
-fn sum_streams(keys: &[Block], shift: usize, bits: &mut [Block], columns: &mut [Block]) {
+/// Room for a stretch of a tree's 16 streams.
+fn work() -> Zeroizing<Vec<Block>> {
+    Zeroizing::new(vec![Block::ZERO; LEAVES * STRETCH])
+}
+
+/// Sum the 16 streams of a tree from block `first` on into `bits`, and into each of its columns where the leaf's number
+/// has the column's bit: halves are folded onto each other, so that each stream is added about twice.
+fn sum_streams(
+    streams: &[Permutation],
+    first: u64,
+    bits: &mut [Block],
+    columns: &mut [Block],
+    work: &mut [Block],
+) {
     let height = bits.len();
-    let mut stream = Zeroizing::new(vec![Block::ZERO; height]);
-    for (number, key) in keys.iter().enumerate() {
-        Stream::new(*key).fill(0, &mut stream);
-        add(bits, &stream, 1);
-        for (bit, column) in columns.chunks_exact_mut(height).enumerate() {
-            add(column, &stream, (number ^ shift) >> bit);
+    for from in (0..height).step_by(STRETCH) {
+        let to = height.min(from + STRETCH);
+        let width = to - from;
+        for (part, stream) in work.chunks_exact_mut(width).zip(streams) {
+            stream.stream(u128::from(first) + from as u128, part);
         }
+        for bit in (0..BITS).rev() {
+            let (low, high) = work.split_at_mut(width << bit);
+            let high = &high[..width << bit];
+            for other in high.chunks_exact(width) {
+                add(&mut columns[bit * height + from..bit * height + to], other);
+            }
+            add(low, high);
+        }
+        add(&mut bits[from..to], &work[..width]);
     }
+}
+
+/// The owner's streams: 16 a tree.
+pub(crate) struct Owner {
+    streams: Vec<Permutation>,
+}
+
+impl Owner {
+    /// Grow the trees and write what the peer needs of them.
+    pub(crate) fn grow(
+        coins: &mut Coins,
+        doubling: &Doubling,
+        keys: &[[Block; 2]],
+        message: &mut Vec<u8>,
+    ) -> Self {
+        let roots: Zeroizing<Vec<Block>> =
+            Zeroizing::new((0..FOREST.trees).map(|_| coins.block()).collect());
+        let (leaves, sums) = FOREST.grow(doubling, &roots);
+        let leaves = Zeroizing::new(leaves);
+        for (sum, key) in sums.iter().zip(keys) {
+            put(message, &[sum[0] ^ key[0], sum[1] ^ key[1]]);
+        }
+        let (seeds, tags): (Vec<Block>, Vec<Tag>) = leaves
+            .iter()
+            .enumerate()
+            .map(|(number, x)| leaf(number, *x))
+            .unzip();
+        let seeds = Zeroizing::new(seeds);
+        for tree in tags.chunks_exact(LEAVES) {
+            let mut sum = [0u8; TAG_BYTES];
+            for tag in tree {
+                add_tag(&mut sum, tag);
+            }
+            message.extend_from_slice(&sum);
+        }
+        message.extend_from_slice(&commitment(&tags));
+        let streams = seeds.iter().map(|seed| Permutation::new(*seed)).collect();
+        Self { streams }
+    }
+
+    /// Columns of chosen bits from block `first` of the streams on, and the corrections, 16 bytes a tree and block.
+    pub(crate) fn chosen(&self, first: u64, wanted: &[Block], message: &mut [u8]) -> Columns {
+        let (height, mut columns) = (wanted.len(), Columns::new(wanted.len()));
+        let (mut bits, mut work) = (Zeroizing::new(wanted.to_vec()), work());
+        for ((streams, cells), out) in self
+            .streams
+            .chunks_exact(LEAVES)
+            .zip(columns.cells.chunks_exact_mut(BITS * height))
+            .zip(message.chunks_exact_mut(16 * height))
+        {
+            bits.copy_from_slice(wanted);
+            sum_streams(streams, first, &mut bits, cells, &mut work);
+            for (slot, block) in out.as_chunks_mut::<16>().0.iter_mut().zip(&*bits) {
+                *slot = block.to_bytes();
+            }
+        }
+        columns
+    }
+}
+
+/// Bytes of the corrections of chosen bits, for columns of `height` blocks.
+pub(crate) const fn chosen_bytes(height: usize) -> usize {
+    FOREST.trees * height * 16
 }
 
 /// The owner's side: its bits u, 128 a block; its columns, of which row i is `v_i`; its message.
@@ -139,40 +187,106 @@ pub(crate) fn own(
     height: usize,
     message: &mut Vec<u8>,
 ) -> (Zeroizing<Vec<Block>>, Columns) {
-    let roots: Zeroizing<Vec<Block>> =
-        Zeroizing::new((0..FOREST.trees).map(|_| coins.block()).collect());
-    let (leaves, sums) = FOREST.grow(doubling, &roots);
-    let leaves = Zeroizing::new(leaves);
-    for (sum, key) in sums.iter().zip(keys) {
-        put(message, &[sum[0] ^ key[0], sum[1] ^ key[1]]);
-    }
-    let (seeds, tags): (Vec<Block>, Vec<Tag>) = leaves
-        .iter()
-        .enumerate()
-        .map(|(number, x)| leaf(number, *x))
-        .unzip();
-    let seeds = Zeroizing::new(seeds);
-    for tree in tags.chunks_exact(LEAVES) {
-        let mut sum = [0u8; TAG_BYTES];
-        for tag in tree {
-            add_tag(&mut sum, tag);
-        }
-        message.extend_from_slice(&sum);
-    }
-    message.extend_from_slice(&commitment(&tags));
+    let owner = Owner::grow(coins, doubling, keys, message);
     let mut columns = Columns::new(height);
     let mut bits = Zeroizing::new(vec![Block::ZERO; FOREST.trees * height]);
     bits.par_chunks_mut(height)
         .zip(columns.cells.par_chunks_mut(BITS * height))
-        .zip(seeds.par_chunks(LEAVES))
-        .for_each(|((bits, columns), seeds)| sum_streams(seeds, 0, bits, columns));
+        .zip(owner.streams.par_chunks(LEAVES))
+        .for_each(|((bits, columns), streams)| sum_streams(streams, 0, bits, columns, &mut work()));
     let (first, others) = bits.split_at_mut(height);
     for other in others.chunks_exact_mut(height) {
-        add(other, first, 1);
+        add(other, first);
         put(message, other);
     }
-    let first = Zeroizing::new(first.to_vec());
-    (first, columns)
+    (Zeroizing::new(first.to_vec()), columns)
+}
+
+/// The peer's streams, and the leaf that it misses of each tree.
+pub(crate) struct Peer {
+    /// The missing leaf's stray stream is the first of each 16: it has no weight in the columns.
+    streams: Vec<Permutation>,
+    places: Zeroizing<Vec<usize>>,
+}
+
+impl Peer {
+    /// From the owner's trees.
+    ///
+    /// # Errors
+    /// `Fault::Malformed`, or `Fault::Cheated` where the owner's trees are not what it commits to.
+    pub(crate) fn meet(
+        doubling: &Doubling,
+        keys: &[Block],
+        choices: u128,
+        reader: &mut Reader<'_>,
+    ) -> Result<Self, Fault> {
+        let mut sums = Zeroizing::new(Vec::with_capacity(COUNT));
+        for (instance, key) in keys.iter().enumerate() {
+            let [zero, one] = [reader.block()?, reader.block()?];
+            let mask = (choices >> instance & 1).wrapping_neg();
+            sums.push(Block(zero.0 ^ (zero.0 ^ one.0) & mask) ^ *key);
+        }
+        let places = Zeroizing::new(places(choices));
+        let (mut leaves, _) = FOREST.puncture(doubling, &places, &sums);
+        let mut keys = streams_of_known(&leaves, &places, reader)?;
+        leaves.zeroize();
+        for (tree, place) in keys.chunks_exact_mut(LEAVES).zip(&*places) {
+            by_distance(tree, *place);
+        }
+        let streams = keys.iter().map(|key| Permutation::new(*key)).collect();
+        Ok(Self { streams, places })
+    }
+
+    /// The peer's factor.
+    pub(crate) fn delta(&self) -> Block {
+        let places = self.places.iter().rev();
+        Block(places.fold(0u128, |all, place| all << BITS | *place as u128))
+    }
+
+    /// One tree's columns from block `first` on, into zeros: correct where a correction was.
+    fn tree(
+        &self,
+        tree: usize,
+        first: u64,
+        correction: &[Block],
+        cells: &mut [Block],
+        work: &mut [Block],
+    ) {
+        let height = cells.len() / BITS;
+        let mut own = Zeroizing::new(vec![Block::ZERO; height]);
+        let streams = &self.streams[tree * LEAVES..(tree + 1) * LEAVES];
+        sum_streams(streams, first, &mut own, cells, work);
+        for (bit, column) in cells.chunks_exact_mut(height).enumerate() {
+            add_where(column, correction, self.places[tree] >> bit);
+        }
+    }
+
+    /// Columns for the owner's chosen bits, from its corrections for blocks from `first` on.
+    pub(crate) fn chosen(&self, first: u64, message: &[u8]) -> Columns {
+        let height = message.len() / chosen_bytes(1);
+        let (mut columns, mut work) = (Columns::new(height), work());
+        let corrections = message.chunks_exact(16 * height);
+        let cells = columns.cells.chunks_exact_mut(BITS * height);
+        for (tree, (cells, bytes)) in cells.zip(corrections).enumerate() {
+            let blocks = bytes.as_chunks::<16>().0.iter();
+            let correction: Vec<Block> = blocks.map(|block| Block::from_bytes(*block)).collect();
+            self.tree(tree, first, &correction, cells, &mut work);
+        }
+        columns
+    }
+}
+
+/// Put the stream of leaf i at place i ^ `place`, without an address that depends on the secret place.
+fn by_distance(tree: &mut [Block], place: usize) {
+    for bit in 0..BITS {
+        let mask = (place as u128 >> bit & 1).wrapping_neg();
+        for low in (0..LEAVES).filter(|low| low >> bit & 1 == 0) {
+            let high = low | 1 << bit;
+            let change = (tree[low].0 ^ tree[high].0) & mask;
+            tree[low].0 ^= change;
+            tree[high].0 ^= change;
+        }
+    }
 }
 
 /// The peer's side: Delta, and its columns, of which row i is `w_i`.
@@ -186,39 +300,18 @@ pub(crate) fn meet(
     height: usize,
     reader: &mut Reader<'_>,
 ) -> Result<(Block, Columns), Fault> {
-    let mut sums = Zeroizing::new(Vec::with_capacity(COUNT));
-    for (instance, key) in keys.iter().enumerate() {
-        let [zero, one] = [reader.block()?, reader.block()?];
-        let mask = (choices >> instance & 1).wrapping_neg();
-        sums.push(Block(zero.0 ^ (zero.0 ^ one.0) & mask) ^ *key);
+    let peer = Peer::meet(doubling, keys, choices, reader)?;
+    let (mut columns, mut work) = (Columns::new(height), work());
+    for (tree, cells) in columns.cells.chunks_exact_mut(BITS * height).enumerate() {
+        // The first tree's bits are the owner's; it needs no correction.
+        let correction = if tree > 0 {
+            reader.blocks(height)?
+        } else {
+            Vec::new()
+        };
+        peer.tree(tree, 0, &correction, cells, &mut work);
     }
-    let places = Zeroizing::new(places(choices));
-    let (mut leaves, _) = FOREST.puncture(doubling, &places, &sums);
-    let keys = streams_of_known(&leaves, &places, reader)?;
-    leaves.zeroize();
-    let mut columns = Columns::new(height);
-    let mut own = Zeroizing::new(vec![Block::ZERO; height]);
-    for (tree, place) in places.iter().enumerate() {
-        let cells = &mut columns.cells[tree * BITS * height..(tree + 1) * BITS * height];
-        own.fill(Block::ZERO);
-        sum_streams(
-            &keys[tree * LEAVES..(tree + 1) * LEAVES],
-            *place,
-            &mut own,
-            cells,
-        );
-        if tree > 0 {
-            let correction = reader.blocks(height)?;
-            for (bit, column) in cells.chunks_exact_mut(height).enumerate() {
-                add(column, &correction, place >> bit);
-            }
-        }
-    }
-    let delta = places
-        .iter()
-        .rev()
-        .fold(0u128, |all, place| all << BITS | *place as u128);
-    Ok((Block(delta), columns))
+    Ok((peer.delta(), columns))
 }
 
 /// The leaf that each tree misses: of every level the side that was not chosen.
@@ -371,18 +464,6 @@ mod tests {
         for (i, (v, w)) in run.own.rows().iter().zip(columns.rows().iter()).enumerate() {
             let bit = run.bits[i / 128].0 >> (i % 128) & 1;
             assert_eq!(*w, Block(v.0 ^ delta.0 & bit.wrapping_neg()));
-        }
-    }
-
-    #[test]
-    fn a_transposed_square_has_its_bits_across() {
-        let mut square: [Block; 128] = std::array::from_fn(|i| Block((i as u128 + 3).pow(17)));
-        let before = square;
-        transpose(&mut square);
-        for (i, row) in before.iter().enumerate() {
-            for (j, column) in square.iter().enumerate() {
-                assert_eq!(row.0 >> j & 1, column.0 >> i & 1);
-            }
         }
     }
 

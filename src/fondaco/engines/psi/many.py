@@ -21,151 +21,45 @@ key of the smaller set for each receiver more. Sizes depend on the numbers of ke
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import hashlib
 import os
-import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from fondaco import _kernel
-from fondaco.core.codec import encode
-from fondaco.core.messages import from_bytes, message, to_bytes
-from fondaco.engines.base import BadJob, EngineStopped, Job, Outcome, Report
-from fondaco.engines.channel import Channel, connect_all
-from fondaco.engines.psi.keys import ID_BYTES, Array, key_columns, rows_at
+from fondaco.engines.base import EngineStopped, Job, Outcome
+from fondaco.engines.channel import Channel
+from fondaco.engines.psi.gathering import Members, gather
+from fondaco.engines.psi.keys import ID_BYTES, Array, rows_at
 from fondaco.engines.psi.meeting import Place, one_order, terms
-from fondaco.engines.psi.session import SHARE_BYTES, drive, hear_size, message_limit, tell_size
+from fondaco.engines.psi.session import drive, hear_size, message_limit, tell_size
 from fondaco.engines.psi.store import Part, Store, padded, part_size, parts_for
-from fondaco.errors import CodecError
 
 STAR = "kmprt17-rr22-exconv7x24"
 _PARAMETERS = frozenset({"keys", "security"})
-_JOINING_LIMIT = 1024
-_SESSION, _PAIR = b"fondaco/psi/star/1", b"fondaco/psi/pair/1"
-
-
-@message("psi.joining/1")
-class Joining:
-    """A member's first word to each other: its share of the session key, one of the pair's secret, a digest of terms.
-
-    `share` is the same for all; `pair` is for this one peer and goes to nobody else.
-    """
-
-    share: bytes
-    pair: bytes
-    terms: bytes
-
-
-@dataclasses.dataclass
-class Star:
-    """One run whose members have agreed: `secrets` are those of this member with each other one, 16 bytes each."""
-
-    job: Job
-    channels: dict[int, Channel]
-    secrets: bytes = dataclasses.field(repr=False)
-    store: Store
-    started: float
-    linked: float
-
-    @property
-    def leader(self) -> int:
-        """The rank in the middle."""
-        return min(self.job.receivers)
-
-    @property
-    def followers(self) -> tuple[int, ...]:
-        """The other receivers, to whom the leader tells the result."""
-        return tuple(sorted(self.job.receivers))[1:]
-
-    def outcome(self, places: Array) -> Outcome:
-        """The outcome of this member: the rows at `places` if it learns, and the report."""
-        tables = {"match": rows_at(self.store.table, places)} if self.job.learns else {}
-        report = Report(
-            configuration=STAR,
-            rows_in=self.store.rows,
-            rows_out=len(places) if tables else 0,
-            link_micros=int((self.linked - self.started) * 1e6),
-            total_micros=int((time.monotonic() - self.started) * 1e6),
-        )
-        return Outcome(tables, report)
 
 
 def intersection_of_many(job: Job, inputs: dict[str, pa.Table], place: Place) -> Outcome:
     """The keys that all have: `match` for each receiver, in one order for all, in its own spelling."""
-    with _join(job, inputs, place) as star:
-        if job.rank == star.leader:
-            return star.outcome(_lead(star))
-        return star.outcome(_follow(star))
+    with gather(job, inputs, place, terms(job, _PARAMETERS)) as members:
+        leader, *followers = sorted(job.receivers)
+        places = _lead(members, followers) if job.rank == leader else _follow(members, leader)
+        return members.outcome(STAR, {"match": rows_at(members.store.table, places)})
 
 
-@contextlib.contextmanager
-def _join(job: Job, inputs: dict[str, pa.Table], place: Place) -> Iterator[Star]:
-    """Link up with all, agree on secrets and terms, and make identifiers.
-
-    Raises:
-        BadJob: parameters that make no sense, key columns that are not there, or another member's other terms.
-        EngineStopped: a member went away or does not follow the protocol.
-    """
-    started = time.monotonic()
-    what = terms(job, _PARAMETERS)
-    table = key_columns(inputs["data"], what.keys)
-    agreed = hashlib.sha256(encode([*sorted(job.receivers), job.parameters])).digest()
-    with connect_all(job, place.sockets) as channels:
-        linked = time.monotonic()
-        key, secrets = agree(job, channels, agreed)
-        with Store(table, key, scratch=place.scratch) as store:
-            yield Star(job, channels, secrets, store, started, linked)
-
-
-def agree(job: Job, channels: dict[int, Channel], agreed: bytes) -> tuple[bytes, bytes]:
-    """The session key of all (32 bytes), and this member's secrets with each other one, by rank, 16 bytes each.
-
-    Raises:
-        BadJob: another member has other terms. EngineStopped: a link broke, or what came is no such word.
-    """
-    share = os.urandom(SHARE_BYTES)
-    pairs = {rank: os.urandom(SHARE_BYTES) for rank in channels}
-    for rank, channel in channels.items():
-        channel.send(to_bytes(Joining(share=share, pair=pairs[rank], terms=agreed)))
-    shares, secrets = {job.rank: share}, []
-    for rank, channel in channels.items():
-        heard = _heard(channel, agreed)
-        shares[rank] = heard.share
-        both = (pairs[rank], heard.pair) if job.rank < rank else (heard.pair, pairs[rank])
-        secrets.append(hashlib.sha256(_PAIR + b"".join(both)).digest()[:ID_BYTES])
-    return hashlib.sha256(_SESSION + b"".join(shares[rank] for rank in sorted(shares))).digest(), b"".join(secrets)
-
-
-def _heard(channel: Channel, agreed: bytes) -> Joining:
-    try:
-        heard = from_bytes(Joining, channel.receive(_JOINING_LIMIT), limit=_JOINING_LIMIT)
-    except CodecError as fault:
-        raise EngineStopped(f"{channel.peer} sent no greeting", remedy="start the task again") from fault
-    if heard.terms != agreed:
-        raise BadJob(
-            f"{channel.peer} runs this step with other parameters",
-            remedy="see that all run the same version of this software",
-        )
-    if (len(heard.share), len(heard.pair)) != (SHARE_BYTES, SHARE_BYTES):
-        raise EngineStopped(f"{channel.peer} sent a greeting out of bounds", remedy="start the task again")
-    return heard
-
-
-def _lead(star: Star) -> Array:
-    """Be in the middle: the rows of the keys that all have."""
-    store, rows = star.store, {}
-    for rank, channel in star.channels.items():
+def _lead(members: Members, followers: Sequence[int]) -> Array:
+    """Be in the middle: the rows of the keys that all have; `followers` are the other receivers."""
+    store, rows = members.store, {}
+    secrets = members.secrets_with(members.channels)
+    for rank, channel in members.channels.items():
         tell_size(channel, store.rows)
         rows[rank] = hear_size(channel)
     sums = np.zeros((store.table.num_rows, 2), np.uint64)
     parts = parts_for(store.rows, store.rows)
     for part in (store.part(index, parts) for index in range(parts)):
-        sums[part.places] ^= _words(_kernel.zero_shares(part.ids.tobytes(), star.secrets))
-    for rank, channel in star.channels.items():
+        sums[part.places] ^= _words(_kernel.zero_shares(part.ids.tobytes(), secrets))
+    for rank, channel in members.channels.items():
         # Whoever has no keys adds no share, and no sum comes out.
         if store.rows and rows[rank]:
             _ask(store, channel, rows[rank], sums)
@@ -173,9 +67,9 @@ def _lead(star: Star) -> Array:
     found = places[~sums[places].any(axis=1)]
     ids = _ids(store, found)
     order = one_order(ids)
-    for rank in star.followers:
+    for rank in followers:
         fill = os.urandom(ID_BYTES * (min(store.rows, rows[rank]) - len(found)))
-        star.channels[rank].send(ids[order].tobytes() + fill)
+        members.channels[rank].send(ids[order].tobytes() + fill)
     ordered: Array = found[order]
     return ordered
 
@@ -205,14 +99,14 @@ def _ids(store: Store, places: Array) -> Array:
     return ids
 
 
-def _follow(star: Star) -> Array:
+def _follow(members: Members, leader: int) -> Array:
     """Be outside: give shares; the rows of the keys that all have, if this member learns them."""
-    store, channel = star.store, star.channels[star.leader]
+    store, channel = members.store, members.channels[leader]
     tell_size(channel, store.rows)
     peer_rows = hear_size(channel)
     if store.rows and peer_rows:
-        _give(star, channel, peer_rows)
-    if star.job.rank not in star.followers:
+        _give(members, channel, peer_rows)
+    if not members.job.learns:
         return np.empty(0, np.uint32)
     told = channel.receive(ID_BYTES * min(store.rows, peer_rows))
     if len(told) != ID_BYTES * min(store.rows, peer_rows):
@@ -220,13 +114,13 @@ def _follow(star: Star) -> Array:
     return _told(store, told, channel.peer)
 
 
-def _give(star: Star, channel: Channel, peer_rows: int) -> None:
-    store = star.store
+def _give(members: Members, channel: Channel, peer_rows: int) -> None:
+    store, secrets = members.store, members.secrets_with(members.channels)
     parts = parts_for(store.rows, peer_rows)
     size, peer_size = part_size(store.rows, parts), part_size(peer_rows, parts)
     for index in range(parts):
         ids = padded(store.part(index, parts), size)
-        party = _kernel.StarMember(ids, _kernel.zero_shares(ids, star.secrets), peer_keys=peer_size)
+        party = _kernel.StarMember(ids, _kernel.zero_shares(ids, secrets), peer_keys=peer_size)
         drive(party, channel, limit=message_limit(size + peer_size))
 
 

@@ -13,9 +13,11 @@ from fondaco.engines.base import BadJob, EngineStopped, Job, Outcome, Told, unto
 from fondaco.engines.keep import Keep
 from fondaco.engines.psi import unbalanced as prepared_side
 from fondaco.engines.psi.keys import rows_at
+from fondaco.engines.psi.lacking import difference_of_many
 from fondaco.engines.psi.many import intersection_of_many
 from fondaco.engines.psi.meeting import COUNTING, Meeting, Place, meet, shared_count, shared_places, terms
-from fondaco.engines.psi.union import union
+from fondaco.engines.psi.union import union as union_of_two
+from fondaco.engines.psi.union_of_many import union_of_many
 from fondaco.errors import CodecError
 
 _INTERSECTING = frozenset({"keys", "security", "link_mbit"})
@@ -45,11 +47,13 @@ def intersection(job: Job, inputs: dict[str, pa.Table], place: Place) -> Outcome
 
 
 def difference(job: Job, inputs: dict[str, pa.Table], place: Place) -> Outcome:
-    """The receiver's own keys that the other has not.
+    """The receiver's own keys that no other has.
 
-    Receivers get `result`: the key columns, each key once, in the order of their rows. It is the complement of the
-    intersection within the receiver's own keys, so it is computed and tells exactly as that does.
+    Receivers get `result`: the key columns, each key once, in the order of their rows. Between two it is the complement
+    of the intersection within the receiver's own keys, so it is computed and tells exactly as that does.
     """
+    if len(job.parties) > 2:
+        return difference_of_many(job, inputs, place)
     with meet(job, inputs, place, terms(job, _INTERSECTING)) as meeting:
         configuration, shared = shared_places(meeting)
         rest = np.empty(0, np.uint32)
@@ -102,6 +106,13 @@ def _enough(meeting: Meeting, count: int | None) -> bool:
         return from_bytes(Enough, meeting.channel.receive(_ANSWER_LIMIT), limit=_ANSWER_LIMIT).enough
     except CodecError as fault:
         raise EngineStopped(f"{meeting.channel.peer} said no decision", remedy="start the task again") from fault
+
+
+def union(job: Job, inputs: dict[str, pa.Table], place: Place) -> Outcome:
+    """All keys that any has: `result`, first the receiver's own in their order, then the others in none."""
+    if len(job.parties) > 2:
+        return union_of_many(job, inputs, place)
+    return union_of_two(job, inputs, place)
 
 
 def unbalanced(job: Job, inputs: dict[str, pa.Table], place: Place) -> Outcome:

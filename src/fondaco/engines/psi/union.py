@@ -18,10 +18,11 @@ from fondaco.engines.psi.keys import ID_BYTES, identified, rows_at
 from fondaco.engines.psi.meeting import Meeting, Place, check_whole, meet, terms
 from fondaco.engines.psi.moved import Form, canonical, decoded, encoded
 from fondaco.engines.psi.session import drive, message_limit
+from fondaco.engines.psi.store import Store
 
 UNITING = "union-ristretto255"
 MOST_BYTES = 1 << 31
-_PARAMETERS = frozenset({"keys", "key_bytes"})
+PARAMETERS = frozenset({"keys", "key_bytes"})
 
 
 def union(job: Job, inputs: dict[str, pa.Table], place: Place) -> Outcome:
@@ -30,7 +31,7 @@ def union(job: Job, inputs: dict[str, pa.Table], place: Place) -> Outcome:
     Receivers get `result`: the key columns, each key once; first their own in the order of their rows and in their own
     spelling, then the others in no order and in the other's spelling.
     """
-    with meet(job, inputs, place, terms(job, _PARAMETERS)) as meeting:
+    with meet(job, inputs, place, terms(job, PARAMETERS)) as meeting:
         check_whole(meeting)
         own = canonical(rows_at(meeting.store.table, meeting.store.places()))
         form = Form(own.schema, meeting.terms.key_bytes)
@@ -77,9 +78,17 @@ def _lacking(meeting: Meeting, form: Form) -> pa.Table:
     party = _kernel.UnionReceiver(ids or os.urandom(ID_BYTES), peer_keys=meeting.peer_rows, width=form.width)
     rows = meeting.store.rows + meeting.peer_rows
     drive(party, meeting.channel, limit=message_limit(rows) + form.width * meeting.peer_rows)
-    peer = meeting.channel.peer
-    found = decoded(party.received() or b"", form, peer)
-    different = ids + identified(found, meeting.session).ids.tobytes()
-    if len(_kernel.distinct_places(different)) // 4 != meeting.store.rows + found.num_rows:
+    return lacking_rows(party.received() or b"", form, meeting.store, meeting.session, meeting.channel.peer)
+
+
+def lacking_rows(data: bytes, form: Form, store: Store, session: bytes, peer: str) -> pa.Table:
+    """The rows that bytes hold of keys that a member lacks.
+
+    Raises:
+        EngineStopped: they are no rows, or of keys that it has or that stand twice; the cause names the peer.
+    """
+    found = decoded(data, form, peer)
+    different = store.all().ids.tobytes() + identified(found, session).ids.tobytes()
+    if len(_kernel.distinct_places(different)) // 4 != store.rows + found.num_rows:
         raise EngineStopped(f"{peer} sent keys that are not lacking", remedy="do not run again; ask its operator")
     return found
