@@ -11,6 +11,7 @@ import time
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from engines_world import jobs
@@ -176,3 +177,9 @@ def with_a_stranger(operation: str, rank: int, behave, receivers: tuple[int, ...
         for thread in threads:
             thread.join()
     return [ends[one] for one in sorted(ends)]
+
+
+def even(values: np.ndarray) -> bool:
+    """Whether bits are even alike, as those of noise are, within six deviations."""
+    bits = np.unpackbits(np.ascontiguousarray(values).view(np.uint8))
+    return abs(bits.mean() - 0.5) < 3 / np.sqrt(len(bits))

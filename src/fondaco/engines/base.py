@@ -309,7 +309,7 @@ def _tested(operation: str, millions: float, members: int) -> Estimate:
     if operation == "difference":
         return Estimate(seconds, memory, 0.7 * others + network)
     slots = others * millions
-    return Estimate(seconds + 2.0 * slots, memory + int(330 * slots), 0.7 * others + network + 100.0 * members * slots)
+    return Estimate(seconds + 2.0 * slots, memory + int(100 * slots), 0.7 * others + network + 100.0 * members * slots)
 
 
 def reason(engine: str, operation: str, parameters: Value, rows: Sequence[int]) -> str:
