@@ -293,7 +293,7 @@ fn inputs_that_make_no_sense_are_refused() {
     input(Table::new(Vec::new()).err());
     let keys = drawn(1, 3);
     let table = Table::new(keys.clone()).expect("sound");
-    for (peer_keys, width) in [(0, 16), (3, 0), (3, 1025)] {
+    for (peer_keys, width) in [(0, 16), (3, 0), (3, 8193)] {
         let config = LackConfig {
             peer_keys,
             width,
