@@ -1,18 +1,22 @@
 """Private set operations beside `spu.psi` RR22: two processes over unix sockets, files in and files out, one run.
 
 Ours reads and writes Parquet, SPU's reads and writes CSV, which is what it takes. Without options: 2^20 by 2^20 with
-all targets, the other operations, and the curve from 10^3 to 10^7. `--rows N` (repeatable) adds sizes to the curve;
-`--rows 100000000` (`make bench-psi-large`) is for a machine with time. Each run is told on stderr as it ends. Figures
-of a loaded machine say little: what counts are the ratios of one run, and each figure is the best of a few,
-alternating, so that a neighbour's burst hits both alike.
+all targets, the other operations, and the curve from 10^3 to 10^7. `--part many` runs the operations of three alone,
+`--part large` 10^8 by 10^8 (`make bench-psi-large`), for a machine with time; their rows stand in the same file and
+leave the others as they are. Each run is told on stderr as it ends. Figures of a loaded machine say little: what counts
+are the ratios of one run, and each figure is the best of a few, alternating, so that a neighbour's burst hits both
+alike.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
+import datetime
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -31,7 +35,7 @@ from curve import Points, draw
 from fondaco import _kernel
 from fondaco.engines.base import LANES
 from fondaco.engines.channel import socket_name
-from harness import RESULTS, Row, report
+from harness import RESULTS, Row, machine, report
 
 MILLION = 1 << 20
 CURVE = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
@@ -42,6 +46,10 @@ SECONDS, START_SECONDS = 3600, 60
 # Above this many rows only ours runs: the other would take hours and more memory than there is.
 ALONE_ABOVE, TARGET_MEMORY_MIB = 20_000_000, 4096
 MIDDLE, MIDDLE_MEMORY_MIB = 10_000_000, 2048
+LARGE = 100_000_000
+PARTS = ("many: ", "large: ")
+_SIZE = re.compile(r"(?:large: )?([0-9,]+) x \1, files")
+HOW = "two processes, or one a member, two cores, unix sockets; best of a few, alternating; half of the keys shared"
 Measured = dict[str, Any]
 
 
@@ -258,18 +266,33 @@ def others(folder: Path) -> list[Row]:
         for what, unit, scale in (("seconds", "s", 1), ("bytes", "MB", 1e6)):
             mine, other = told[what] / scale, plain[what] / scale
             rows.append(Row(f"{operation}, 2^20 x 2^20", mine, unit, "intersection, same run", other, mine / other))
+    found = meet(folder, "ours", counted=True, operation="union", receivers=(0,))
+    rows += beside("union for one of two, 2^20 each", found, plain, "intersection, same run")
+    return rows + hidden(folder, plain)
+
+
+def many(folder: Path) -> list[Row]:
+    """The operations of three, one receiver, at 2^20 each, beside the intersection of two of the same sets."""
+    make(folder, MILLION)
     # The third has what the first has.
     shutil.copyfile(folder / "0.parquet", folder / "2.parquet")
-    for name, found in (
-        ("union for one of two", meet(folder, "ours", counted=True, operation="union", receivers=(0,))),
-        ("intersection of three", meet(folder, "ours", counted=True, members=3, receivers=(0,))),
-        ("difference of three", meet(folder, "ours", counted=True, operation="difference", members=3, receivers=(0,))),
-        ("union of three", meet(folder, "ours", counted=True, operation="union", members=3, receivers=(0,))),
-    ):
-        for what, unit, scale in (("seconds", "s", 1), ("bytes", "MB", 1e6)):
-            mine, other = found[what] / scale, plain[what] / scale
-            rows.append(Row(f"{name}, 2^20 each", mine, unit, "intersection, same run", other, mine / other))
-    return rows + hidden(folder, plain)
+    plain = meet(folder, "ours", counted=True)
+    rows = []
+    for operation in ("intersection", "difference", "union"):
+        found = meet(folder, "ours", counted=True, operation=operation, members=3, receivers=(0,))
+        case, what = f"many: {operation} of three, 2^20 each", "intersection of two, same run"
+        rows += beside(case, found, plain, what)
+        rows.append(Row(case, found["mib"], "MiB of one", what, plain["mib"], found["mib"] / plain["mib"]))
+    return rows
+
+
+def beside(case: str, found: Measured, plain: Measured, what: str) -> list[Row]:
+    """Seconds, processor time and bytes of a run beside those of another."""
+    made = []
+    for name, unit, scale in (("seconds", "s", 1), ("cpu", "s, processor", 1), ("bytes", "MB", 1e6)):
+        mine, other = found[name] / scale, plain[name] / scale
+        made.append(Row(case, mine, unit, what, other, mine / other))
+    return made
 
 
 def hidden(folder: Path, plain: Measured) -> list[Row]:
@@ -302,12 +325,12 @@ def prepared(folder: Path) -> list[Row]:
     client.next()
     client.next(answer)
     ended = time.perf_counter()
-    beside = meet(folder, "ours", counted=True, receivers=(0,))
-    assert len(client.matched() or b"") == 4 * beside["found"]
+    whole = meet(folder, "ours", counted=True, receivers=(0,))
+    assert len(client.matched() or b"") == 4 * whole["found"]
     seconds, sent, what = ended - ready, (len(asked) + len(answer)) / 1e6, "RR22, files, same run"
     return [
-        Row("unbalanced, 10^3 in a prepared 2^20", seconds, "s", what, beside["seconds"], seconds / beside["seconds"]),
-        Row("unbalanced, table there already", sent, "MB", what, beside["bytes"] / 1e6, sent * 1e6 / beside["bytes"]),
+        Row("unbalanced, 10^3 in a prepared 2^20", seconds, "s", what, whole["seconds"], seconds / whole["seconds"]),
+        Row("unbalanced, table there already", sent, "MB", what, whole["bytes"] / 1e6, sent * 1e6 / whole["bytes"]),
         Row("unbalanced, preparing 2^20 and its table", ready - began, "s", "MB of the table", len(table) / 1e6,
             (ready - began) * 1e6 / len(table)),
     ]  # fmt: skip
@@ -315,12 +338,10 @@ def prepared(folder: Path) -> list[Row]:
 
 def curve(folder: Path, sizes: list[int]) -> list[Row]:
     rows: list[Row] = []
-    lines: dict[str, Points] = {"fondaco": [], "spu.psi RR22": []}
     for size in sizes:
         make(folder, size)
         repeats = 3 if size < 10**6 else 1
         mine = best([meet(folder, "ours") for _ in range(repeats)])
-        lines["fondaco"].append((size, mine["seconds"]))
         assert mine["found"] == size // 2
         if size > ALONE_ABOVE:
             rows.append(
@@ -330,7 +351,6 @@ def curve(folder: Path, sizes: list[int]) -> list[Row]:
                             TARGET_MEMORY_MIB, mine["mib"] / TARGET_MEMORY_MIB))  # fmt: skip
             continue
         other = best([meet(folder, "theirs") for _ in range(repeats)])
-        lines["spu.psi RR22"].append((size, other["seconds"]))
         assert other["found"] == size // 2
         for what, unit in (("seconds", "s"), ("cpu", "s, processor"), ("mib", "MiB of one")):
             rows.append(Row(f"{size:,} x {size:,}, files", mine[what], unit, "spu.psi RR22", other[what],
@@ -338,13 +358,39 @@ def curve(folder: Path, sizes: list[int]) -> list[Row]:
         if size == MIDDLE:
             rows.append(Row(f"{size:,} x {size:,}, memory of one", mine["mib"], "MiB", "target: under",
                             MIDDLE_MEMORY_MIB, mine["mib"] / MIDDLE_MEMORY_MIB))  # fmt: skip
-    draw(RESULTS / "psi.svg", "Intersection of two sets, half shared, files in and out, two cores", lines)
     return rows
+
+
+def picture() -> None:
+    """The curve of all sizes that the file has figures of."""
+    lines: dict[str, Points] = {"fondaco": [], "spu.psi RR22": []}
+    for row in json.loads((RESULTS / "psi.json").read_text(encoding="utf-8"))["rows"]:
+        if row["unit"] == "s" and (found := _SIZE.fullmatch(row["case"])):
+            size = int(found[1].replace(",", ""))
+            lines["fondaco"].append((size, row["ours"]))
+            if row["beside"] in lines:
+                lines[row["beside"]].append((size, row["theirs"]))
+    draw(RESULTS / "psi.svg", "Intersection of two sets, half shared, files in and out, two cores", lines)
+
+
+def at_large(folder: Path) -> list[Row]:
+    return [dataclasses.replace(row, case=f"large: {row.case}") for row in curve(folder, [LARGE])]
+
+
+def machine_now() -> str:
+    """What this part was measured on, and when."""
+    facts = machine()
+    return f"{datetime.datetime.now(datetime.UTC).date()}, {facts['cores']} cores, {facts['system']}, {processor()}"
+
+
+def processor() -> str:
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\nflags")[2].partition("\n")[0].split()
+    return "with AVX-512" if "avx512f" in flags else "without AVX-512"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, action="append", default=[], help="one more size of the curve")
+    parser.add_argument("--part", choices=[part.removesuffix(": ") for part in PARTS], help="this part alone")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--hidden", action="store_true", help="operations over a hidden match alone, nothing written")
     parser.add_argument("--operations", action=argparse.BooleanOptionalAction, default=True,
@@ -362,10 +408,16 @@ def main() -> None:
             for row in million(folder, 1):
                 print(row)
             return
-        rows = million(folder, asked.repeats)
-        rows += others(folder) + prepared(folder) if asked.operations else []
-        rows += curve(folder, sorted({*CURVE, *asked.rows}))
-    report("psi", rows, ["two processes, two cores, unix sockets; best of a few, alternating; half of the keys shared"])
+        if asked.part is None:
+            rows = million(folder, asked.repeats)
+            rows += others(folder) + prepared(folder) if asked.operations else []
+            rows += curve(folder, sorted(CURVE))
+            report("psi", rows, [HOW], parts=PARTS)
+        if asked.part == "many" or (asked.part is None and asked.operations):
+            report("psi", many(folder), [f"many: {HOW}; {machine_now()}"], part="many: ", parts=PARTS)
+        if asked.part == "large":
+            report("psi", at_large(folder), [f"large: {HOW}; {machine_now()}"], part="large: ", parts=PARTS)
+    picture()
 
 
 if __name__ == "__main__":
