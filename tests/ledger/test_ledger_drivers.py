@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,7 +43,7 @@ from fondaco.ledger.blocks import (
 from fondaco.ledger.contracts import registry as contracts
 from fondaco.ledger.contracts.kit import Context
 from fondaco.ledger.contracts.points.messages import Transfer
-from fondaco.ledger.embedded import EmbeddedLedger, LedgerFull
+from fondaco.ledger.embedded import Committed, EmbeddedLedger, LedgerFull
 from fondaco.ledger.follower import Diverged, FollowerLedger
 from fondaco.ledger.integrity import Damaged
 from fondaco.ledger.light import trust_genesis, verify_header, verify_proof
@@ -362,9 +363,14 @@ def test_a_defect_leaves_nobody_waiting_and_nothing_half_done() -> None:
     ledger = EmbeddedLedger(None, counter_genesis(), Broken(), key(VALIDATOR))
     ledger.wait_provable(10)
     before = ledger.status()
-    future = ledger.submit(adding("n", 1))
+    futures: list[Future[Committed]] = []
+    seen: list[bool] = []
+    with ledger.lock:  # so that no block is made before the future is known
+        ledger.when_failed(lambda _fault: seen.append(futures[0].done()))
+        futures.append(ledger.submit(adding("n", 1)))
     with pytest.raises(LedgerError, match="ended by a defect"):
-        future.result(10)
+        futures[0].result(10)
+    assert seen == [False]  # who waits and asks what the trouble is finds it
     with pytest.raises(LedgerError, match="ended by a defect"):
         ledger.submit(adding("n", 2))
     assert ledger.status() == before
