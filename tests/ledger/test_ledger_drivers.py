@@ -363,11 +363,10 @@ def test_a_defect_leaves_nobody_waiting_and_nothing_half_done() -> None:
     ledger = EmbeddedLedger(None, counter_genesis(), Broken(), key(VALIDATOR))
     ledger.wait_provable(10)
     before = ledger.status()
-    futures: list[Future[Committed]] = []
-    seen: list[bool] = []
-    with ledger.lock:  # so that no block is made before the future is known
-        ledger.when_failed(lambda _fault: seen.append(futures[0].done()))
-        futures.append(ledger.submit(adding("n", 1)))
+    known, futures, seen = threading.Event(), list[Future[Committed]](), list[bool]()
+    ledger.when_failed(lambda _fault: seen.append(known.wait(10) and futures[0].done()))
+    futures.append(ledger.submit(adding("n", 1)))
+    known.set()
     with pytest.raises(LedgerError, match="ended by a defect"):
         futures[0].result(10)
     assert seen == [False]  # who waits and asks what the trouble is finds it
