@@ -78,13 +78,13 @@ def register(world):
 @pytest.mark.timeout(180)
 def test_records_are_found_by_keys_that_the_provider_never_sees(register) -> None:
     cast, path = register
-    explained = cast[AIRLINE].ask("explain", workflow=lookup(50))
+    explained = cast[AIRLINE].ask("explain", workflow=lookup(70))
     assert explained["ready"]
     assert any("nothing of the keys" in line for line in explained["steps"][0]["learns"])
     with path.open(newline="") as file:
         seats = {row["tailnum"]: int(row["seats"]) for row in csv.DictReader(file)}
     for run in range(2):
-        task = cast[AIRLINE].ask("run", workflow=lookup(50))
+        task = cast[AIRLINE].ask("run", workflow=lookup(70))
         assert task["status"] == "settled", task
         table = cast[AIRLINE].ask("result", task=task["task"], step="seats", limit=1000)["tables"]["result"]
         assert (table["columns"], table["count"]) == (["tailnum", "found", "seats"], 40)

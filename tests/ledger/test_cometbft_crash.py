@@ -52,7 +52,7 @@ POINTS = {
     "before-commit": (CometLedger, "persist", "before"),
     "before-values": (Storage, "put_values", "before"),
     "after-values": (Storage, "put_values", "after"),
-    "after-nodes": (Storage, "put_nodes", "after"),
+    "after-pages": (Storage, "put_pages", "after"),
     "after-commit": (Storage, "write", "after"),
     "before-answer": (CometLedger, "_announce", "before"),
 }
@@ -71,7 +71,7 @@ POINTS = (
     "before-commit",
     "before-values",
     "after-values",
-    "after-nodes",
+    "after-pages",
     "after-commit",
     "before-answer",
 )

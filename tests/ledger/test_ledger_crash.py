@@ -44,7 +44,7 @@ POINTS = {
     "after-execution": (Application, "finalize_block", "after"),
     "before-values": (Storage, "put_values", "before"),
     "after-values": (Storage, "put_values", "after"),
-    "after-nodes": (Storage, "put_nodes", "after"),
+    "after-pages": (Storage, "put_pages", "after"),
     "after-commit": (Storage, "write", "after"),
     "before-answer": (EmbeddedLedger, "_announce", "before"),
 }
@@ -71,7 +71,7 @@ POINTS = (
     "after-execution",
     "before-values",
     "after-values",
-    "after-nodes",
+    "after-pages",
     "after-commit",
     "before-answer",
 )
