@@ -54,12 +54,14 @@ Measured = dict[str, Any]
 
 
 def make(folder: Path, rows: int) -> None:
-    """Two sets of that many numbers, half of them shared, in every form that a side reads."""
+    """Two sets of that many numbers, half of them shared, in every form that a side that runs reads."""
     drawn = np.random.default_rng(rows)
     numbers = drawn.permutation(np.arange(10**9, 10**9 + rows * 3 // 2))
     for rank, part in enumerate((numbers[:rows], numbers[rows // 2 :])):
         table = pa.table({"id": pa.array(drawn.permutation(part)[:rows])})
         pq.write_table(table, folder / f"{rank}.parquet")
+        if rows > ALONE_ABOVE:
+            continue
         pacsv.write_csv(table, folder / f"{rank}.csv")
         ids = np.zeros((table.num_rows, 2), np.uint64)
         ids[:, 1] = table["id"].to_numpy()
