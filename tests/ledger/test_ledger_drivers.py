@@ -359,6 +359,19 @@ class Broken(Counter):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_watcher_that_fails_leaves_nobody_waiting() -> None:
+    ledger = EmbeddedLedger(None, counter_genesis(), Broken(), key(VALIDATOR))
+
+    def broken(_fault: LedgerError) -> None:
+        raise RuntimeError("the loop is closed")
+
+    ledger.when_failed(broken)
+    with pytest.raises(LedgerError, match="ended by a defect"):
+        ledger.submit(adding("n", 1)).result(10)
+    ledger.stop()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_defect_leaves_nobody_waiting_and_nothing_half_done() -> None:
     ledger = EmbeddedLedger(None, counter_genesis(), Broken(), key(VALIDATOR))
     ledger.wait_provable(10)

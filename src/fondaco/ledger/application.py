@@ -352,8 +352,8 @@ class Application:
     def roll_back(self) -> None:
         """Drop a finalised block that is not to be committed; the state is as at the last commit."""
         self._phase = _Phase.IDLE
-        self._next_block = _NextBlock()
         self._load()
+        self._next_block = _NextBlock()
 
     def version(self, height: int) -> int:
         """The version of the rules at a height, at most one after the last block: what its header carries."""

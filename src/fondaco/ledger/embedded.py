@@ -242,11 +242,13 @@ class EmbeddedLedger(Ledger):
             watchers = tuple(self._when_failed)
             batch = [*batch, *self._waiting]
             self._waiting.clear()
-        for watcher in watchers:  # first: who is told of a refusal, and asks, is to find the trouble
-            watcher(fault)
-        for _tx, future in batch:
-            if not future.done():
-                future.set_exception(fault)
+        try:
+            for watcher in watchers:  # first: who is told of a refusal, and asks, is to find the trouble
+                watcher(fault)
+        finally:  # a watcher's defect too leaves nobody waiting
+            for _tx, future in batch:
+                if not future.done():
+                    future.set_exception(fault)
 
     def _make(self, batch: list[tuple[bytes, Future[Committed]]]) -> None:
         with self.lock:

@@ -129,7 +129,10 @@ class Storage:
         For keys of which each is asked for before it is there. With more than `_MOST_LISTED` the file is asked again.
         """
         self._listing = prefix
-        with self._caching, self._reading:
+        with (
+            self._reading,
+            self._caching,
+        ):  # in the order of who writes; nothing is learned between the look and its use
             rows = self._reader.execute(
                 "SELECT key FROM kv WHERE key >= ? AND key < ? LIMIT ?", (prefix, _after(prefix), _MOST_LISTED + 1)
             ).fetchall()

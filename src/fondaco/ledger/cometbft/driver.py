@@ -148,9 +148,11 @@ class CometLedger(Ledger):
             self.failed = self.failed or fault
             self._grown.notify_all()
         self.supervisor.give_up()
-        for tell in tuple(self._on_failure):  # first: who is told of a refusal, and asks, is to find the trouble
-            tell(fault)
-        self._pending.end(fault)
+        try:
+            for tell in tuple(self._on_failure):  # first: who is told of a refusal, and asks, is to find the trouble
+                tell(fault)
+        finally:  # a watcher's defect too leaves nobody waiting
+            self._pending.end(fault)
 
     def when_failed(self, tell: Callable[[LedgerError], object]) -> None:
         """Call `tell` with the cause, from the thread that met it, when this ledger cannot go on."""
