@@ -14,7 +14,7 @@ from fondaco.errors import NodeError
 app = group()
 _PERMISSIONS = (
     'write [[rules]] with organisations = ["*"], operations = […], purposes = […], and perhaps keys, columns, '
-    "uses, days (365: it covers requests that end before it does)"
+    "uses, days (90: it covers requests that end before it does)"
 )
 
 

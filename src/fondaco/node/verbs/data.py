@@ -17,7 +17,7 @@ from fondaco.node.node import Node
 from fondaco.node.sources import open_source
 from fondaco.node.verbs.common import DAY, PROOF_SECONDS, Group
 
-_RULE_DAYS = 365
+_RULE_DAYS = 90
 """A default permission covers requests whose grants end before it does: it must outlive what is usually asked for."""
 
 
