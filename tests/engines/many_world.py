@@ -183,3 +183,15 @@ def even(values: np.ndarray) -> bool:
     """Whether bits are even alike, as those of noise are, within six deviations."""
     bits = np.unpackbits(np.ascontiguousarray(values).view(np.uint8))
     return abs(bits.mean() - 0.5) < 3 / np.sqrt(len(bits))
+
+
+def saying(*told: bytes):
+    """What a stranger does that says these things to the first member, and then listens for ever."""
+
+    def behave(channels) -> None:
+        for data in told:
+            channels[0].send(data)
+        while True:
+            channels[0].receive(1 << 24)
+
+    return behave

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from many_world import NAMES, Wire, all_met, ended, even, frame, rows, steps, table, transcript, with_a_stranger
+from many_world import NAMES, Wire, all_met, ended, even, frame, rows, saying, steps, table, transcript, with_a_stranger
 from psi_world import attempt
 
 from fondaco.cli.demo.data import prepare
@@ -436,16 +436,6 @@ def test_a_link_that_is_cut_anywhere_is_named_by_all_within_the_deadline(operati
         assert any(f"the link to {NAMES[rank]} broke" in cause for rank in way), cause
 
 
-def _says(*told: bytes):
-    def behave(channels) -> None:
-        for data in told:
-            channels[0].send(data)
-        while True:
-            channels[0].receive(1 << 24)
-
-    return behave
-
-
 @pytest.mark.parametrize(
     "told",
     [
@@ -459,7 +449,7 @@ def test_a_member_that_sends_what_it_must_not_is_named_by_all(operation, told) -
     def behave(channels) -> None:
         if operation == "union":
             channels[2].send(told[0])
-        _says(*told)(channels)
+        saying(*told)(channels)
 
     for end in with_a_stranger(operation, 1, behave):
         assert "two" in end.cause
@@ -467,7 +457,7 @@ def test_a_member_that_sends_what_it_must_not_is_named_by_all(operation, told) -
 
 def test_a_member_that_sends_shares_of_a_wrong_length_is_named_by_the_receiver() -> None:
     # The third has done its part by then.
-    receiver, _other = with_a_stranger("difference", 1, _says(to_bytes(Size(rows=0)), b"x" * 9))
+    receiver, _other = with_a_stranger("difference", 1, saying(to_bytes(Size(rows=0)), b"x" * 9))
     assert receiver.cause == "two sent shares of a wrong length"
 
 

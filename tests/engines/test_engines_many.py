@@ -16,7 +16,7 @@ import pytest
 from engines_world import jobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from many_world import NAMES, all_met, frame, rows, table, transcript, with_a_stranger
+from many_world import NAMES, all_met, frame, rows, saying, table, transcript, with_a_stranger
 from psi_world import attempt
 from test_engines_channel import channels
 
@@ -229,16 +229,6 @@ def test_a_member_that_says_nothing_is_named_at_the_deadline() -> None:
     assert "two did not say anything" in other.cause or "one did not say anything" in other.cause
 
 
-def _says(*told: bytes):
-    def behave(channels) -> None:
-        for data in told:
-            channels[0].send(data)
-        while True:
-            channels[0].receive(1 << 24)
-
-    return behave
-
-
 @pytest.mark.parametrize(
     "told",
     [
@@ -247,7 +237,7 @@ def _says(*told: bytes):
     ],
 )  # fmt: skip
 def test_a_member_that_sends_what_it_must_not_is_named_by_all(told) -> None:
-    for end in with_a_stranger("intersection", 1, _says(*told)):
+    for end in with_a_stranger("intersection", 1, saying(*told)):
         assert "two" in end.cause
 
 

@@ -199,7 +199,7 @@ LEAKAGE: dict[tuple[str, str], tuple[str, ...]] = {
         "the asker learns the number of records and the widest record",
         "a server that answers falsely is caught; one that lied when the index was made can make records look absent",
         "each server learns whether the other holds the same records, and no hash of them that it could guess at",
-        "a server that knows all records of the other but a little can guess that little until the hash is right",
+        "a server that knows all records of the other but a little can try one guess of that little with each run",
     ),
 }
 
