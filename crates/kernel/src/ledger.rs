@@ -8,13 +8,17 @@
 //! Trusts nothing. Everything here is public, so the time may depend on it.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock, PoisonError, RwLock};
 
+use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::scalar::Scalar;
+use curve25519_dalek::traits::Identity;
 use rayon::prelude::*;
 use sha2::{Digest, Sha512};
 
+use crate::ledger_multiples::Multiples;
 use crate::Items;
 
 /// Bytes of a raw public key.
@@ -22,25 +26,73 @@ pub const KEY_BYTES: usize = 32;
 /// Bytes of a signature.
 pub const SIGNATURE_BYTES: usize = 64;
 const CHUNK: usize = 64;
-// Some 800 KB.
+// Some megabyte.
 const MOST_OPENED: usize = 4096;
+// A key that signed so often is likely to sign again, and its multiples cost five times what they save each time.
+const OFTEN: u32 = 16;
+const KEY_DIGITS: usize = 5;
+// Of 130 KB each.
+const MOST_MULTIPLES: usize = 256;
 // Fewer are done before another thread has woken up.
 const SHARED: usize = 256;
 
-/// A public key as libsodium takes it, negated for the equation; `None` if it takes none such.
-fn open_key(raw: &[u8; KEY_BYTES]) -> Option<EdwardsPoint> {
-    let point = CompressedEdwardsY(*raw).decompress()?;
-    // A point that is not of small order has an x that is not 0, so only the encoding of y can be another one.
-    (!point.is_small_order() && point.compress().0 == *raw).then(|| -point)
+/// A public key as libsodium takes it.
+struct Opened {
+    /// Negated for the equation.
+    point: EdwardsPoint,
+    /// How often it was asked for, up to `OFTEN`.
+    seen: AtomicU32,
+    multiples: OnceLock<Option<Multiples>>,
+}
+
+static BASE: LazyLock<Multiples> = LazyLock::new(|| Multiples::of(&ED25519_BASEPOINT_POINT, 8));
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+
+impl Opened {
+    /// The key of these bytes; `None` if libsodium takes none such.
+    fn of(raw: &[u8; KEY_BYTES]) -> Option<Arc<Self>> {
+        let point = CompressedEdwardsY(*raw).decompress()?;
+        // A point that is not of small order has an x that is not 0, so only the encoding of y can be another one.
+        (!point.is_small_order() && point.compress().0 == *raw).then(|| {
+            Arc::new(Self {
+                point: -point,
+                seen: AtomicU32::new(0),
+                multiples: OnceLock::new(),
+            })
+        })
+    }
+
+    /// `s` times the base point less `challenge` times the key.
+    fn equation(&self, challenge: &Scalar, s: &Scalar) -> EdwardsPoint {
+        if self.seen.load(Ordering::Relaxed) < OFTEN {
+            self.seen.fetch_add(1, Ordering::Relaxed);
+        } else if let Some(multiples) = self.multiples.get_or_init(|| self.keep()) {
+            return BASE.add_to(multiples.add_to(EdwardsPoint::identity(), challenge), s);
+        }
+        EdwardsPoint::vartime_double_scalar_mul_basepoint(challenge, &self.point, s)
+    }
+
+    /// Its multiples, if there is room for more.
+    fn keep(&self) -> Option<Multiples> {
+        let room = KEPT
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |kept| {
+                (kept < MOST_MULTIPLES).then_some(kept + 1)
+            })
+            .is_ok();
+        room.then(|| Multiples::of(&self.point, KEY_DIGITS))
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if matches!(self.multiples.get(), Some(Some(_))) {
+            KEPT.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What a signature's R must be for it to hold, or `None` if nothing makes it hold.
-fn expected(
-    negated: &EdwardsPoint,
-    key: &[u8],
-    signature: &[u8],
-    message: &[u8],
-) -> Option<EdwardsPoint> {
+fn expected(opened: &Opened, key: &[u8], signature: &[u8], message: &[u8]) -> Option<EdwardsPoint> {
     let (r, s) = signature.split_at_checked(KEY_BYTES)?;
     let s = Option::<Scalar>::from(Scalar::from_canonical_bytes(s.try_into().ok()?))?;
     let mut hash = Sha512::new();
@@ -48,27 +100,27 @@ fn expected(
     hash.update(key);
     hash.update(message);
     let challenge = Scalar::from_bytes_mod_order_wide(&hash.finalize().into());
-    let found = EdwardsPoint::vartime_double_scalar_mul_basepoint(&challenge, negated, &s);
+    let found = opened.equation(&challenge, &s);
     (!found.is_small_order()).then_some(found)
 }
 
 /// Keys as they were opened, `None` for those that libsodium takes not: who signs once signs again.
-static OPENED: RwLock<BTreeMap<[u8; KEY_BYTES], Option<EdwardsPoint>>> =
+static OPENED: RwLock<BTreeMap<[u8; KEY_BYTES], Option<Arc<Opened>>>> =
     RwLock::new(BTreeMap::new());
 
 /// The opened forms of keys, in order. A poisoned lock is as good as another: what it holds is the same for ever.
-fn open_keys(keys: &[u8]) -> Vec<Option<EdwardsPoint>> {
-    let mut found: Vec<Option<Option<EdwardsPoint>>> = {
+fn open_keys(keys: &[u8]) -> Vec<Option<Arc<Opened>>> {
+    let mut found: Vec<Option<Option<Arc<Opened>>>> = {
         let opened = OPENED.read().unwrap_or_else(PoisonError::into_inner);
         keys.chunks_exact(KEY_BYTES)
-            .map(|raw| opened.get(raw).copied())
+            .map(|raw| opened.get(raw).cloned())
             .collect()
     };
     let mut fresh = BTreeMap::new();
     for (place, raw) in found.iter_mut().zip(keys.chunks_exact(KEY_BYTES)) {
         if place.is_none() {
             let raw = <[u8; KEY_BYTES]>::try_from(raw).unwrap_or_default();
-            *place = Some(*fresh.entry(raw).or_insert_with(|| open_key(&raw)));
+            *place = Some(fresh.entry(raw).or_insert_with(|| Opened::of(&raw)).clone());
         }
     }
     if !fresh.is_empty() {

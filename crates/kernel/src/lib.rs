@@ -8,6 +8,7 @@ pub mod lack;
 pub mod ledger;
 pub mod ledger_canonical;
 pub mod ledger_merkle;
+mod ledger_multiples;
 pub mod ledger_proto;
 pub mod ledger_transaction;
 pub mod ledger_tree;
