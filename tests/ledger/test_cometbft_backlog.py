@@ -62,6 +62,38 @@ def test_one_small_transaction_now_and_then_does_not_make_it_small() -> None:
     assert run([(10.0, 1, 1)] * 100).limit == int(FIRST_RATE * SECONDS)
 
 
+def test_blocks_that_are_long_under_way_make_it_small_though_they_take_all() -> None:
+    """1,000 a second, however many: whoever lets 16,000 wait lets them wait for 16 seconds."""
+    clock, number = Clock(), 0
+    backlog = Backlog(clock)
+    for _block in range(12):
+        waiting = []
+        while not backlog.full():
+            number += 1
+            waiting.append(number.to_bytes(4, "big"))
+            backlog.enter(waiting[-1], NEVER)
+        clock.now += len(waiting) / 1000
+        backlog.block(1, waiting)
+    assert 700 <= backlog.limit <= 2000
+
+
+def test_what_is_not_used_does_not_grow() -> None:
+    assert run([(0.5, 300, 300)] * 50).limit == int(FIRST_RATE * SECONDS)
+
+
+def test_work_after_a_long_silence_counts_from_when_it_came() -> None:
+    clock = Clock()
+    backlog = Backlog(clock)
+    for number in range(50):
+        clock.now += 60.0
+        txs = [bytes((number, n >> 8, n & 255)) for n in range(1500)]
+        for tx in txs:
+            backlog.enter(tx, NEVER)
+        clock.now += 0.5
+        backlog.block(1, txs)
+    assert backlog.limit > int(FIRST_RATE * SECONDS)
+
+
 @given(
     rounds=st.lists(st.tuples(st.floats(0, 100), st.integers(0, 300), st.integers(0, 300)), max_size=30),
 )

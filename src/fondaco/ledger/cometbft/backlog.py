@@ -1,9 +1,10 @@
 """How much may wait for a block: refuse with a cause before latency grows, not when memory ends.
 
 The application sees every transaction that enters CometBFT's mempool and every one that leaves it in a block. From the
-blocks that left much waiting it learns how fast blocks can be, and lets as much wait as is work for about `SECONDS`.
-Blocks that took all say only that more is possible, so the bound then grows again. It bounds this node's mempool alone
-and never what a block may hold, so nodes may differ in it. Trusts nothing; leaks nothing.
+blocks that left much waiting, and from those that were long under way, it learns how fast blocks can be, and lets as
+much wait as is work for about `SECONDS`. Any other block says only that more may be possible: the bound grows when much
+of it was used, as a congestion window does (RFC 7661), and without that as far as it was at first. It bounds this node's
+mempool alone and never what a block may hold, so nodes may differ in it. Trusts nothing; leaks nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from collections.abc import Callable, Iterable
 SECONDS = 1.2
 FLOOR = 200
 CEILING = 16_000
-FIRST_RATE = 4_000.0
+FIRST_RATE = 1_500.0
+LONG = 1.5  # seconds from when something waited to the block that took it
 _GROWTH = 1.25
 _SHORTEST = 0.05
 
@@ -29,7 +31,8 @@ class Backlog:
         self._lock = threading.Lock()
         self._waiting: dict[bytes, int] = {}
         self._rate = FIRST_RATE
-        self._last = clock()
+        self._since = clock()  # what waits now has waited no longer than from here
+        self._most = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -58,7 +61,10 @@ class Backlog:
     def enter(self, tx: bytes, expires: int) -> None:
         """A transaction waits, until a block holds it or its last height has passed."""
         with self._lock:
+            if not self._waiting:
+                self._since = self._clock()
             self._waiting[tx] = expires
+            self._most = max(self._most, len(self._waiting))
 
     def leave(self, tx: bytes) -> None:
         """A transaction waits no longer, in a block or not."""
@@ -74,12 +80,20 @@ class Backlog:
                 self._waiting.pop(tx, None)
             for tx in [tx for tx, expires in self._waiting.items() if expires <= height]:
                 del self._waiting[tx]
-            rate = len(taken) / max(now - self._last, _SHORTEST)
-            self._last = now
-            if 2 * len(self._waiting) > len(taken) > 0:
-                self._rate = (self._rate + rate) / 2
-            elif rate > self._rate or self._rate < FIRST_RATE:
-                self._rate = max(rate, min(self._rate * _GROWTH, FIRST_RATE))
+            seconds = now - self._since
+            self._learn(len(taken), seconds)
+            self._since, self._most = now, len(self._waiting)
+
+    def _learn(self, taken: int, seconds: float) -> None:
+        """A block took so many, and they were under way for so long."""
+        rate = taken / max(seconds, _SHORTEST)
+        used = 2 * self._most > self.limit
+        if taken and (2 * len(self._waiting) > taken or (used and seconds > LONG)):
+            self._rate = (self._rate + rate) / 2
+        elif used or rate > self._rate:
+            self._rate = max(rate, self._rate * _GROWTH)
+        elif self._rate < FIRST_RATE:
+            self._rate = min(self._rate * _GROWTH, FIRST_RATE)
 
     def clear(self) -> None:
         """Nothing waits any more."""
