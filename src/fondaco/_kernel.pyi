@@ -32,8 +32,11 @@ def keyed_ids(key: bytes, data: bytes, offsets: bytes) -> bytes:
 
 def read_transaction(
     data: bytes,
-) -> tuple[bytes, tuple[bytes, ...], str, str, bytes, int, bytes, tuple[bytes, ...]] | None:
-    """Body, signatures, kind, chain, nonce, expiry, payload and signers; None for bytes of another form."""
+) -> tuple[bytes, tuple[bytes, ...], str, str, bytes, int, bytes, tuple[bytes, ...], bytes, bytes] | None:
+    """Body, signatures, kind, chain, nonce, expiry, payload, signers, SHA-256 of all and mark (empty without a signer).
+
+    None for bytes of another form.
+    """
 
 def ed25519_verify_many(keys: bytes, signatures: bytes, data: bytes, offsets: bytes) -> bytes:
     """One byte for each of n messages: 1 when libsodium would accept; 32 * n bytes of keys, 64 * n of signatures."""

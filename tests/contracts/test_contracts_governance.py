@@ -247,15 +247,15 @@ def test_an_institution_has_a_bounded_number_of_open_proposals(world) -> None:
 
 
 def test_what_can_no_longer_be_executed_changes_nothing_and_says_why(slow) -> None:
-    first = propose(slow, g.Upgrade(height=500, version=2, package=bytes(32)))
-    second = propose(slow, g.Upgrade(height=600, version=3, package=bytes(32)))
+    first = propose(slow, g.Upgrade(height=500, version=3, package=bytes(32)))
+    second = propose(slow, g.Upgrade(height=600, version=4, package=bytes(32)))
     to_height(slow, proposal(slow, second)["opens"])
     for one in (first, second):
         for name in NAMES[:3]:
             if slow.height <= proposal(slow, one)["closes"]:
                 slow.vote(one, name)
     to_height(slow, 40)
-    slow_again = propose(slow, g.Upgrade(height=600, version=3, package=bytes(32)))
+    slow_again = propose(slow, g.Upgrade(height=600, version=4, package=bytes(32)))
     to_height(slow, proposal(slow, slow_again)["opens"])
     for name in NAMES[:3]:
         slow.vote(slow_again, name)
@@ -263,7 +263,7 @@ def test_what_can_no_longer_be_executed_changes_nothing_and_says_why(slow) -> No
     assert proposal(slow, first)["status"] == "executed"
     shown = proposal(slow, slow_again)
     assert (shown["status"], "block 500" in shown["cause"]) == ("failed", True)
-    assert [step["height"] for step in slow.query("governance/upgrades")] == [500]
+    assert [step["height"] for step in slow.query("governance/upgrades")] == [0, 500]
 
 
 def test_the_rules_of_a_proposal_are_those_of_when_it_was_made(world) -> None:
@@ -438,24 +438,24 @@ def test_shares_prices_quotas_and_programs_are_as_voted(world) -> None:
 
 
 def test_rules_follow_the_voted_upgrades_by_height_until_one_is_cancelled(world) -> None:
-    later = g.Upgrade(height=500, version=2, package=b"\x08" * 32)
+    later = g.Upgrade(height=500, version=3, package=b"\x08" * 32)
     world.pass_vote(later, *NAMES[:3])
     found = [registry.rules(world.store, height).version for height in (1, 499, 500, 9_999)]
-    assert found == [1, 1, 2, 2]
-    busy = world.pass_vote(dataclasses.replace(later, height=600, version=3), *NAMES[:3])
+    assert found == [2, 2, 3, 3]
+    busy = world.pass_vote(dataclasses.replace(later, height=600, version=4), *NAMES[:3])
     assert proposal(world, busy)["status"] == "failed"
     wrong = world.pass_vote(g.CancelUpgrade(height=600), *NAMES[:3])
     assert proposal(world, wrong)["status"] == "failed"
     world.pass_vote(g.CancelUpgrade(height=500), *NAMES[:3])
-    assert registry.rules(world.store, 500).version == 1
+    assert registry.rules(world.store, 500).version == 2
     world.pass_vote(dataclasses.replace(later, height=world.height + 10), *NAMES[:3])
     to_height(world, world.height + 20)
-    past = world.pass_vote(g.CancelUpgrade(height=world.query("governance/upgrades")[0]["height"]), *NAMES[:3])
+    past = world.pass_vote(g.CancelUpgrade(height=world.query("governance/upgrades")[-1]["height"]), *NAMES[:3])
     assert proposal(world, past)["status"] == "failed"
-    same = world.pass_vote(dataclasses.replace(later, version=2), *NAMES[:3])
+    same = world.pass_vote(dataclasses.replace(later, version=3), *NAMES[:3])
     assert proposal(world, same)["status"] == "failed"
-    world.pass_vote(dataclasses.replace(later, version=3), *NAMES[:3])
-    assert registry.rules(world.store, 500).version == 3
+    world.pass_vote(dataclasses.replace(later, version=4), *NAMES[:3])
+    assert registry.rules(world.store, 500).version == 4
 
 
 def own_task(world: World, operation: str = "mpc.statistics") -> t.Propose:

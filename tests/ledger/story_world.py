@@ -29,7 +29,7 @@ from fondaco.ledger.contracts.governance import messages as g
 from fondaco.ledger.contracts.grants.handlers import grant_id
 from fondaco.ledger.contracts.grants.messages import Item, RequestUse, Review
 from fondaco.ledger.contracts.identity.messages import Join
-from fondaco.ledger.contracts.kit import derive
+from fondaco.ledger.contracts.kit import VERSION, derive
 from fondaco.ledger.contracts.tasks import messages as t
 from fondaco.ledger.contracts.tasks.handlers import result_hash
 from fondaco.ledger.genesis import Genesis
@@ -302,7 +302,7 @@ class Story:
     def upgrade(self) -> None:
         """An upgrade is voted and cancelled before its height."""
         height = self.ledger.height + 50
-        self.decide(g.Upgrade(height=height, version=2, package=bytes(32)), *FOUNDERS)
+        self.decide(g.Upgrade(height=height, version=VERSION + 1, package=bytes(32)), *FOUNDERS)
         self.decide(g.CancelUpgrade(height=height), *FOUNDERS)
 
     def tell(self) -> Story:

@@ -27,6 +27,7 @@ from fondaco.ledger.cometbft.rpc import time_of
 from fondaco.ledger.cometbft.service import Connection
 from fondaco.ledger.contracts.governance.messages import Upgrade
 from fondaco.ledger.contracts.governance.parameters import FIRST
+from fondaco.ledger.contracts.kit import VERSION
 from fondaco.ledger.state import ReadStore
 from fondaco.ledger.wire import field_bytes, field_message, field_varint, varint
 
@@ -331,20 +332,20 @@ class Voted(Counter):
     """Contracts whose institutions voted for new rules from the third block on."""
 
     def rules(self, store: ReadStore, height: int) -> Upgrade:
-        """Version 2 from height 3 on."""
-        return Upgrade(height=3, version=2, package=b"p" * 32) if height >= 3 else FIRST
+        """A version that nobody has, from height 3 on."""
+        return Upgrade(height=3, version=VERSION + 1, package=b"p" * 32) if height >= 3 else FIRST
 
 
 def test_a_voted_upgrade_is_in_the_header_before_it_and_halts_a_node_that_does_not_have_it(tmp_path: Path) -> None:
     ledger = comet_ledger(tmp_path, registry=Voted(), start=False, program=Path("/nowhere"))
     connection = Connection(ledger)
-    for updates in (None, parts.ConsensusParams(version=parts.VersionParams(app=2))):
+    for updates in (None, parts.ConsensusParams(version=parts.VersionParams(app=VERSION + 1))):
         (done,) = connection.handle([finalize(ledger)])
         assert done.consensus_param_updates == updates  # type: ignore[attr-defined]
         connection.handle([abci.RequestCommit()])
     (info,) = connection.handle([abci.RequestInfo()])
-    assert (info.last_block_height, info.app_version) == (2, 2)  # type: ignore[attr-defined]
-    with pytest.raises(UpgradeNeeded, match="from block 3 on the rules are version 2"):
+    assert (info.last_block_height, info.app_version) == (2, VERSION + 1)  # type: ignore[attr-defined]
+    with pytest.raises(UpgradeNeeded, match=f"from block 3 on the rules are version {VERSION + 1}"):
         connection.handle([finalize(ledger)])
     assert ledger.info()[0] == 2
     ledger.stop()
@@ -360,7 +361,7 @@ def test_a_ledger_that_cannot_go_on_says_so_to_all_and_stops_cometbft(tmp_path: 
         with contextlib.suppress(FondacoError):
             ledger.submit(adding("n", 1, expires=ledger.height + 9)).result(20)
     assert isinstance(told[0], UpgradeNeeded)
-    assert "version 2" in (ledger.trouble or "")
+    assert f"version {VERSION + 1}" in (ledger.trouble or "")
     with pytest.raises(UpgradeNeeded):
         ledger.submit(adding("n", 1, expires=9))
     while ledger.supervisor.pid is not None:

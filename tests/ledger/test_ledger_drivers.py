@@ -41,7 +41,7 @@ from fondaco.ledger.blocks import (
     vote_bytes,
 )
 from fondaco.ledger.contracts import registry as contracts
-from fondaco.ledger.contracts.kit import Context
+from fondaco.ledger.contracts.kit import VERSION, Context
 from fondaco.ledger.contracts.points.messages import Transfer
 from fondaco.ledger.embedded import Committed, EmbeddedLedger, LedgerFull
 from fondaco.ledger.follower import Diverged, FollowerLedger
@@ -500,7 +500,7 @@ def test_what_a_carrier_changed_is_refused_and_the_true_block_still_applies(what
         {"app_hash": bytes(32)},
         {"last_results_hash": bytes(32)},
         {"consensus_hash": bytes(32)},
-        {"app_version": 2},
+        {"app_version": VERSION + 1},
         {"proposer": bytes(20)},
         {"evidence_hash": bytes(32)},
     ],

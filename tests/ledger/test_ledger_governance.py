@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -13,13 +14,13 @@ from fondaco.core.codec import Value
 from fondaco.core.messages import from_value, to_value
 from fondaco.errors import LedgerError
 from fondaco.ledger import application
-from fondaco.ledger.application import Application, UpgradeNeeded
+from fondaco.ledger.application import Application, Stale, UpgradeNeeded
 from fondaco.ledger.audit.bundle import export
 from fondaco.ledger.audit.verify import verify
 from fondaco.ledger.blocks import Validator
 from fondaco.ledger.contracts import registry
 from fondaco.ledger.contracts.governance import messages as g
-from fondaco.ledger.contracts.kit import Context, derive
+from fondaco.ledger.contracts.kit import VERSION, Context, derive
 from fondaco.ledger.contracts.points.messages import Transfer
 from fondaco.ledger.embedded import EmbeddedLedger
 from fondaco.ledger.follower import Diverged, FollowerLedger
@@ -114,7 +115,7 @@ def upgraded() -> tuple[Story, int]:
     """A chain that is to follow version 2 from a height on, three blocks ahead."""
     story = Story()
     height = story.ledger.height + 8
-    story.decide(g.Upgrade(height=height, version=2, package=b"\x0b" * 32), *FOUNDERS)
+    story.decide(g.Upgrade(height=height, version=VERSION + 1, package=b"\x0b" * 32), *FOUNDERS)
     while story.ledger.height < height - 1:
         story.block()
     return story, height
@@ -125,7 +126,7 @@ def test_a_node_without_the_voted_version_halts_at_the_height_and_says_what_to_i
     before = story.ledger.status()
     with pytest.raises(UpgradeNeeded) as caught:
         story.block(story.tx(Transfer(source="weather", target="airline", amount=1, sequence=1), "weather/user"))
-    assert f"from block {height} on the rules are version 2" in caught.value.cause
+    assert f"from block {height} on the rules are version {VERSION + 1}" in caught.value.cause
     assert "0b" * 32 in caught.value.remedy
     assert caught.value.code == "ledger.upgrade_needed"
     assert story.ledger.status() == before
@@ -141,16 +142,20 @@ def test_a_node_with_the_version_goes_on_and_its_header_says_so(
     for data in blocks:
         old.apply(data)
     with monkeypatch.context() as newer:
-        newer.setattr(application, "APP_VERSION", 2)
+        newer.setattr(application, "APP_VERSION", VERSION + 1)
         story.block()
         story.block()
     after = story.ledger.blocks(height, 10)
-    assert [story.ledger._link(at).header.app_version for at in (height - 1, height, height + 1)] == [1, 2, 2]
+    assert [story.ledger._link(at).header.app_version for at in (height - 1, height, height + 1)] == [
+        VERSION,
+        VERSION + 1,
+        VERSION + 1,
+    ]
     with pytest.raises(UpgradeNeeded):
         old.apply(after[0])
     assert old.evidence is None  # not a divergence: the block is applied once the package is installed
     old.close()
-    monkeypatch.setattr(application, "APP_VERSION", 2)
+    monkeypatch.setattr(application, "APP_VERSION", VERSION + 1)
     new = FollowerLedger(tmp_path, story_genesis(), registry)
     for data in after:
         new.apply(data)
@@ -162,11 +167,45 @@ def test_a_node_with_the_version_goes_on_and_its_header_says_so(
 def test_a_cancelled_upgrade_halts_nobody() -> None:
     story = Story()
     height = story.ledger.height + 15
-    story.decide(g.Upgrade(height=height, version=2, package=bytes(32)), *FOUNDERS)
+    story.decide(g.Upgrade(height=height, version=VERSION + 1, package=bytes(32)), *FOUNDERS)
     story.decide(g.CancelUpgrade(height=height), *FOUNDERS)
     while story.ledger.height <= height:
         story.block()
-    assert story.ledger._link(height).header.app_version == 1
+    assert story.ledger._link(height).header.app_version == VERSION
+    story.ledger.close()
+
+
+def test_a_chain_of_the_first_rules_is_upgraded_by_vote_and_what_it_executed_stays_executed(tmp_path: Path) -> None:
+    founding = story_genesis()
+    assert isinstance(founding.state, dict)
+    first = {name: value for name, value in founding.state.items() if name != "version"}  # as they were written then
+    story = Story(genesis=dataclasses.replace(founding, state=first))
+    pay = Transfer(source="weather", target="airline", amount=1, sequence=1)
+    old = story.tx(pay, "weather/user")
+    assert [result.code for result in story.block(old)] == [0]
+    height = story.ledger.height + 15
+    story.decide(g.Upgrade(height=height, version=VERSION, package=b"\x0b" * 32), *FOUNDERS)
+    while story.ledger.height < height - 1:
+        story.block()
+    app = story.ledger._app
+    new = story.tx(dataclasses.replace(pay, sequence=2), "weather/user")
+    # The first block of the new rules, the next, the one after: what may be in it of the two.
+    for sound in ([], [new], []):
+        assert app.prepare_proposal([old, new] if story.ledger.height >= height else [old]) == sound
+        with pytest.raises(Stale):
+            app.process_proposal([*sound, old])
+        assert [result.code for result in story.block(*sound)] == [0] * len(sound)
+    assert [story.ledger._link(at).header.app_version for at in (height - 1, height)] == [1, VERSION]
+    blocks = story.ledger.blocks(1, 1000)
+    for part in (
+        blocks[at : at + 5] for at in range(0, len(blocks), 5)
+    ):  # begun anew on either side of the upgrade, and close to it
+        with contextlib.closing(FollowerLedger(tmp_path, story.ledger.genesis, registry)) as follower:
+            for data in part:
+                follower.apply(data)
+    with contextlib.closing(FollowerLedger(tmp_path, story.ledger.genesis, registry)) as follower:
+        assert follower.status().app_hash == story.ledger.status().app_hash
+        verify(export(follower, key("authority/node")), trust_root=follower.genesis.hash.hex())
     story.ledger.close()
 
 
@@ -184,7 +223,7 @@ class Versioned(Counter):
 
 
 def test_contracts_see_the_version_of_the_height_so_that_old_rules_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(application, "APP_VERSION", 2)
+    monkeypatch.setattr(application, "APP_VERSION", VERSION + 1)
     made = Application(Storage(None), Versioned())
     made.init_chain(COUNTERS, NOW, {})
     seen = []

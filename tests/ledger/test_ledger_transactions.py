@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 
 import pytest
 from hypothesis import given, settings
@@ -153,9 +154,12 @@ def _compare(data: bytes) -> bool:
     """Whether bytes are read by the kernel; what is read is what the decoder reads, and what is not it does not read."""
     found, known = _kernel.read_transaction(data), _at_length(data)
     if found is not None:
-        signed, signatures, kind, chain, nonce, expires, payload, signers = found
+        signed, signatures, kind, chain, nonce, expires, payload, signers, digest, mark = found
         body = Body(chain=chain, kind=kind, payload=payload, nonce=nonce, expires=expires, signers=signers)
         assert known == (Envelope(body=signed, signatures=signatures), body)
+        assert digest == hashlib.sha256(data).digest()
+        named = expires.to_bytes(8, "big") + nonce + signers[0] if signers else None
+        assert mark == (b"" if named is None else hashlib.sha256(named).digest()[:16])
     elif known is not None:  # of such size or time as no transaction has
         envelope, body = known
         assert body.expires < 0 or max(len(envelope.signatures), len(body.signers)) > MAX_SIGNATURES

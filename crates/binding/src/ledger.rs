@@ -32,7 +32,8 @@ fn ed25519_verify_many<'py>(
     Ok(PyBytes::new(py, &found))
 }
 
-/// A transaction's body, signatures, kind, chain, nonce, expiry, payload and signers; None for bytes of another form.
+/// A transaction's body, signatures, kind, chain, nonce, expiry, payload, signers, hash and mark (empty without a signer);
+/// None for bytes of another form.
 #[pyfunction]
 fn read_transaction<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Option<Bound<'py, PyTuple>>> {
     let Some(parts) = read(data) else {
@@ -49,6 +50,8 @@ fn read_transaction<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Option<Bound<
         parts.expires,
         bytes(parts.payload),
         many(&parts.signers)?,
+        bytes(&parts.hash),
+        bytes(parts.mark().as_ref().map_or(&[], |mark| mark.as_slice())),
     )
         .into_pyobject(py)
         .map(Some)

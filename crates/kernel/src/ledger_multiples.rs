@@ -1,7 +1,7 @@
 //! Multiples of a point that is multiplied often, kept, so that one more multiplication is additions alone.
 //!
 //! Radix 2^w with signed digits: for each digit's place the first 2^(w-1) multiples of the point times the radix to
-//! that place (Brickell, Gordon, McCurley, Wilson, Eurocrypt 1992). The time depends on the scalar: for public ones.
+//! that place (Brickell et al., Eurocrypt 1992). The time depends on the scalar: for public ones.
 
 use curve25519_dalek::edwards::EdwardsPoint;
 use curve25519_dalek::scalar::Scalar;

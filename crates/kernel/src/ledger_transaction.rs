@@ -5,6 +5,8 @@
 //! the same fields; of all others nothing is said but that they are not of this form. Trusts nothing and builds nothing:
 //! all parts are slices of the bytes. The payload stays bytes, which nobody reads before the signatures hold.
 
+use sha2::{Digest, Sha256};
+
 /// The most signers of a transaction, or signatures.
 pub const MAX_SIGNATURES: usize = 16;
 const BYTES: u8 = 2;
@@ -31,6 +33,23 @@ pub struct Parts<'a> {
     pub payload: &'a [u8],
     /// As the body has them, of any length.
     pub signers: Vec<&'a [u8]>,
+    /// SHA-256 of the transaction's bytes.
+    pub hash: [u8; 32],
+}
+
+/// Bytes of a mark.
+pub const MARK_BYTES: usize = 16;
+
+impl Parts<'_> {
+    /// What names one transaction of an author: SHA-256 of expiry (8 bytes, big-endian), nonce and author, cut.
+    #[must_use]
+    pub fn mark(&self) -> Option<[u8; MARK_BYTES]> {
+        let mut state = Sha256::new();
+        state.update(self.expires.to_be_bytes());
+        state.update(self.nonce);
+        state.update(self.signers.first()?);
+        state.finalize().first_chunk().copied()
+    }
 }
 
 struct Cursor<'a>(&'a [u8]);
@@ -126,5 +145,6 @@ pub fn read(data: &[u8]) -> Option<Parts<'_>> {
         expires,
         payload,
         signers,
+        hash: Sha256::digest(data).into(),
     })
 }

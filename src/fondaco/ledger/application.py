@@ -26,8 +26,9 @@ from fondaco.errors import (
     NamingError,
     SealError,
 )
+from fondaco.ledger import spent
 from fondaco.ledger.blocks import Validator, app_hash, block_source
-from fondaco.ledger.contracts.kit import VALIDATORS, Context, Event, ValidatorUpdate
+from fondaco.ledger.contracts.kit import VALIDATORS, VERSION, Context, Event, ValidatorUpdate
 from fondaco.ledger.execution import entropy, event_leaves
 from fondaco.ledger.log import Log
 from fondaco.ledger.quotas import Quotas
@@ -37,10 +38,8 @@ from fondaco.ledger.storage import Storage
 from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Body, Transaction
 from fondaco.ledger.verified import MOST, MOST_BYTES, Verified
 
-APP_VERSION = 1  # the newest rules that this software has; it keeps all older ones, for the heights they were made for
+APP_VERSION = VERSION  # the newest rules that this software has, with all older ones for the heights they were made for
 MAX_TXS_BYTES = (2 << 20) - (64 << 10)  # a block of 2 MiB, less room for header and commit
-_REPLAY = b"replay/nonce/"
-_PRUNED = b"replay/pruned"
 _NANOS = 1_000_000_000
 MAX_SAID = 300  # bytes of a refusal's cause, and of its remedy; only its code is consensus
 BAD_CODE, UNSOUND_CODE = 1, 4
@@ -103,8 +102,13 @@ _entropy = functools.lru_cache(maxsize=1)(entropy)  # one of a block, asked for 
 
 @dataclasses.dataclass(slots=True)
 class _NextBlock:
-    """What was found out, since the last commit, of what the next block may hold: it holds until the next commit."""
+    """What was found out, since the last commit, of what the next block may hold: it holds until the next commit.
 
+    `version` is that of the next block's rules; `nonces` says whether the state has any of version 1.
+    """
+
+    version: int
+    nonces: bool
     sound: dict[bytes, Transaction] = dataclasses.field(default_factory=dict)
     admitted: dict[tuple[tuple[bytes, ...], str], bool] = dataclasses.field(default_factory=dict)
 
@@ -126,11 +130,9 @@ class Application:
         self._storage = storage
         self._registry = registry
         self._phase = _Phase.IDLE
-        self._storage.list_keys(_REPLAY)
         self._verified = Verified()
         self._admitting = threading.Lock()
         self._admitted = self._quotas()
-        self._next_block = _NextBlock()
         self._load()
 
     def _load(self) -> None:
@@ -144,6 +146,9 @@ class Application:
         self._first_leaf = size
         self._at = self.height
         self._version = 1
+        self._spent = spent.Spent(self._storage)
+        self._fresh: dict[bytes, None] = {}
+        self._next_block = self._after_commit()
         self._sealed = self.app_hash = app_hash(self._tree.root(), self._log.root(), size)
         self.log_size = size
         if self._storage.meta("app_hash") not in (None, self.app_hash):
@@ -152,6 +157,10 @@ class Application:
                 remedy="restore the ledger folder from its backup, or fetch the chain again",
                 height=self.height,
             )
+
+    def _after_commit(self) -> _NextBlock:
+        rules = self._registry.rules(self._storage, self.height + 1)
+        return _NextBlock(rules.version, spent.has_nonces(self._storage))
 
     # -- ABCI, in its order ---------------------------------------------------------------------------------
 
@@ -226,13 +235,14 @@ class Application:
         tx = next_block.sound.get(data)
         if tx is None:
             tx = self._verified.open(data, self.chain, self._fits)
-            self._fits(tx.body)
+            self._fits(tx.body, tx.mark)
             next_block.remember(data, tx)
         return tx
 
-    def _fits(self, body: Body) -> None:
+    def _fits(self, body: Body, mark: bytes) -> None:
         """Raise unless the next block may hold what says this: to be asked before a signature costs anything."""
-        admitted, author = self._next_block.admitted, (body.signers, body.kind)
+        next_block = self._next_block
+        admitted, author = next_block.admitted, (body.signers, body.kind)
         if author not in admitted:
             admitted[author] = self._registry.admits(self._storage, body.signers, body.kind)
         if not admitted[author]:
@@ -240,7 +250,8 @@ class Application:
                 "the author's key is bound to nobody here, and an open invitation allows to join and nothing else",
                 remedy="join first, or sign with the key that the ledger has",
             )
-        self._check_replay(body, self._storage, self.height + 1)
+        nonces = next_block.nonces or next_block.version == 1
+        self._check_replay(body, mark, self._storage, self.height + 1, nonces=nonces)
 
     def prepare_proposal(self, txs: list[bytes], limit: int = MAX_TXS_BYTES, *, head: int = 0) -> list[bytes]:
         """The transactions, in order, that a block can hold; bad and doubled ones, and over quota, are left out.
@@ -255,12 +266,12 @@ class Application:
                 break
             try:
                 tx = self.sound(data)
-                if self._replay_key(tx.body) in seen:
+                if tx.mark in seen:
                     continue
                 quotas.count(tx)
             except FondacoError:
                 continue
-            seen[self._replay_key(tx.body)] = None
+            seen[tx.mark] = None
             kept.append(data)
             size += len(data) + head
         return kept
@@ -282,10 +293,9 @@ class Application:
         for data in txs:
             tx = self.sound(data)
             quotas.count(tx)
-            key = self._replay_key(tx.body)
-            if key in seen:
+            if tx.mark in seen:
                 raise BadTransaction("the block holds a bad or doubled transaction", remedy="propose sound blocks")
-            seen[key] = None
+            seen[tx.mark] = None
 
     def finalize_block(self, height: int, time: int, txs: list[bytes]) -> Finalized:
         """Execute a block (unix nanoseconds `time`) and what is due at its end. Nothing is written yet.
@@ -300,9 +310,14 @@ class Application:
             )
         self._check_version(height)
         self._verified.together(txs, self.chain)
-        results = tuple(self._deliver(height, time, index, data) for index, data in enumerate(txs))
-        if txs:
-            self._forget_old(height)
+        nonces = self._version == 1 or spent.has_nonces(self._changes)
+        results = tuple(self._deliver(height, time, index, data, nonces=nonces) for index, data in enumerate(txs))
+        if txs and nonces:
+            spent.forget_nonces(self._changes, height)
+        if txs and self._version > 1:
+            spent.put_block(self._changes, height, self._fresh)
+            if nonces:
+                spent.forget_version(self._changes)
         updates = self._end(height, time, len(txs))
         self._at = height
         self._seal()
@@ -336,12 +351,15 @@ class Application:
 
         self._storage.write(work)
         self.height, self.app_hash, self.log_size = self._at, self._sealed, self._log.size
+        if self._fresh:
+            self._spent.add(self._at, b"".join(self._fresh))
+            self._fresh = {}
         self._changes = Overlay(self._storage)
         self._tree = Tree(self._storage)
         self._log = Log(self._storage, self._log.size)
         self._leaves = []
         self._phase = _Phase.IDLE
-        self._next_block = _NextBlock()  # whoever still judges by the state before writes into the old one
+        self._next_block = self._after_commit()  # whoever still judges by the state before writes into the old one
         with self._admitting:
             self._admitted = self._quotas()
 
@@ -353,7 +371,6 @@ class Application:
         """Drop a finalised block that is not to be committed; the state is as at the last commit."""
         self._phase = _Phase.IDLE
         self._load()
-        self._next_block = _NextBlock()
 
     def version(self, height: int) -> int:
         """The version of the rules at a height, at most one after the last block: what its header carries."""
@@ -421,24 +438,26 @@ class Application:
         for data, tx in self._verified.together(txs, self.chain, self._fits):
             next_block.remember(data, tx)
 
-    @staticmethod
-    def _replay_key(body: Body) -> bytes:
-        return _REPLAY + body.expires.to_bytes(8, "big") + body.signers[0] + body.nonce
-
-    def _check_replay(self, body: Body, store: ReadStore, height: int) -> None:
+    def _check_replay(self, body: Body, mark: bytes, store: ReadStore, height: int, *, nonces: bool) -> None:
+        """Raise unless it is this transaction's time, and it was not executed yet; `nonces`: look for version 1's."""
         if not height <= body.expires <= height + MAX_AHEAD:
             raise Stale("the transaction has expired or expires too late", remedy="sign it again with a nearer expiry")
-        if store.get(self._replay_key(body)) is not None:
+        if mark in self._spent or (nonces and spent.has_nonce(store, body)):
             raise Stale("the transaction was executed before", remedy="sign a new one with a new nonce")
 
-    def _deliver(self, height: int, time: int, index: int, data: bytes) -> TxResult:
+    def _deliver(self, height: int, time: int, index: int, data: bytes, *, nonces: bool) -> TxResult:
         try:
             tx = self._verified.open(data, self.chain)
-            self._check_replay(tx.body, self._changes, height)
+            self._check_replay(tx.body, tx.mark, self._changes, height, nonces=nonces)
+            if tx.mark in self._fresh:
+                raise Stale("the block holds it twice", remedy="propose sound blocks")
         except FondacoError as fault:
             return _refusal(BAD_CODE, "ledger", fault)
         self._verified.forget(data)
-        self._changes.set(self._replay_key(tx.body), b"\x01")
+        if self._version == 1:
+            spent.put_nonce(self._changes, tx.body)
+        else:
+            self._fresh[tx.mark] = None
         branch, events = Overlay(self._changes), list[Event]()
         ctx = self._context(branch, height, time, tx.signers, tx.hash, events)
         try:
@@ -474,16 +493,6 @@ class Application:
         first = self._log.size + len(self._leaves)
         self._leaves += leaves
         return tuple(range(first, first + len(leaves)))
-
-    def _forget_old(self, height: int) -> None:
-        """Drop nonces that no block can hold again. Only a block with transactions comes here."""
-        before = int.from_bytes(self._changes.get(_PRUNED) or b"", "big")
-        # A nonce that stands now was put by `before` or earlier, so it expires at before + MAX_AHEAD at the latest.
-        for expired in range(before, min(height, before + MAX_AHEAD + 1)):
-            old = [key for key, _value in self._changes.items(_REPLAY + expired.to_bytes(8, "big"))]
-            for key in old:
-                self._changes.delete(key)
-        self._changes.set(_PRUNED, height.to_bytes(8, "big"))
 
     def _seal(self) -> None:
         self._first_leaf = self._log.size

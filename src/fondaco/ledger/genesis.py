@@ -40,6 +40,12 @@ class Genesis:
         plain = "".join(c for c in self.chain if c.isascii() and (c.isalnum() or c in "._-"))
         return f"{plain[:_SHOWN] or 'chain'}-{self.hash.hex()[:_HASH_DIGITS]}"
 
+    @property
+    def version(self) -> int:
+        """The version of the rules that the chain begins with: what the founding state says, or the first."""
+        said = self.state.get("version", 1) if isinstance(self.state, dict) else 1
+        return said if isinstance(said, int) else 1
+
     def check(self) -> None:
         """Raise LedgerError unless a chain can begin with this document."""
         keys = [validator.key for validator in self.validators]

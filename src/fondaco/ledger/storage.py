@@ -29,7 +29,6 @@ CREATE TABLE IF NOT EXISTS block (height INTEGER PRIMARY KEY, block BLOB NOT NUL
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 _MOST_VALUES, _MOST_PAGES = 200_000, 60_000  # kept in memory
-_MOST_LISTED = 500_000  # some 80 MB
 _UNKNOWN = object()
 
 
@@ -49,8 +48,6 @@ class Storage:
         self._values: dict[bytes, bytes | None] = {}
         self._pages: dict[bytes, bytes | None] = {}
         self._learned: list[tuple[dict[bytes, bytes | None], dict[bytes, bytes | None]]] = []
-        self._listing: bytes | None = None
-        self._listed: set[bytes] | None = None
         with contextlib.ExitStack() as undo:
             if path is not None:
                 undo.callback(self._hold(path.with_name(path.name + ".lock")).close)
@@ -123,39 +120,8 @@ class Storage:
                 self._remember(cache, key, value)
         return value
 
-    def list_keys(self, prefix: bytes) -> None:
-        """From now on know which keys under one prefix are there: that one is not, needs no look into the file.
-
-        For keys of which each is asked for before it is there. With more than `_MOST_LISTED` the file is asked again.
-        """
-        self._listing = prefix
-        with (
-            self._reading,
-            self._caching,
-        ):  # in the order of who writes; nothing is learned between the look and its use
-            rows = self._reader.execute(
-                "SELECT key FROM kv WHERE key >= ? AND key < ? LIMIT ?", (prefix, _after(prefix), _MOST_LISTED + 1)
-            ).fetchall()
-            self._listed = {bytes(key) for (key,) in rows} if len(rows) <= _MOST_LISTED else None
-
-    def _is_listed(self, key: bytes) -> bool:
-        return self._listed is not None and self._listing is not None and key.startswith(self._listing)
-
-    def _list(self, changes: dict[bytes, bytes | None]) -> None:
-        listed = self._listed
-        if listed is None:
-            return
-        for key, value in changes.items():
-            if self._is_listed(key):
-                (listed.discard if value is None else listed.add)(key)
-        if len(listed) > _MOST_LISTED:
-            self._listed = None
-
     def get(self, key: bytes) -> bytes | None:
         """The committed value, or None."""
-        listed = self._listed
-        if listed is not None and key not in listed and self._is_listed(key):
-            return None
         return self._cached(self._values, "SELECT value FROM kv WHERE key = ?", key)
 
     def items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -243,13 +209,8 @@ class Storage:
             with self._caching:
                 self._generation += 1
                 for cache, changes in self._learned:
-                    if cache is self._values:
-                        self._list(changes)
                     for key, value in changes.items():
-                        if self._is_listed(key):
-                            cache.pop(key, None)
-                        else:
-                            self._remember(cache, key, value)
+                        self._remember(cache, key, value)
             self._learned.clear()
 
     def put_metas(self, values: dict[str, bytes]) -> None:
@@ -282,8 +243,6 @@ class Storage:
             self._generation += 1
             self._values.clear()
             self._pages.clear()
-        if self._listing is not None:
-            self.list_keys(self._listing)
 
     def unsealed(self) -> int | None:
         """The lowest height whose block is not here yet though its results are."""

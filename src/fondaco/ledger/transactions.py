@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 from fondaco import _kernel
 from fondaco.core.codec import Value, check, decode
@@ -25,6 +26,7 @@ _HEAD_ITEMS = 64  # of an envelope, and of a body around its payload
 MAX_AHEAD = 1000
 MAX_SIGNATURES = 16
 NONCE_BYTES = 16
+MARK_BYTES = 16
 
 
 class BadTransaction(LedgerError):
@@ -59,11 +61,12 @@ class Envelope:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Transaction:
-    """An opened transaction whose signatures are verified."""
+    """An opened transaction whose signatures are verified. No two that are executed have one mark (spent.py)."""
 
     hash: bytes
     body: Body
     signers: tuple[bytes, ...]
+    mark: bytes
 
     def check_payload(self) -> None:
         """Raise as `payload` would, without building the message."""
@@ -105,8 +108,26 @@ def build(chain: str, msg: object, secrets: tuple[SecretKey, ...], *, nonce: byt
     return to_bytes(Envelope(body=body, signatures=tuple(secret.sign(DOMAIN, body) for secret in ordered)))
 
 
-def _parse(data: bytes, chain: str) -> tuple[bytes, tuple[bytes, ...], Body]:
-    """Everything but the signatures and the payload: what is signed, the signatures, the body.
+class _Parsed(NamedTuple):
+    """What is signed, the signatures, the body, the hash of all, the mark."""
+
+    signed: bytes
+    signatures: tuple[bytes, ...]
+    body: Body
+    hash: bytes
+    mark: bytes
+
+
+Admit = Callable[[Body, bytes], None]
+
+
+def _mark(body: Body) -> bytes:
+    """SHA-256 of expiry (8 bytes), nonce and author, cut to 16 bytes: what names one transaction of an author."""
+    return hashlib.sha256(body.expires.to_bytes(8, "big") + body.nonce + body.signers[0]).digest()[:MARK_BYTES]
+
+
+def _parse(data: bytes, chain: str) -> _Parsed:
+    """Everything but the signatures and the payload.
 
     Raises:
         BadTransaction: too large, not canonical, of another chain, or not as many signatures as signers.
@@ -114,7 +135,7 @@ def _parse(data: bytes, chain: str) -> tuple[bytes, tuple[bytes, ...], Body]:
     remedy = "build the transaction again for this chain"
     found = _kernel.read_transaction(data) if len(data) <= MAX_BYTES else None
     if found is not None:
-        signed, signatures, kind, its_chain, nonce, expires, payload, signers = found
+        signed, signatures, kind, its_chain, nonce, expires, payload, signers, digest, mark = found
         body = Body(chain=its_chain, kind=kind, payload=payload, nonce=nonce, expires=expires, signers=signers)
     else:  # of no such form: read it at length, to say why
         try:
@@ -123,6 +144,7 @@ def _parse(data: bytes, chain: str) -> tuple[bytes, tuple[bytes, ...], Body]:
             body = from_bytes(Body, signed, limit=MAX_BYTES, items=_HEAD_ITEMS)
         except CodecError as fault:
             raise BadTransaction(f"not a transaction: {fault.cause}", remedy=remedy) from fault
+        digest, mark = hashlib.sha256(data).digest(), b""
     if body.chain != chain:
         raise BadTransaction("the transaction is for another chain", remedy=remedy)
     if len(body.nonce) != NONCE_BYTES or body.expires < 1:
@@ -133,10 +155,10 @@ def _parse(data: bytes, chain: str) -> tuple[bytes, tuple[bytes, ...], Body]:
         raise BadTransaction("signers stand once each, the author first and the others in order", remedy=remedy)
     if len(signatures) != len(keys):
         raise BadTransaction("a transaction has one signature of each signer", remedy=remedy)
-    return signed, signatures, body
+    return _Parsed(signed, signatures, body, digest, mark or _mark(body))
 
 
-def open_transaction(data: bytes, chain: str, admit: Callable[[Body], None] | None = None) -> Transaction:
+def open_transaction(data: bytes, chain: str, admit: Admit | None = None) -> Transaction:
     """Verify everything about a transaction that does not need the state; its payload is not read yet.
 
     `admit` may refuse it by what it says, before its signatures cost anything.
@@ -145,36 +167,36 @@ def open_transaction(data: bytes, chain: str, admit: Callable[[Body], None] | No
         BadTransaction: too large, not canonical, of another chain, or a signature that does not hold.
         KeyMaterialError: a signature that does not verify.
     """
-    signed, signatures, body = _parse(data, chain)
+    signed, signatures, body, digest, mark = _parse(data, chain)
     if admit is not None:
-        admit(body)
+        admit(body, mark)
     for key, signature in zip(body.signers, signatures, strict=True):
         PublicKey(key).verify(DOMAIN, signed, signature)
-    return Transaction(hashlib.sha256(data).digest(), body, body.signers)
+    return Transaction(digest, body, body.signers, mark)
 
 
-def open_many(txs: list[bytes], chain: str, admit: Callable[[Body], None] | None = None) -> list[Transaction | None]:
+def open_many(txs: list[bytes], chain: str, admit: Admit | None = None) -> list[Transaction | None]:
     """As `open_transaction` for each, their signatures verified together; None for one that it would refuse."""
-    parsed: list[Body | None] = []
+    parsed: list[_Parsed | None] = []
     batch = SignatureBatch()
     for data in txs:
         try:
-            signed, signatures, body = _parse(data, chain)
+            one = _parse(data, chain)
             if admit is not None:
-                admit(body)
+                admit(one.body, one.mark)
         except BadTransaction:
             parsed.append(None)
             continue
-        parsed.append(body)
-        for key, signature in zip(body.signers, signatures, strict=True):
-            batch.add(key, DOMAIN, signed, signature)
+        parsed.append(one)
+        for key, signature in zip(one.body.signers, one.signatures, strict=True):
+            batch.add(key, DOMAIN, one.signed, signature)
     held = iter(batch.verify())
     found: list[Transaction | None] = []
-    for data, body_or_none in zip(txs, parsed, strict=True):
-        if body_or_none is None:
+    for read in parsed:
+        if read is None:
             found.append(None)
             continue
-        signers = body_or_none.signers
+        signers = read.body.signers
         sound = [next(held) for _key in signers]
-        found.append(Transaction(hashlib.sha256(data).digest(), body_or_none, signers) if all(sound) else None)
+        found.append(Transaction(read.hash, read.body, signers, read.mark) if all(sound) else None)
     return found

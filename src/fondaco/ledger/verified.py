@@ -6,9 +6,7 @@ and bytes; safe from any thread. Trusts the kernel's and libsodium's judgement, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from fondaco.ledger.transactions import Body, Transaction, open_many, open_transaction
+from fondaco.ledger.transactions import Admit, Transaction, open_many, open_transaction
 
 MOST = 30_000
 MOST_BYTES = 4096  # a larger transaction is verified each time, so that memory is bounded
@@ -20,7 +18,7 @@ class Verified:
     def __init__(self) -> None:
         self._known: dict[bytes, Transaction] = {}
 
-    def open(self, data: bytes, chain: str, admit: Callable[[Body], None] | None = None) -> Transaction:
+    def open(self, data: bytes, chain: str, admit: Admit | None = None) -> Transaction:
         """As `open_transaction`, once."""
         found = self._known.get(data)
         if found is None:
@@ -28,9 +26,7 @@ class Verified:
             self._remember(data, found)
         return found
 
-    def together(
-        self, txs: list[bytes], chain: str, admit: Callable[[Body], None] | None = None
-    ) -> list[tuple[bytes, Transaction]]:
+    def together(self, txs: list[bytes], chain: str, admit: Admit | None = None) -> list[tuple[bytes, Transaction]]:
         """Verify the signatures of all that are not known yet, and that `admit` does not refuse, in one go.
 
         Those that held now come back, each with its bytes.

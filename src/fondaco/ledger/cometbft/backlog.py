@@ -3,8 +3,8 @@
 The application sees every transaction that enters CometBFT's mempool and every one that leaves it in a block. From the
 blocks that left much waiting, and from those that were long under way, it learns how fast blocks can be, and lets as
 much wait as is work for about `SECONDS`. Any other block says only that more may be possible: the bound grows when much
-of it was used, as a congestion window does (RFC 7661), and without that as far as it was at first. It bounds this node's
-mempool alone and never what a block may hold, so nodes may differ in it. Trusts nothing; leaks nothing.
+of it was used, as a congestion window does (RFC 7661), and without that as far as it was at first. It bounds this
+node's mempool alone and never what a block may hold, so nodes may differ in it. Trusts nothing; leaks nothing.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ T = TypeVar("T")
 Attribute = int | str | bytes
 _SHARED, _WIDE = 16_384, 64  # records of up to _NARROW bytes, and larger ones, whose decoded form is kept
 _NARROW = 2048
+VERSION = 2  # the newest rules, with which a new chain begins
 MAX_AMOUNT = (1 << 62) - 1
 VALIDATORS = b"validators/"  # the voted set: key -> power of 8 bytes; it signs two heights after it stands here
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")

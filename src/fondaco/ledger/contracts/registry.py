@@ -40,7 +40,7 @@ from fondaco.ledger.contracts.identity.messages import (
     OrganisationSpec,
     User,
 )
-from fondaco.ledger.contracts.kit import Context, Refused, load, records
+from fondaco.ledger.contracts.kit import VERSION, Context, Refused, load, records
 from fondaco.ledger.contracts.market import handlers as market
 from fondaco.ledger.contracts.market import keys as market_keys
 from fondaco.ledger.contracts.market.messages import Deal, Demand, Offer
@@ -82,11 +82,12 @@ DUE: dict[str, Callable[[Context, bytes], None]] = {
 }
 
 
-@message("genesis.contracts/1")
+@message("genesis.contracts/2")
 class GenesisState:
     """What the contracts begin with: organisations, points, how tasks are paid and disputed, rules, whose validators.
 
-    A founding validator that no seat names belongs to nobody, and no vote can take it away.
+    A founding validator that no seat names belongs to nobody, and no vote can take it away. `version` is that of the
+    rules that the chain begins with; `genesis.contracts/1` had none and meant the first.
     """
 
     organisations: tuple[OrganisationSpec, ...]
@@ -95,6 +96,7 @@ class GenesisState:
     disputes: Rules = disputes.DEFAULT
     rules: Parameters = DEFAULTS
     seats: tuple[Seat, ...] = ()
+    version: int = VERSION
 
 
 class UnknownKind(Refused):
@@ -202,6 +204,8 @@ def init_genesis(ctx: Context, document: Value) -> None:
         ContractError: a founding organisation that is not sound.
         CodecError: not a genesis document.
     """
+    if isinstance(document, dict) and "version" not in document:
+        document = {**document, "version": 1}
     genesis = from_value(GenesisState, document)
     for spec in genesis.organisations:
         identity.create(ctx, spec)
@@ -211,7 +215,7 @@ def init_genesis(ctx: Context, document: Value) -> None:
         accounts.mint(ctx, name, amount)
     payments.set_shares(ctx, genesis.settlement)
     disputes.set_rules(ctx, genesis.disputes)
-    governance.init_genesis(ctx, genesis.rules, genesis.seats)
+    governance.init_genesis(ctx, genesis.rules, genesis.seats, genesis.version)
 
 
 def _listing(cls: type, prefix: bytes) -> Callable[[ReadStore, dict[str, Value]], Value]:

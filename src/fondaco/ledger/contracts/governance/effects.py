@@ -208,6 +208,19 @@ def _check_upgrade(ctx: Context, body: m.Upgrade) -> None:
         raise WrongStatus(f"block {body.height} is not ahead")
 
 
+def begin_with(ctx: Context, version: int) -> None:
+    """The version of the rules that a chain is founded with.
+
+    Raises:
+        Invalid: there is no such version.
+    """
+    if not 1 <= version < MAX_VERSION:
+        raise Invalid("rules have a version from 1 on")
+    if version > parameters.FIRST.version:
+        first = m.Upgrade(height=parameters.FIRST.height, version=version, package=parameters.FIRST.package)
+        save(ctx.store, keys.UPGRADES, m.Upgrades(steps=(first,)))
+
+
 def _upgrade(ctx: Context, body: m.Upgrade, _by: str) -> None:
     steps = parameters.upgrades(ctx.store)
     last = steps[-1] if steps else parameters.FIRST

@@ -158,8 +158,13 @@ def _execute(ctx: Context, found: m.Proposal) -> None:
     ctx.emit(CONTRACT, "executed", proposal=found.id, body=found.kind)
 
 
-def init_genesis(ctx: Context, rules: m.Parameters, seats: tuple[m.Seat, ...]) -> None:
-    """The first parameters, and the institutions whose keys validate."""
+def init_genesis(ctx: Context, rules: m.Parameters, seats: tuple[m.Seat, ...], version: int) -> None:
+    """The first parameters, the institutions whose keys validate, and the version of the rules to begin with.
+
+    Raises:
+        Invalid: there is no such version.
+    """
+    effects.begin_with(ctx, version)
     effects.put_parameters(ctx, rules)
     for seat in seats:
         effects.found_seat(ctx, seat)
