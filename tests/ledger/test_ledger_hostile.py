@@ -19,7 +19,7 @@ from fondaco.core.keys import PublicKey
 from fondaco.core.messages import to_bytes, to_value
 from fondaco.errors import KeyMaterialError, LedgerError, ProofError
 from fondaco.ledger import transactions
-from fondaco.ledger.application import MAX_SAID, Stranger, TxResult
+from fondaco.ledger.application import Stranger, TxResult
 from fondaco.ledger.audit.bundle import export
 from fondaco.ledger.audit.verify import verify
 from fondaco.ledger.contracts import kit
@@ -28,6 +28,7 @@ from fondaco.ledger.contracts.catalog.messages import Dataset
 from fondaco.ledger.contracts.identity.messages import Invite, Join
 from fondaco.ledger.contracts.tasks.messages import InputHead, Propose, StepHead
 from fondaco.ledger.embedded import Committed, EmbeddedLedger
+from fondaco.ledger.execution import MAX_SAID
 from fondaco.ledger.follower import FollowerLedger
 from fondaco.ledger.reader import Ledger, read_results, write_results
 from fondaco.ledger.transactions import BadTransaction, Body, Envelope, build

@@ -29,7 +29,7 @@ from fondaco.errors import (
 from fondaco.ledger import spent
 from fondaco.ledger.blocks import Validator, app_hash, block_source
 from fondaco.ledger.contracts.kit import VALIDATORS, VERSION, Context, Event, ValidatorUpdate
-from fondaco.ledger.execution import entropy, event_leaves
+from fondaco.ledger.execution import entropy, event_leaves, said
 from fondaco.ledger.log import Log
 from fondaco.ledger.quotas import Quotas
 from fondaco.ledger.registry import Registry
@@ -41,7 +41,6 @@ from fondaco.ledger.verified import MOST, MOST_BYTES, Verified
 APP_VERSION = VERSION  # the newest rules that this software has, with all older ones for the heights they were made for
 MAX_TXS_BYTES = (2 << 20) - (64 << 10)  # a block of 2 MiB, less room for header and commit
 _NANOS = 1_000_000_000
-MAX_SAID = 300  # bytes of a refusal's cause, and of its remedy; only its code is consensus
 BAD_CODE, UNSOUND_CODE = 1, 4
 
 
@@ -89,12 +88,8 @@ class Finalized:
 
 
 def _refusal(code: int, codespace: str, fault: FondacoError) -> TxResult:
-    """A refused transaction's result: its words are bounded and printable, since the sender may have chosen them."""
-    cause, remedy = (
-        "".join(c if c.isprintable() else "?" for c in text[:MAX_SAID]).encode()[:MAX_SAID].decode("utf-8", "ignore")
-        for text in (fault.cause, fault.remedy)
-    )
-    return TxResult(code, codespace, fault.code, cause, remedy, ())
+    """A refused transaction's result."""
+    return TxResult(code, codespace, fault.code, *said(fault), ())
 
 
 _entropy = functools.lru_cache(maxsize=1)(entropy)  # one of a block, asked for by each of its transactions

@@ -1,11 +1,14 @@
-"""What a block's execution is given and what it leaves: the entropy of lots, entries of the log. Pure; no secrets."""
+"""What a block's execution is given and what it leaves: entropy of lots, entries of the log, words. Pure; no secrets."""
 
 from __future__ import annotations
 
 import hashlib
 
 from fondaco.core.codec import encode
+from fondaco.errors import FondacoError
 from fondaco.ledger.contracts.kit import Event
+
+MAX_SAID = 300  # bytes of a refusal's cause, and of its remedy; only its code is consensus
 
 
 def entropy(before: bytes, height: int, time: int) -> bytes:
@@ -34,3 +37,12 @@ def event_leaves(height: int, index: int, tx: bytes, events: list[Event]) -> lis
         )
         for event in events
     ]
+
+
+def said(fault: FondacoError) -> tuple[str, str]:
+    """A refusal's cause and remedy, bounded and printable, since the sender may have chosen their words."""
+    cause, remedy = (
+        "".join(c if c.isprintable() else "?" for c in text[:MAX_SAID]).encode()[:MAX_SAID].decode("utf-8", "ignore")
+        for text in (fault.cause, fault.remedy)
+    )
+    return cause, remedy
