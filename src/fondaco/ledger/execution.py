@@ -1,4 +1,4 @@
-"""What a block's execution is given and what it leaves: entropy of lots, entries of the log, words. Pure; no secrets."""
+"""What a block is executed with and what that leaves: entropy of lots, entries of the log, words. Pure; no secrets."""
 
 from __future__ import annotations
 
