@@ -84,6 +84,51 @@ async def refused(work: Awaitable[Any], said: str) -> None:
     assert said in caught.value.cause, caught.value.cause
 
 
+async def change_minds(port: House, mill: House) -> None:
+    """Terms are said anew; a request is taken back, and a grant is given back: the points are free again."""
+    free = (await mill.ask("points"))["balances"]["mill"]
+    before = await port.ask("terms", name=THEIRS)
+    assert (before["price"], before["title"], "height" in before) == (60, "Ships in port", False)
+    await refused(mill.ask("terms", name=THEIRS, price=1), "port")
+    changed = await port.ask("terms", name=THEIRS, price=10, title="All ships", minimum_count=None)
+    assert (changed["price"], changed["title"], changed["operations"]) == (10, "All ships", before["operations"])
+    await until(mill.ask, "terms", lambda a: a["price"] == 10, name=f"{THEIRS}@1")
+
+    async def asked() -> str:
+        wanted = {"name": THEIRS, "keys": ["ship"]}
+        answer = await mill.ask(
+            "request",
+            datasets=[wanted],
+            operations=[OPERATION],
+            purpose=PURPOSE,
+            parties=["mill", "port"],
+            uses=3,
+            max_price=10,
+        )
+        assert answer["items"][0]["answer"] == "pending"
+        await until(port.ask, "requests", lambda a: len(a["requests"]) == 1)
+        return str(answer["request"])
+
+    first = await asked()
+    assert (await mill.ask("points"))["balances"]["mill"] == free - 30
+    await refused(port.ask("take-back", request=first), "mill")
+    assert (await mill.ask("take-back", request=first))["items"][0]["answer"] == "withdrawn"
+    assert (await mill.ask("points"))["balances"]["mill"] == free
+    await refused(mill.ask("take-back", request=first), "every item was answered")
+    await until(port.ask, "requests", lambda a: a["requests"] == [])
+    second = await asked()
+    await port.ask("review", request=second, approve=True)
+    found = await until(mill.ask, "grants", lambda a: len(a["grants"]) == 1)
+    grant = found["grants"][0]["grant"]
+    await refused(port.ask("give-back", grant=grant), "mill")
+    assert (await mill.ask("give-back", grant=grant))["status"] == "returned"
+    assert (await mill.ask("grants"))["grants"][0]["status"] == "returned"
+    assert (await mill.ask("points"))["balances"]["mill"] == free
+    await refused(mill.ask("give-back", grant=grant), "the grant is returned")
+    await port.ask("terms", name=THEIRS, price=60)
+    await until(mill.ask, "terms", lambda a: a["price"] == 60, name=THEIRS)
+
+
 async def trade(port: House, mill: House) -> None:
     """The mill seeks, the port offers, the mill accepts."""
     sought = (await mill.ask(
@@ -197,6 +242,7 @@ def test_a_use_is_sought_offered_sold_computed_disputed_and_certified(tmp_path: 
             await vote(port, mill, "weights", {"weights": {"bank": 1}})
             await publish(port, tmp_path, THEIRS, ["aurora", "bora", "calypso"], price=60)
             await publish(mill, tmp_path, MINE, ["bora", "calypso", "dora"])
+            await change_minds(port, mill)
             await trade(port, mill)
             assert "all members learn" in (await mill.ask("explain", workflow=workflow()))["division"]["tells"]
             task = await mill.ask("run", workflow=workflow())

@@ -1,4 +1,4 @@
-"""Verbs about data: import, name, publish, prepare, withdraw, search."""
+"""Verbs about data: import, name, publish, change terms, prepare, withdraw, search."""
 
 from __future__ import annotations
 
@@ -95,6 +95,35 @@ def publish(
         "rules": _permissions(permissions),
     }
     ask(dir_, "publish", arguments, as_json=as_json)
+
+
+@app.command()
+def terms(
+    name: Annotated[str, typer.Argument(help="/org/topic/name or /org/topic/name@version; none: the newest.")],
+    dir_: Dir = HERE,
+    title: Annotated[str | None, typer.Option(help="One line.")] = None,
+    description: Annotated[str | None, typer.Option(help="A few lines.")] = None,
+    operation: Annotated[list[str] | None, typer.Option(help="Operations allowed, in place of all; repeat.")] = None,
+    purpose: Annotated[list[str] | None, typer.Option(help="Purposes allowed, in place of all; repeat.")] = None,
+    price: Annotated[int | None, typer.Option(help="Points for one use.")] = None,
+    minimum_rows: Annotated[int | None, typer.Option(help="Fewest rows that may be computed on.")] = None,
+    minimum_count: Annotated[int | None, typer.Option(help="Fewest rows that a figure may be about.")] = None,
+    permissions: Annotated[Path | None, typer.Option(help="TOML file of who is granted what at once.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the terms of a published version, or change those that are given; grants stay as they were given."""
+    arguments = {
+        "name": name,
+        "title": title,
+        "description": description,
+        "operations": operation or None,
+        "purposes": purpose or None,
+        "price": price,
+        "minimum_rows": minimum_rows,
+        "minimum_count": minimum_count,
+        "rules": None if permissions is None else _permissions(permissions),
+    }
+    ask(dir_, "terms", arguments, as_json=as_json)
 
 
 @app.command()

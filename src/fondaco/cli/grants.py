@@ -1,4 +1,4 @@
-"""Verbs about grants: request, review, limit lookups, list, revoke."""
+"""Verbs about grants: request, take back, review, limit lookups, list, revoke, give back."""
 
 from __future__ import annotations
 
@@ -48,6 +48,16 @@ def request(
 def requests(dir_: Dir = HERE, as_json: AsJson = False) -> None:
     """List what this institution asked for, and what was answered."""
     ask(dir_, "requests", {"mine": True}, as_json=as_json)
+
+
+@app.command("take-back")
+def take_back(
+    request_id: Annotated[str, typer.Argument(help="The request.")],
+    dir_: Dir = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Take back what is not answered yet of a request of this institution; its points are free again."""
+    ask(dir_, "take-back", {"request": request_id}, as_json=as_json)
 
 
 @app.command()
@@ -107,3 +117,13 @@ def revoke(
 ) -> None:
     """Void a grant that this institution gave."""
     ask(dir_, "revoke", {"grant": grant, "reason": reason}, as_json=as_json)
+
+
+@app.command("give-back")
+def give_back(
+    grant: Annotated[str, typer.Argument(help="The grant's id.")],
+    dir_: Dir = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """End a grant that this institution holds; the points of the uses that are left are free again."""
+    ask(dir_, "give-back", {"grant": grant}, as_json=as_json)

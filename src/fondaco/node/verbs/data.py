@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 
 from fondaco.core.cid import Cid
+from fondaco.core.messages import to_value
 from fondaco.core.names import DatasetName
 from fondaco.errors import NodeError
 from fondaco.index.catalogue import Catalogue
@@ -19,6 +21,31 @@ from fondaco.node.verbs.common import DAY, PROOF_SECONDS, Group
 
 _RULE_DAYS = 90
 """A default permission covers requests whose grants end before it does: it must outlive what is usually asked for."""
+_NUMBERS = ("price", "minimum_rows", "minimum_count")
+
+
+def _rules(rules: list[Json]) -> tuple[catalog.Rule, ...]:
+    return tuple(
+        catalog.Rule(
+            organisations=tuple(rule["organisations"]),
+            operations=tuple(rule["operations"]),
+            purposes=tuple(rule["purposes"]),
+            keys=tuple(rule.get("keys", [])),
+            columns=tuple(rule.get("columns", [])),
+            uses=int(rule.get("uses", 1)),
+            until=int(time.time()) + int(rule.get("days", _RULE_DAYS)) * DAY,
+        )
+        for rule in rules
+    )
+
+
+def _changed(terms: catalog.Terms, arguments: Json) -> catalog.Terms:
+    """Terms with what the arguments say anew; what they leave out, or None, stays."""
+    said: Json = {name: arguments[name] for name in _NUMBERS if arguments.get(name) is not None}
+    said |= {name: tuple(arguments[name]) for name in ("operations", "purposes") if arguments.get(name) is not None}
+    if arguments.get("rules") is not None:
+        said["rules"] = _rules(arguments["rules"])
+    return dataclasses.replace(terms, **said)
 
 
 class DataVerbs(Group):
@@ -34,6 +61,7 @@ class DataVerbs(Group):
             "import": self.import_data,
             "name": self.name,
             "publish": self.publish,
+            "terms": self.terms,
             "withdraw": self.withdraw,
             "search": self.search,
         }
@@ -82,18 +110,6 @@ class DataVerbs(Group):
         name = DatasetName.parse(arguments["name"])
         if name.version is None:
             name = next(n for n, c in reversed(self._node.vault.names()) if c == cid and n.path == name.path)
-        rules = tuple(
-            catalog.Rule(
-                organisations=tuple(rule["organisations"]),
-                operations=tuple(rule["operations"]),
-                purposes=tuple(rule["purposes"]),
-                keys=tuple(rule.get("keys", [])),
-                columns=tuple(rule.get("columns", [])),
-                uses=int(rule.get("uses", 1)),
-                until=int(time.time()) + int(rule.get("days", _RULE_DAYS)) * DAY,
-            )
-            for rule in arguments.get("rules", [])
-        )
         msg = catalog.Publish(
             path=name.path,
             version=name.version or 1,
@@ -108,7 +124,7 @@ class DataVerbs(Group):
                 price=int(arguments.get("price", 0)),
                 minimum_rows=int(arguments.get("minimum_rows", 0)),
                 minimum_count=int(arguments.get("minimum_count", 0)),
-                rules=rules,
+                rules=_rules(arguments.get("rules", [])),
             ),
         )
         newest = self._ledger.query("catalog/latest", {"path": name.path})
@@ -120,6 +136,21 @@ class DataVerbs(Group):
             )
         answer = await self._node.service.submit(msg, self._node.folder.user_key("steward"))
         return {"name": str(name), "commitment": described.commitment.hex(), "height": answer.height}
+
+    async def terms(self, arguments: Json, _progress: Progress) -> Json:
+        """Show the words and terms of a published version, or say some of them anew: grants that were given stay."""
+        found = self._market.newest(DatasetName.parse(arguments["name"]))
+        terms = _changed(found.terms, arguments)
+        words = {
+            "title": found.title if arguments.get("title") is None else arguments["title"],
+            "description": found.description if arguments.get("description") is None else arguments["description"],
+        }
+        shown: Json = {"name": f"{found.path}@{found.version}", "status": found.status} | words | to_value(terms)
+        if (words["title"], words["description"], terms) == (found.title, found.description, found.terms):
+            return shown
+        msg = catalog.Update(path=found.path, version=found.version, terms=terms, **words)
+        answer = await self._node.service.submit(msg, self._node.folder.user_key("steward"))
+        return shown | {"height": answer.height}
 
     async def withdraw(self, arguments: Json, _progress: Progress) -> Json:
         """Take a published version back."""

@@ -50,6 +50,8 @@ class GrantVerbs(Group):
             "limit": self.limit,
             "grants": self.grants,
             "revoke": self.revoke,
+            "take-back": self.take_back,
+            "give-back": self.give_back,
         }
 
     async def request(self, arguments: Json, _progress: Progress) -> Json:
@@ -196,3 +198,17 @@ class GrantVerbs(Group):
         msg = grants.RevokeGrant(grant=parse_id(arguments["grant"]), reason=arguments.get("reason", ""))
         answer = await self._node.service.submit(msg, self._node.folder.user_key("reviewer"))
         return {"grant": arguments["grant"], "status": "revoked", "height": answer.height}
+
+    async def take_back(self, arguments: Json, _progress: Progress) -> Json:
+        """Take back what is not answered yet of a request of this institution; its points are free again."""
+        found = self._market.request(parse_id(arguments["request"]))
+        answer = await self._node.service.submit(
+            grants.WithdrawRequest(request=found.id), self._node.folder.user_key("analyst")
+        )
+        return self._request(self._market.request(found.id)) | {"height": answer.height}
+
+    async def give_back(self, arguments: Json, _progress: Progress) -> Json:
+        """End a grant that this institution holds; the points of the uses that are left are free again."""
+        msg = grants.GiveBack(grant=parse_id(arguments["grant"]))
+        answer = await self._node.service.submit(msg, self._node.folder.user_key("analyst"))
+        return {"grant": arguments["grant"], "status": "returned", "height": answer.height}
