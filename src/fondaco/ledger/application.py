@@ -42,6 +42,7 @@ MAX_TXS_BYTES = (2 << 20) - (64 << 10)  # a block of 2 MiB, less room for header
 _REPLAY = b"replay/nonce/"
 _PRUNED = b"replay/pruned"
 _NANOS = 1_000_000_000
+_LONGEST_KIND = 64  # of what is remembered: ours are shorter
 MAX_SAID = 300  # bytes of a refusal's cause, and of its remedy; only its code is consensus
 BAD_CODE, UNSOUND_CODE = 1, 4
 
@@ -233,9 +234,12 @@ class Application:
     def _fits(self, body: Body) -> None:
         """Raise unless the next block may hold what says this: to be asked before a signature costs anything."""
         admitted, author = self._next_block.admitted, (body.signers, body.kind)
-        if author not in admitted:
-            admitted[author] = self._registry.admits(self._storage, body.signers, body.kind)
-        if not admitted[author]:
+        admits = admitted.get(author)
+        if admits is None:
+            admits = self._registry.admits(self._storage, body.signers, body.kind)
+            if len(admitted) < MOST and len(body.kind) <= _LONGEST_KIND:  # nobody's signature was verified yet
+                admitted[author] = admits
+        if not admits:
             raise Stranger(
                 "the author's key is bound to nobody here, and an open invitation allows to join and nothing else",
                 remedy="join first, or sign with the key that the ledger has",
