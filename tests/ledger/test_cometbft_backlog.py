@@ -31,7 +31,7 @@ def run(rounds: list[tuple[float, int, int]]) -> Backlog:
             number += 1
             if not backlog.full():
                 waiting.append(number.to_bytes(4, "big"))
-                backlog.enter(waiting[-1], NEVER)
+                backlog.enter(waiting[-1], NEVER, "anyone")
         clock.now += seconds
         backlog.block(1, waiting[:took])
         waiting = waiting[took:]
@@ -68,13 +68,20 @@ def test_one_small_transaction_now_and_then_does_not_make_it_small() -> None:
 def test_it_stays_in_its_bounds(rounds: list[tuple[float, int, int]]) -> None:
     backlog = run(rounds)
     assert FLOOR <= backlog.limit <= CEILING
+    assert backlog.of("anyone") == len(backlog)
     backlog.clear()
-    assert len(backlog) == 0
+    assert len(backlog) == backlog.of("anyone") == 0
 
 
 def test_what_expires_waits_no_longer() -> None:
     backlog = Backlog(Clock())
-    backlog.enter(b"now", 7)
-    backlog.enter(b"later", 8)
+    backlog.enter(b"now", 7, "one")
+    backlog.enter(b"later", 8, "one")
+    backlog.enter(b"later", 8, "one")
+    assert backlog.of("one") == 2
     backlog.block(7, [])
     assert (b"now" in backlog, b"later" in backlog) == (False, True)
+    assert backlog.of("one") == 1
+    backlog.leave(b"later")
+    backlog.leave(b"later")
+    assert backlog.of("one") == 0

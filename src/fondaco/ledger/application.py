@@ -198,19 +198,19 @@ class Application:
             QuotaExceeded: since the last block, its organisation sent as many as a block may hold of it.
         """
         tx = self.sound(data)
+        tx.check_payload()
         self.count(tx)
         return tx
 
-    def count(self, tx: Transaction) -> None:
-        """Count a sound transaction among those that wait for the next block.
+    def count(self, tx: Transaction, waiting: Callable[[str], int] = lambda _name: 0) -> str:
+        """Count a sound transaction, whose payload is a message, among those that wait; its organisation's name.
 
         Raises:
-            BadTransaction: its payload is no message.
-            QuotaExceeded: since the last block, its organisation sent as many as a block may hold of it.
+            QuotaExceeded: since the last block, its organisation sent as many as a block may hold of it; or as many
+                wait, as `waiting` says.
         """
-        tx.check_payload()
         with self._admitting:
-            self._admitted.count(tx)
+            return self._admitted.count(tx, waiting)
 
     def _quotas(self) -> Quotas:
         return Quotas(functools.partial(self._registry.quota, self._storage))
