@@ -243,6 +243,13 @@ def test_votes_are_not_extended(ledger: CometLedger) -> None:
     )
 
 
+def test_a_genesis_begins_with_the_first_rules_whatever_software_writes_it() -> None:
+    assert FIRST.version == 1
+    parameters = genesis_document(counter_genesis())["consensus_params"]
+    assert isinstance(parameters, dict)
+    assert parameters["version"] == {"app": str(FIRST.version)}
+
+
 def beginning(**changes: object) -> abci.RequestInitChain:
     """What CometBFT says of the chain's beginning."""
     genesis = counter_genesis()

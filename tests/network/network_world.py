@@ -359,7 +359,7 @@ class Load:
 class Network:
     """Validators on wires, under load."""
 
-    def __init__(self, path: Path, size: int = 4, further: int = 1, liar: int = 0) -> None:
+    def __init__(self, path: Path, size: int = 4, further: int = 1, liar: int = 0, newer: int = 0) -> None:
         self.path = path
         self.wires = Wires()
         self.nodes: list[Node] = []
@@ -382,6 +382,7 @@ class Network:
         self.nodes = [Node(self, number) for number in range(1, size + 1)]
         for node in self.nodes:
             node.lies = node.number == liar
+            node.rules = APP_VERSION + (node.number <= newer)
             node.make(self.genesis, [other.peer_address for other in self.nodes if other is not node])
         for node in self.nodes:
             node.start()

@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import socketserver
-import sys
 import threading
 from concurrent.futures import Future
 from pathlib import Path

@@ -20,7 +20,6 @@ from pathlib import Path
 
 from fondaco.core.keys import PublicKey, SecretKey
 from fondaco.errors import LedgerError
-from fondaco.ledger.application import APP_VERSION
 from fondaco.ledger.blocks import MAX_BLOCK_BYTES, ordered
 from fondaco.ledger.cometbft.bundle import MOST_BYTES
 from fondaco.ledger.genesis import Genesis
@@ -149,7 +148,7 @@ def genesis_document(genesis: Genesis) -> dict[str, object]:
                 "max_bytes": str(EVIDENCE_BYTES),
             },
             "validator": {"pub_key_types": ["ed25519"]},
-            "version": {"app": str(APP_VERSION)},
+            "version": {"app": "1"},  # the first rules, whatever this software has: all nodes write one genesis
             "abci": {"vote_extensions_enable_height": "0"},
         },
         "validators": [

@@ -128,7 +128,7 @@ class Mempool:
         return _TAKEN if _TAKEN in told.values() else self._left(mine, told)
 
     def _enter(self, tx: Transaction) -> _Told:
-        """Of an organisation as many may wait as a block may hold: else what it gives each node would fill all of them."""
+        """Of an organisation as many may wait as a block may hold: else what it gives each node would fill them all."""
         try:
             whose = self._app.count(tx, self._backlog.of)
         except FondacoError as fault:
