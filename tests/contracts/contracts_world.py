@@ -92,6 +92,7 @@ class World:
         self.store = DictStore()
         self.time = 1_800_000_000
         self.height = 1
+        self.version = 1
         self.count = 0
         self.events: list[Event] = []
         self.updates: list[ValidatorUpdate] = []
@@ -120,6 +121,7 @@ class World:
             tx=tx,
             events=events,
             entropy=hashlib.sha256(b"entropy" + tx).digest(),
+            version=self.version,
         )
 
     def send(self, msg: object, *signers: bytes) -> bytes:

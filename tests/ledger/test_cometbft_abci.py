@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ledger_world import Counter, adding, counter_genesis
 
 from fondaco.errors import CodecError, FondacoError, LedgerError
-from fondaco.ledger.application import UpgradeNeeded
+from fondaco.ledger.application import APP_VERSION, UpgradeNeeded
 from fondaco.ledger.blocks import Validator
 from fondaco.ledger.cometbft import abci, parts
 from fondaco.ledger.cometbft.driver import CometLedger
@@ -30,6 +30,7 @@ from fondaco.ledger.contracts.governance.parameters import FIRST
 from fondaco.ledger.state import ReadStore
 from fondaco.ledger.wire import field_bytes, field_message, field_varint, varint
 
+NEWER = APP_VERSION + 1
 ALL = (*abci.REQUESTS.values(), *abci.RESPONSES)
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -338,20 +339,20 @@ class Voted(Counter):
     """Contracts whose institutions voted for new rules from the third block on."""
 
     def rules(self, store: ReadStore, height: int) -> Upgrade:
-        """Version 2 from height 3 on."""
-        return Upgrade(height=3, version=2, package=b"p" * 32) if height >= 3 else FIRST
+        """Newer ones from height 3 on."""
+        return Upgrade(height=3, version=NEWER, package=b"p" * 32) if height >= 3 else FIRST
 
 
 def test_a_voted_upgrade_is_in_the_header_before_it_and_halts_a_node_that_does_not_have_it(tmp_path: Path) -> None:
     ledger = comet_ledger(tmp_path, registry=Voted(), start=False, program=Path("/nowhere"))
     connection = Connection(ledger)
-    for updates in (None, parts.ConsensusParams(version=parts.VersionParams(app=2))):
+    for updates in (None, parts.ConsensusParams(version=parts.VersionParams(app=NEWER))):
         (done,) = connection.handle([finalize(ledger)])
         assert done.consensus_param_updates == updates  # type: ignore[attr-defined]
         connection.handle([abci.RequestCommit()])
     (info,) = connection.handle([abci.RequestInfo()])
-    assert (info.last_block_height, info.app_version) == (2, 2)  # type: ignore[attr-defined]
-    with pytest.raises(UpgradeNeeded, match="from block 3 on the rules are version 2"):
+    assert (info.last_block_height, info.app_version) == (2, NEWER)  # type: ignore[attr-defined]
+    with pytest.raises(UpgradeNeeded, match=f"from block 3 on the rules are version {NEWER}"):
         connection.handle([finalize(ledger)])
     assert ledger.info()[0] == 2
     ledger.stop()
@@ -367,7 +368,7 @@ def test_a_ledger_that_cannot_go_on_says_so_to_all_and_stops_cometbft(tmp_path: 
         with contextlib.suppress(FondacoError):
             ledger.submit(adding("n", 1, expires=ledger.height + 9)).result(20)
     assert isinstance(told[0], UpgradeNeeded)
-    assert "version 2" in (ledger.trouble or "")
+    assert f"version {NEWER}" in (ledger.trouble or "")
     with pytest.raises(UpgradeNeeded):
         ledger.submit(adding("n", 1, expires=9))
     while ledger.supervisor.pid is not None:

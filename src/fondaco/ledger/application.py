@@ -37,7 +37,7 @@ from fondaco.ledger.storage import Storage
 from fondaco.ledger.transactions import MAX_AHEAD, BadTransaction, Body, Transaction
 from fondaco.ledger.verified import MOST, MOST_BYTES, Verified
 
-APP_VERSION = 1  # the newest rules that this software has; it keeps all older ones, for the heights they were made for
+APP_VERSION = 2  # the newest rules that this software has; it keeps all older ones, for the heights they were made for
 MAX_TXS_BYTES = (2 << 20) - (64 << 10)  # a block of 2 MiB, less room for header and commit
 _REPLAY = b"replay/nonce/"
 _PRUNED = b"replay/pruned"
