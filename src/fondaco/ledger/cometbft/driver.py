@@ -322,7 +322,7 @@ class CometLedger(Ledger):
         """Begin to restore a snapshot, if this ledger is empty and the snapshot has the form of one."""
         if self._app.height:
             return SNAPSHOT_ABORT
-        self._restoring, result = Restore.offered(self._restore_folder, snapshot, app_hash)
+        self._restoring, result = Restore.offered(self._restore_folder, snapshot, app_hash, self.genesis.validators)
         return result
 
     def restore(self, index: int, chunk: bytes) -> int:
