@@ -11,7 +11,7 @@ import pytest
 
 from fondaco.cli.processes import free_port
 from fondaco.errors import FondacoError
-from fondaco.ledger.application import UpgradeNeeded
+from fondaco.ledger.application import APP_VERSION, UpgradeNeeded
 from fondaco.node import control, setup
 from fondaco.node.node import Node
 from fondaco.node.verbs import Verbs
@@ -112,7 +112,7 @@ def test_what_is_wrong_is_said_in_words(tmp_path: Path, verb: str, arguments: di
 def test_a_node_without_the_voted_version_stops_and_says_what_to_install(tmp_path: Path) -> None:
     async def work(ask: Ask) -> None:
         height = (await ask("status"))["height"] + 12
-        body = {"height": height, "version": 2, "package": "hex:" + "0b" * 32}
+        body = {"height": height, "version": APP_VERSION + 1, "package": "hex:" + "0b" * 32}
         proposal = (await ask("governance-propose", kind="upgrade", body=body))["proposal"]
         assert (await ask("governance-vote", proposal=proposal, choice="yes"))["status"] == "executed"
 
@@ -122,7 +122,7 @@ def test_a_node_without_the_voted_version_stops_and_says_what_to_install(tmp_pat
 
         with pytest.raises(UpgradeNeeded) as caught:
             await go_on()
-        assert f"from block {height} on the rules are version 2" in caught.value.cause
+        assert f"from block {height} on the rules are version {APP_VERSION + 1}" in caught.value.cause
         status = await ask("status")
         assert (status["height"], status["trouble"]) == (height - 1, caught.value.cause)
 

@@ -16,7 +16,7 @@ from fondaco.ledger.contracts.disputes.messages import Rules
 from fondaco.ledger.contracts.governance import messages as g
 from fondaco.ledger.contracts.governance.parameters import DEFAULTS
 from fondaco.ledger.contracts.identity.messages import NodeSpec, OrganisationSpec, UserSpec
-from fondaco.ledger.contracts.kit import VALIDATORS, Context, Event, ValidatorUpdate, derive
+from fondaco.ledger.contracts.kit import VALIDATORS, VERSION, Context, Event, ValidatorUpdate, derive
 from fondaco.ledger.contracts.settlement import payments
 from fondaco.ledger.contracts.settlement.messages import Formula
 from fondaco.ledger.state import Overlay
@@ -92,6 +92,7 @@ class World:
         self.store = DictStore()
         self.time = 1_800_000_000
         self.height = 1
+        self.version = VERSION
         self.count = 0
         self.events: list[Event] = []
         self.updates: list[ValidatorUpdate] = []
@@ -120,6 +121,7 @@ class World:
             tx=tx,
             events=events,
             entropy=hashlib.sha256(b"entropy" + tx).digest(),
+            version=self.version,
         )
 
     def send(self, msg: object, *signers: bytes) -> bytes:

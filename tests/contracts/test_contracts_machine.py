@@ -14,11 +14,12 @@ from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple
 from hypothesis.stateful import rule as step
 
+from fondaco.ledger.application import APP_VERSION
 from fondaco.ledger.contracts.grants import messages as g
 from fondaco.ledger.contracts.kit import derive
 from fondaco.ledger.contracts.points.messages import Transfer
 from fondaco.ledger.contracts.tasks import messages as t
-from fondaco.ledger.contracts.tasks.handlers import outcomes, result_hash
+from fondaco.ledger.contracts.tasks.handlers import HELD_FROM, outcomes, result_hash
 from fondaco.ledger.contracts.tasks.handlers import task as task_record
 
 ORGS = ("alpha", "beta", "coord")
@@ -37,9 +38,10 @@ class Market(RuleBasedStateMachine):
     requests = Bundle("requests")
     tasks = Bundle("tasks")
 
-    @initialize(auto=st.booleans(), price=st.integers(0, 60))
-    def begin(self, auto: bool, price: int) -> None:
+    @initialize(auto=st.booleans(), price=st.integers(0, 60), version=st.integers(1, APP_VERSION))
+    def begin(self, auto: bool, price: int, version: int) -> None:
         self.world = World(*ORGS, allotment=ALLOTMENT)
+        self.world.version = version
         self.price = price
         rules = (rule(uses=RULE_USES, organisations=("beta", "coord")),) if auto else ()
         for owner, path in PATHS.items():
@@ -336,6 +338,8 @@ class Market(RuleBasedStateMachine):
             return
         grant = self.grant[known["grant"]]
         if known["begun"]:
+            if self.world.version >= HELD_FROM:
+                self.escrow[derive("settlement", task)] = 0
             self.pay_use(known["grant"])
         elif grant["status"] in ("active", "exhausted"):
             grant["left"] += 1

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ledger_world import Counter, adding, counter_genesis
 
 from fondaco.errors import CodecError, FondacoError, LedgerError
-from fondaco.ledger.application import UpgradeNeeded
+from fondaco.ledger.application import APP_VERSION, UpgradeNeeded
 from fondaco.ledger.blocks import Validator
 from fondaco.ledger.cometbft import abci, parts
 from fondaco.ledger.cometbft.driver import CometLedger
@@ -27,10 +27,10 @@ from fondaco.ledger.cometbft.rpc import time_of
 from fondaco.ledger.cometbft.service import Connection
 from fondaco.ledger.contracts.governance.messages import Upgrade
 from fondaco.ledger.contracts.governance.parameters import FIRST
-from fondaco.ledger.contracts.kit import VERSION
 from fondaco.ledger.state import ReadStore
 from fondaco.ledger.wire import field_bytes, field_message, field_varint, varint
 
+NEWER = APP_VERSION + 1
 ALL = (*abci.REQUESTS.values(), *abci.RESPONSES)
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -244,6 +244,13 @@ def test_votes_are_not_extended(ledger: CometLedger) -> None:
     )
 
 
+def test_a_genesis_begins_with_the_first_rules_whatever_software_writes_it() -> None:
+    assert FIRST.version == 1
+    parameters = genesis_document(counter_genesis())["consensus_params"]
+    assert isinstance(parameters, dict)
+    assert parameters["version"] == {"app": str(FIRST.version)}
+
+
 def beginning(**changes: object) -> abci.RequestInitChain:
     """What CometBFT says of the chain's beginning."""
     genesis = counter_genesis()
@@ -332,20 +339,20 @@ class Voted(Counter):
     """Contracts whose institutions voted for new rules from the third block on."""
 
     def rules(self, store: ReadStore, height: int) -> Upgrade:
-        """A version that nobody has, from height 3 on."""
-        return Upgrade(height=3, version=VERSION + 1, package=b"p" * 32) if height >= 3 else FIRST
+        """Newer ones from height 3 on."""
+        return Upgrade(height=3, version=NEWER, package=b"p" * 32) if height >= 3 else FIRST
 
 
 def test_a_voted_upgrade_is_in_the_header_before_it_and_halts_a_node_that_does_not_have_it(tmp_path: Path) -> None:
     ledger = comet_ledger(tmp_path, registry=Voted(), start=False, program=Path("/nowhere"))
     connection = Connection(ledger)
-    for updates in (None, parts.ConsensusParams(version=parts.VersionParams(app=VERSION + 1))):
+    for updates in (None, parts.ConsensusParams(version=parts.VersionParams(app=NEWER))):
         (done,) = connection.handle([finalize(ledger)])
         assert done.consensus_param_updates == updates  # type: ignore[attr-defined]
         connection.handle([abci.RequestCommit()])
     (info,) = connection.handle([abci.RequestInfo()])
-    assert (info.last_block_height, info.app_version) == (2, VERSION + 1)  # type: ignore[attr-defined]
-    with pytest.raises(UpgradeNeeded, match=f"from block 3 on the rules are version {VERSION + 1}"):
+    assert (info.last_block_height, info.app_version) == (2, NEWER)  # type: ignore[attr-defined]
+    with pytest.raises(UpgradeNeeded, match=f"from block 3 on the rules are version {NEWER}"):
         connection.handle([finalize(ledger)])
     assert ledger.info()[0] == 2
     ledger.stop()
@@ -361,7 +368,7 @@ def test_a_ledger_that_cannot_go_on_says_so_to_all_and_stops_cometbft(tmp_path: 
         with contextlib.suppress(FondacoError):
             ledger.submit(adding("n", 1, expires=ledger.height + 9)).result(20)
     assert isinstance(told[0], UpgradeNeeded)
-    assert f"version {VERSION + 1}" in (ledger.trouble or "")
+    assert f"version {NEWER}" in (ledger.trouble or "")
     with pytest.raises(UpgradeNeeded):
         ledger.submit(adding("n", 1, expires=9))
     while ledger.supervisor.pid is not None:

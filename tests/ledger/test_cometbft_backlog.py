@@ -31,7 +31,7 @@ def run(rounds: list[tuple[float, int, int]]) -> Backlog:
             number += 1
             if not backlog.full():
                 waiting.append(number.to_bytes(4, "big"))
-                backlog.enter(waiting[-1], NEVER)
+                backlog.enter(waiting[-1], NEVER, "anyone")
         clock.now += seconds
         backlog.block(1, waiting[:took])
         waiting = waiting[took:]
@@ -71,7 +71,7 @@ def test_blocks_that_are_long_under_way_make_it_small_though_they_take_all() -> 
         while not backlog.full():
             number += 1
             waiting.append(number.to_bytes(4, "big"))
-            backlog.enter(waiting[-1], NEVER)
+            backlog.enter(waiting[-1], NEVER, "anyone")
         clock.now += len(waiting) / 1000
         backlog.block(1, waiting)
     assert 700 <= backlog.limit <= 2000
@@ -88,7 +88,7 @@ def test_work_after_a_long_silence_counts_from_when_it_came() -> None:
         clock.now += 60.0
         txs = [bytes((number, n >> 8, n & 255)) for n in range(1500)]
         for tx in txs:
-            backlog.enter(tx, NEVER)
+            backlog.enter(tx, NEVER, "anyone")
         clock.now += 0.5
         backlog.block(1, txs)
     assert backlog.limit > int(FIRST_RATE * SECONDS)
@@ -100,13 +100,20 @@ def test_work_after_a_long_silence_counts_from_when_it_came() -> None:
 def test_it_stays_in_its_bounds(rounds: list[tuple[float, int, int]]) -> None:
     backlog = run(rounds)
     assert FLOOR <= backlog.limit <= CEILING
+    assert backlog.of("anyone") == len(backlog)
     backlog.clear()
-    assert len(backlog) == 0
+    assert len(backlog) == backlog.of("anyone") == 0
 
 
 def test_what_expires_waits_no_longer() -> None:
     backlog = Backlog(Clock())
-    backlog.enter(b"now", 7)
-    backlog.enter(b"later", 8)
+    backlog.enter(b"now", 7, "one")
+    backlog.enter(b"later", 8, "one")
+    backlog.enter(b"later", 8, "one")
+    assert backlog.of("one") == 2
     backlog.block(7, [])
     assert (b"now" in backlog, b"later" in backlog) == (False, True)
+    assert backlog.of("one") == 1
+    backlog.leave(b"later")
+    backlog.leave(b"later")
+    assert backlog.of("one") == 0

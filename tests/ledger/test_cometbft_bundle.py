@@ -181,7 +181,7 @@ def test_nodes_that_are_as_full_refuse_the_same_bundles() -> None:
     backlogs = [Backlog(lambda: 0.0) for _node in range(2)]
     for backlog in backlogs:
         for number in range(backlog.limit * 7 // 8):
-            backlog.enter(number.to_bytes(4, "big"), 1 << 40)
+            backlog.enter(number.to_bytes(4, "big"), 1 << 40, "anyone")
     entries = [bundle(adding("n", n), adding("m", n)) for n in range(50)]
     first, second = ([backlog.full_for(entry) for entry in entries] for backlog in backlogs)
     assert first == second

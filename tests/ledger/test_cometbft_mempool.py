@@ -11,6 +11,7 @@ from comet_world import comet_ledger
 from ledger_world import Counter, adding, counter_genesis, key
 
 from fondaco.core.codec import encode
+from fondaco.core.messages import to_bytes
 from fondaco.errors import FondacoError
 from fondaco.ledger import transactions
 from fondaco.ledger.application import BAD_CODE
@@ -23,6 +24,7 @@ from fondaco.ledger.cometbft.mempool import FULL_CODE
 from fondaco.ledger.cometbft.rpc import RpcError
 from fondaco.ledger.cometbft.service import Connection
 from fondaco.ledger.state import ReadStore
+from fondaco.ledger.transactions import BadTransaction, Body, Envelope
 
 RECHECK = 1
 HEAD = 4  # what CometBFT counts for a transaction beside its bytes, at most
@@ -122,6 +124,31 @@ def test_a_transaction_twice_in_a_bundle_counts_once(ledger: CometLedger) -> Non
     assert len(ledger._backlog) == 3
 
 
+def test_what_is_no_message_fills_no_bundle(ledger: CometLedger) -> None:
+    """It is signed and in no quota that CheckTx counts: one transaction a bundle would carry a block's worth of it."""
+    secret = key("filler")
+    bodies = [
+        to_bytes(
+            Body(
+                chain=ledger.chain_id,
+                kind="counter.add/1",
+                payload=b"\xff" * 60_000,
+                nonce=bytes((n,)) * 16,
+                expires=900,
+                signers=(secret.public.raw,),
+            )
+        )
+        for n in range(3)
+    ]
+    filler = [to_bytes(Envelope(body=body, signatures=(secret.sign("tx", body),))) for body in bodies]
+    (good,) = some(1)
+    assert check(ledger, encode([*filler, good]), encode([filler[0], good])) == [BAD_CODE] * 2
+    assert len(ledger._backlog) == 0
+    with pytest.raises(BadTransaction, match="not a message"):
+        ledger.submit(filler[0])
+    assert check(ledger, good) == [0]
+
+
 # -- how long it stays --------------------------------------------------------------------------------------------------
 
 
@@ -141,6 +168,31 @@ def test_a_bundle_leaves_when_its_author_does(ledger: CometLedger, rules: Narrow
     run(ledger)
     assert check(ledger, encode(txs), again=True) == [BAD_CODE]
     assert len(ledger._backlog) == 0
+
+
+# -- quotas -------------------------------------------------------------------------------------------------------------
+
+
+def test_of_an_organisation_wait_as_many_as_a_block_may_hold(ledger: CometLedger) -> None:
+    """Each node takes others, and a block is made of those of one node: what is over would pile up before all else."""
+    txs = some(9)
+    assert check(ledger, *txs[:4]) == [0, 0, 0, BAD_CODE]
+    run(ledger)
+    assert check(ledger, txs[3], encode(txs[4:])) == [BAD_CODE] * 2
+    assert check(ledger, *some(3, "another"), *txs[:3]) == [0] * 6
+    run(ledger, txs[0])
+    assert check(ledger, encode(txs[3:6]), txs[6]) == [0, BAD_CODE]
+    assert len(ledger._backlog) == 6
+    run(ledger, *txs[1:4])
+    assert check(ledger, encode(txs[3:6]), again=True) == [BAD_CODE]
+    assert check(ledger, *txs[4:8]) == [0, 0, 0, BAD_CODE]
+
+
+def test_what_has_expired_makes_room(ledger: CometLedger) -> None:
+    assert check(ledger, *(adding("n", n, expires=1) for n in range(3))) == [0] * 3
+    assert check(ledger, *some(1)) == [BAD_CODE]
+    run(ledger)
+    assert check(ledger, *some(3)) == [0] * 3
 
 
 # -- strangers ----------------------------------------------------------------------------------------------------------

@@ -10,9 +10,9 @@ import pytest
 from comet_world import comet_ledger
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger_world import adding
+from ledger_world import Counter, adding, key
 
-from fondaco.core.codec import encode
+from fondaco.core.codec import decode, encode
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.ledger.blocks import Validator, ValidatorSet, validators_hash
 from fondaco.ledger.cometbft import abci, parts, snapshots
@@ -25,12 +25,23 @@ from fondaco.ledger.cometbft.service import (
     SNAPSHOT_REJECT,
     SNAPSHOT_REJECT_FORMAT,
 )
+from fondaco.ledger.contracts.kit import Context, ValidatorUpdate
+from fondaco.ledger.registry import Registry
 
 
-def idle(folder: Path, every: int = 4) -> CometLedger:
+class Changing(Counter):
+    """Counters whose validators change: one joins in block 1, another in block 4."""
+
+    def end_block(self, ctx: Context) -> None:
+        """The set of the block after the next is another."""
+        if ctx.height in (1, 4):
+            ctx.updates.append(ValidatorUpdate(key(f"joins {ctx.height}").public.raw, ctx.height))
+
+
+def idle(folder: Path, every: int = 4, registry: Registry | None = None) -> CometLedger:
     """A ledger without a CometBFT: the test plays its part."""
     folder.mkdir(exist_ok=True)
-    return comet_ledger(folder, snapshot_blocks=every, start=False, program=Path("/nowhere"))
+    return comet_ledger(folder, registry=registry, snapshot_blocks=every, start=False, program=Path("/nowhere"))
 
 
 def block(ledger: CometLedger, *txs: bytes) -> None:
@@ -234,6 +245,71 @@ def test_random_chunks_are_rejected_and_change_nothing(made: list[bytes], target
     assert target.offer(of_chunks(made), bytes(32)) == SNAPSHOT_ACCEPT
     assert [target.restore(index, chunk) for index, chunk in enumerate(made)][-1] == CHUNK_REJECT
     assert target.status() == before
+
+
+# -- the sets of validators, which no app hash covers -------------------------------------------------------------------
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Iterator[tuple[parts.Snapshot, list[bytes], bytes, CometLedger]]:
+    """A snapshot of height 4 of a ledger whose set was changed twice, its chunks and app hash; and an empty ledger."""
+    source, target = (idle(tmp_path / name, registry=Changing()) for name in ("changing", "empty"))
+    for _height in range(4):
+        block(source)
+    assert source._snapshotting is not None
+    source._snapshotting.join(30)
+    (snapshot,) = source.snapshots()
+    yield snapshot, chunks(source, snapshot), source.status().app_hash, target
+    source.stop()
+    target.stop()
+
+
+def restored(target: CometLedger, sets: list[object], rest: list[bytes], wanted: bytes, log_size: int) -> int:
+    """What becomes of a snapshot with these sets."""
+    made = [*([encode(["validators", sets])] if sets else []), *rest]  # type: ignore[list-item]
+    manifest = snapshots.Manifest(height=4, log_size=log_size, chunks=tuple(hashlib.sha256(c).digest() for c in made))
+    data = to_bytes(manifest)
+    offer = parts.Snapshot(height=4, format=1, chunks=len(made), hash=hashlib.sha256(data).digest(), metadata=data)
+    assert target.offer(offer, wanted) == SNAPSHOT_ACCEPT
+    return [target.restore(index, chunk) for index, chunk in enumerate(made)][-1]
+
+
+def test_a_set_that_the_state_does_not_have_is_no_snapshot(changed: tuple) -> None:  # type: ignore[type-arg]
+    """Who serves one could else have the node believe, at heights to come, validators of its own: and halt it."""
+    snapshot, (sets, *rest), wanted, target = changed
+    size = from_bytes(snapshots.Manifest, snapshot.metadata).log_size
+    (third, one), (sixth, two) = decode(sets)[1]  # type: ignore[index, misc]
+    assert (third, sixth) == (3, 6)
+    before = target.status()
+    for bad in (
+        [[3, one], [6, two], [1000, SOME]],
+        [[3, one], [6, two], [7, two]],
+        [[3, one], [6, SOME]],
+        [[3, one]],
+        [[6, two], [3, one]],
+        [[3, one], [3, one], [6, two]],
+        [[-3, SOME], [3, one], [6, two]],
+        [[1, SOME], [3, one], [6, two]],
+        [[2, SOME]],
+        [],
+    ):
+        assert restored(target, bad, rest, wanted, size) == CHUNK_REJECT, bad
+        assert target.status() == before
+        assert target.validators_at(1000) == target.genesis.validators
+    assert restored(target, [[3, one], [6, two]], rest, wanted, size) == SNAPSHOT_ACCEPT
+    assert [len(target.validators_at(height)) for height in (4, 5, 6, 1000)] == [2, 2, 3, 3]
+    block(target)
+    block(target)
+
+
+def test_of_the_sets_of_a_snapshot_those_that_will_sign_are_believed(changed: tuple) -> None:  # type: ignore[type-arg]
+    """Of heights before it a node has no header to hold a set against: two headers of a false one would halt it."""
+    snapshot, (sets, *rest), wanted, target = changed
+    size = from_bytes(snapshots.Manifest, snapshot.metadata).log_size
+    (_third, one), (_sixth, two) = decode(sets)[1]  # type: ignore[index, misc]
+    assert restored(target, [[2, SOME], [3, one], [6, two]], rest, wanted, size) == SNAPSHOT_ACCEPT
+    assert target.validators_at(2) == target.genesis.validators
+    assert target.set_changes(1000) == (3, 6)
 
 
 def test_a_snapshot_whose_writing_was_cut_off_is_not_offered(source: CometLedger) -> None:

@@ -31,6 +31,7 @@ from fondaco.ledger.storage import Storage
 from fondaco.ledger.transactions import BadTransaction, build
 
 NOW = counter_genesis().time
+NEWER = application.APP_VERSION + 1
 
 
 class Counted(Counter):
@@ -112,10 +113,10 @@ def test_quotas_are_voted_for_one_institution() -> None:
 
 
 def upgraded() -> tuple[Story, int]:
-    """A chain that is to follow version 2 from a height on, three blocks ahead."""
+    """A chain that is to follow newer rules from a height on, three blocks ahead."""
     story = Story()
     height = story.ledger.height + 8
-    story.decide(g.Upgrade(height=height, version=VERSION + 1, package=b"\x0b" * 32), *FOUNDERS)
+    story.decide(g.Upgrade(height=height, version=NEWER, package=b"\x0b" * 32), *FOUNDERS)
     while story.ledger.height < height - 1:
         story.block()
     return story, height
@@ -126,7 +127,7 @@ def test_a_node_without_the_voted_version_halts_at_the_height_and_says_what_to_i
     before = story.ledger.status()
     with pytest.raises(UpgradeNeeded) as caught:
         story.block(story.tx(Transfer(source="weather", target="airline", amount=1, sequence=1), "weather/user"))
-    assert f"from block {height} on the rules are version {VERSION + 1}" in caught.value.cause
+    assert f"from block {height} on the rules are version {NEWER}" in caught.value.cause
     assert "0b" * 32 in caught.value.remedy
     assert caught.value.code == "ledger.upgrade_needed"
     assert story.ledger.status() == before
@@ -142,20 +143,20 @@ def test_a_node_with_the_version_goes_on_and_its_header_says_so(
     for data in blocks:
         old.apply(data)
     with monkeypatch.context() as newer:
-        newer.setattr(application, "APP_VERSION", VERSION + 1)
+        newer.setattr(application, "APP_VERSION", NEWER)
         story.block()
         story.block()
     after = story.ledger.blocks(height, 10)
     assert [story.ledger._link(at).header.app_version for at in (height - 1, height, height + 1)] == [
         VERSION,
-        VERSION + 1,
-        VERSION + 1,
+        NEWER,
+        NEWER,
     ]
     with pytest.raises(UpgradeNeeded):
         old.apply(after[0])
     assert old.evidence is None  # not a divergence: the block is applied once the package is installed
     old.close()
-    monkeypatch.setattr(application, "APP_VERSION", VERSION + 1)
+    monkeypatch.setattr(application, "APP_VERSION", NEWER)
     new = FollowerLedger(tmp_path, story_genesis(), registry)
     for data in after:
         new.apply(data)
@@ -167,7 +168,7 @@ def test_a_node_with_the_version_goes_on_and_its_header_says_so(
 def test_a_cancelled_upgrade_halts_nobody() -> None:
     story = Story()
     height = story.ledger.height + 15
-    story.decide(g.Upgrade(height=height, version=VERSION + 1, package=bytes(32)), *FOUNDERS)
+    story.decide(g.Upgrade(height=height, version=NEWER, package=bytes(32)), *FOUNDERS)
     story.decide(g.CancelUpgrade(height=height), *FOUNDERS)
     while story.ledger.height <= height:
         story.block()
@@ -222,8 +223,7 @@ class Versioned(Counter):
         ctx.store.set(b"counter/version", ctx.version.to_bytes(16, "big"))
 
 
-def test_contracts_see_the_version_of_the_height_so_that_old_rules_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(application, "APP_VERSION", VERSION + 1)
+def test_contracts_see_the_version_of_the_height_so_that_old_rules_stay() -> None:
     made = Application(Storage(None), Versioned())
     made.init_chain(COUNTERS, NOW, {})
     seen = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -50,4 +51,28 @@ def test_what_was_written_past_the_caches_is_read_anew(tmp_path: Path) -> None:
     storage.write(past)
     storage.forget()
     assert storage.get(b"a") == b"1"
+    storage.close()
+
+
+def test_wide_values_are_read_from_the_file_and_never_from_before(tmp_path: Path) -> None:
+    """A member that writes records of 64 KiB all day does not fill the memory of every validator with them."""
+    storage = Storage(tmp_path / "ledger.sqlite")
+    wide, narrow = bytes(60_000), b"narrow"
+
+    def put(value: bytes | None, keys: int = 1) -> None:
+        values = {b"key/%d" % n: None if value is None else value + b"%d" % n for n in range(keys)}
+        storage.write(lambda db: storage.put_values(db, dict(values)))
+
+    put(narrow, 100)
+    tracemalloc.start()
+    try:
+        put(wide, 100)
+        assert all(storage.get(b"key/%d" % n) == wide + b"%d" % n for n in range(100))
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    for value in (narrow, wide, None, wide, narrow, None):
+        put(value)
+        expected = None if value is None else value + b"0"
+        assert storage.get(b"key/0") == storage.get(b"key/0") == expected
     storage.close()

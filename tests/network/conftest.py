@@ -33,3 +33,14 @@ def network_with_a_liar(tmp_path: Path) -> Iterator[Network]:
         made.end()
     finally:
         made.abandon()
+
+
+@pytest.fixture
+def network_with_newer(tmp_path: Path) -> Iterator[Network]:
+    """Four validators, of whom all but the fourth have newer software, with one more version of the rules."""
+    made = Network(tmp_path, newer=3)
+    try:
+        yield made
+        made.end()
+    finally:
+        made.abandon()

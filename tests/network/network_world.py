@@ -26,8 +26,9 @@ from typing import Any
 
 from ledger_world import key, nonce, organisation
 
-from fondaco.core.messages import to_bytes, to_value
+from fondaco.core.messages import kind_of, to_bytes, to_value
 from fondaco.core.models import Column, Schema
+from fondaco.ledger.application import APP_VERSION
 from fondaco.ledger.blocks import Validator
 from fondaco.ledger.cometbft.home import Config, Home, StateSync, node_id
 from fondaco.ledger.contracts import registry
@@ -131,7 +132,7 @@ class Node:
         self.address = network.wires.attach(number)
         self._wires = network.wires
         self._process: subprocess.Popen[bytes] | None = None
-        self.lies = False
+        self.lies, self.rules = False, APP_VERSION
         self.peer = key(f"{self.name}/peer")
         self.validator = key(f"{self.name}/validator")
 
@@ -165,6 +166,7 @@ class Node:
         """Start its process, and wait until it answers."""
         command = [sys.executable, str(TESTS / "validator_process.py"), str(self.folder)]
         command += ["--lies"] if self.lies else []
+        command += ["--rules", str(self.rules)]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 self._wires.inside(self.number, command), stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -357,7 +359,7 @@ class Load:
 class Network:
     """Validators on wires, under load."""
 
-    def __init__(self, path: Path, size: int = 4, further: int = 1, liar: int = 0) -> None:
+    def __init__(self, path: Path, size: int = 4, further: int = 1, liar: int = 0, newer: int = 0) -> None:
         self.path = path
         self.wires = Wires()
         self.nodes: list[Node] = []
@@ -380,6 +382,7 @@ class Network:
         self.nodes = [Node(self, number) for number in range(1, size + 1)]
         for node in self.nodes:
             node.lies = node.number == liar
+            node.rules = APP_VERSION + (node.number <= newer)
             node.make(self.genesis, [other.peer_address for other in self.nodes if other is not node])
         for node in self.nodes:
             node.start()
@@ -444,19 +447,19 @@ class Network:
             terms=terms,
         )
 
-    def request(self, expires: int) -> bytes:
-        """A signed request of the second institution."""
+    def request(self, expires: int, org: str = "org-2") -> bytes:
+        """A signed request of an institution."""
         msg = RequestUse(
             items=(Item(path="/org-1/data/rain", version=1, keys=("value",), columns=()),),
             operations=("mpc.statistics",),
             purpose="study",
-            parties=("org-1", "org-2"),
-            receivers=("org-2",),
+            parties=("org-1", org),
+            receivers=(org,),
             uses=1,
             expires=int(time.time()) + 10**6,
             max_price=0,
         )
-        return build(self.genesis.chain_id, msg, (key("org-2/user"),), nonce=nonce(), expires=expires)
+        return build(self.genesis.chain_id, msg, (key(f"{org}/user"),), nonce=nonce(), expires=expires)
 
     def transfer(self, source: str, target: str, sequence: int, expires: int) -> bytes:
         """A signed payment."""
@@ -465,9 +468,12 @@ class Network:
 
     def seat(self, org: str, power: int, voters: Iterable[str]) -> None:
         """Vote a validator in, or out with power 0."""
-        body = to_value(Seat(organisation=org, key=key(f"{org}/validator").public.raw, power=power))
+        self.decide(Seat(organisation=org, key=key(f"{org}/validator").public.raw, power=power), voters)
+
+    def decide(self, body: object, voters: Iterable[str]) -> None:
+        """Propose and vote until it is decided."""
         names = list(voters)
-        msg = Propose(by=names[0], title=f"seat of {org}", kind="governance.seat/1", body=body)
+        msg = Propose(by=names[0], title="a vote", kind=kind_of(type(body)), body=to_value(body))
         proposal = derive("proposal", self.do(msg, names[0]))
         asked = self.nodes[0]
         for name in names:

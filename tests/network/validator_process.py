@@ -5,12 +5,12 @@ Started by network_world.py; each line on the socket is a JSON request, each ans
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
 import os
 import signal
 import socketserver
-import sys
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -19,19 +19,22 @@ from typing import Any
 from fondaco.core.keys import SecretKey
 from fondaco.core.messages import from_bytes
 from fondaco.errors import FondacoError
+from fondaco.ledger import application
+from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block
 from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.ledger.cometbft.home import Home
+from fondaco.ledger.cometbft.rpc import Rpc
 from fondaco.ledger.contracts import registry
 from fondaco.ledger.contracts.kit import derive
 from fondaco.ledger.contracts.points.messages import Transfer
 from fondaco.ledger.genesis import Genesis
-from fondaco.ledger.transactions import build
+from fondaco.ledger.transactions import build, open_transaction
 
 CHAIN = "network-test"
 REQUESTS = b"grants/request/"
 
 
-def answer(ledger: CometLedger, asked: dict[str, Any], waiting: dict[str, Future[Any]]) -> Any:
+def answer(ledger: CometLedger, asked: dict[str, Any], waiting: dict[str, Future[Any]], hands: Rpc) -> Any:
     """What a request gets."""
     match asked:
         case {"verb": "status"}:
@@ -42,6 +45,9 @@ def answer(ledger: CometLedger, asked: dict[str, Any], waiting: dict[str, Future
                 "app_hash": at.app_hash.hex(),
                 "events": at.events,
                 "trouble": ledger.trouble,
+                "remedy": "" if ledger.failed is None else ledger.failed.remedy,
+                "version": 0 if tip is None else tip.header.app_version,
+                "waiting": ledger._backlog._of.copy(),
                 "pid": ledger.supervisor.pid,
                 "sealed": 0 if tip is None else tip.header.height,
                 "header": "" if tip is None else tip.header.hash.hex(),
@@ -72,6 +78,11 @@ def answer(ledger: CometLedger, asked: dict[str, Any], waiting: dict[str, Future
                 except FondacoError as fault:
                     found.append([0, -1, fault.cause])
             return found
+        case {"verb": "hand over", "entries": [*entries]}:
+            return hands.broadcast([bytes.fromhex(entry) for entry in entries])
+        case {"verb": "authors", "height": height}:
+            block = from_bytes(Block, ledger.block(height) or b"", limit=MAX_WIRE_BYTES)
+            return [open_transaction(tx, ledger.chain_id).signers[0].hex() for tx in block.txs]
         case {"verb": "missing", "txs": [*hashes]}:
             return [one for one in hashes if ledger.value(REQUESTS + derive("request", bytes.fromhex(one))) is None]
         case {"verb": "query", "path": path, **named}:
@@ -114,12 +125,13 @@ class Liar(CometLedger):
         """Anything."""
 
 
-def main(folder: Path, *, lies: bool) -> None:
-    """Serve until SIGTERM."""
+def main(folder: Path, *, lies: bool, rules: int) -> None:
+    """Serve until SIGTERM, as software that has these rules."""
+    application.APP_VERSION = rules
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     genesis = from_bytes(Genesis, (folder / "genesis").read_bytes())
-    kind = Liar if lies else CometLedger
-    ledger = kind(folder, genesis, registry, Home(folder / "c"), snapshot_blocks=25)
+    kind, home = Liar if lies else CometLedger, Home(folder / "c")
+    ledger, hands = kind(folder, genesis, registry, home, snapshot_blocks=25), Rpc(home.rpc)
     if isinstance(ledger, Liar):
         ledger.lies, ledger.seen = [], []
     waiting: dict[str, Future[Any]] = {}
@@ -127,7 +139,7 @@ def main(folder: Path, *, lies: bool) -> None:
     class Answers(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             for line in self.rfile:
-                said = answer(ledger, json.loads(line), waiting)
+                said = answer(ledger, json.loads(line), waiting, hands)
                 self.wfile.write(json.dumps(said).encode() + b"\n")
 
     class Server(socketserver.ThreadingUnixStreamServer):
@@ -146,4 +158,8 @@ def main(folder: Path, *, lies: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), lies="--lies" in sys.argv[2:])
+    said = argparse.ArgumentParser()
+    said.add_argument("folder", type=Path)
+    said.add_argument("--lies", action="store_true")
+    said.add_argument("--rules", type=int, required=True)
+    main(**vars(said.parse_args()))

@@ -41,6 +41,7 @@ from fondaco.ledger.verified import MOST, MOST_BYTES, Verified
 APP_VERSION = VERSION  # the newest rules that this software has, with all older ones for the heights they were made for
 MAX_TXS_BYTES = (2 << 20) - (64 << 10)  # a block of 2 MiB, less room for header and commit
 _NANOS = 1_000_000_000
+_LONGEST_KIND = 64  # of what is remembered: ours are shorter
 BAD_CODE, UNSOUND_CODE = 1, 4
 
 
@@ -201,19 +202,19 @@ class Application:
             QuotaExceeded: since the last block, its organisation sent as many as a block may hold of it.
         """
         tx = self.sound(data)
+        tx.check_payload()
         self.count(tx)
         return tx
 
-    def count(self, tx: Transaction) -> None:
-        """Count a sound transaction among those that wait for the next block.
+    def count(self, tx: Transaction, waiting: Callable[[str], int] = lambda _name: 0) -> str:
+        """Count a sound transaction, whose payload is a message, among those that wait; its organisation's name.
 
         Raises:
-            BadTransaction: its payload is no message.
-            QuotaExceeded: since the last block, its organisation sent as many as a block may hold of it.
+            QuotaExceeded: since the last block, its organisation sent as many as a block may hold of it; or as many
+                wait, as `waiting` says.
         """
-        tx.check_payload()
         with self._admitting:
-            self._admitted.count(tx)
+            return self._admitted.count(tx, waiting)
 
     def _quotas(self) -> Quotas:
         return Quotas(functools.partial(self._registry.quota, self._storage))
@@ -238,9 +239,11 @@ class Application:
         """Raise unless the next block may hold what says this: to be asked before a signature costs anything."""
         next_block = self._next_block
         admitted, author = next_block.admitted, (body.signers, body.kind)
-        if author not in admitted:
-            admitted[author] = self._registry.admits(self._storage, body.signers, body.kind)
-        if not admitted[author]:
+        if (admits := admitted.get(author)) is None:
+            admits = self._registry.admits(self._storage, body.signers, body.kind)
+            if len(admitted) < MOST and len(body.kind) <= _LONGEST_KIND:  # nobody's signature was verified yet
+                admitted[author] = admits
+        if not admits:
             raise Stranger(
                 "the author's key is bound to nobody here, and an open invitation allows to join and nothing else",
                 remedy="join first, or sign with the key that the ledger has",

@@ -24,20 +24,21 @@ class Quotas:
         self._known: dict[bytes, tuple[str, int]] = {}
         self._counts: dict[str, int] = {}
 
-    def count(self, tx: Transaction) -> None:
-        """Count a transaction for its author's organisation.
+    def count(self, tx: Transaction, waiting: Callable[[str], int] = lambda _name: 0) -> str:
+        """Count a transaction for its author's organisation, whose name comes back; `waiting` says how many wait of it.
 
         Raises:
-            QuotaExceeded: it is one too many; it is not counted.
+            QuotaExceeded: it is one too many, in the block or of those that wait; it is not counted.
         """
         signer = tx.signers[0]
         if signer not in self._known:
             self._known[signer] = self._quota_of(signer)
         name, most = self._known[signer]
-        if self._counts.get(name, 0) >= most:
+        if max(self._counts.get(name, 0), waiting(name)) >= most:
             raise QuotaExceeded(
                 f"{name or 'unknown signers'} may have {most} transactions in a block",
                 remedy="submit it again after the next block, or propose a larger quota",
                 organisation=name,
             )
         self._counts[name] = self._counts.get(name, 0) + 1
+        return name

@@ -29,6 +29,8 @@ CREATE TABLE IF NOT EXISTS block (height INTEGER PRIMARY KEY, block BLOB NOT NUL
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 _MOST_VALUES, _MOST_PAGES = 200_000, 60_000  # kept in memory
+# Of what is kept: a member may write records of 64 KiB, and 200,000 of those are all the memory there is.
+_WIDEST = 4096
 _UNKNOWN = object()
 
 
@@ -142,6 +144,9 @@ class Storage:
         return self._cached(self._pages, "SELECT page FROM page WHERE name = ?", name)
 
     def _remember(self, cache: dict[bytes, bytes | None], key: bytes, value: bytes | None) -> None:
+        if value is not None and len(value) > _WIDEST:
+            cache.pop(key, None)
+            return
         if len(cache) >= (_MOST_PAGES if cache is self._pages else _MOST_VALUES):
             cache.clear()
         cache[key] = value

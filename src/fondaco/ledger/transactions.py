@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from fondaco import _kernel
 from fondaco.core.codec import Value, check, decode
-from fondaco.core.keys import PublicKey, SecretKey, SignatureBatch
+from fondaco.core.keys import KEY_BYTES, PublicKey, SecretKey, SignatureBatch
 from fondaco.core.messages import from_bytes, kind_of, message, to_bytes
 from fondaco.errors import CodecError, LedgerError
 
@@ -130,7 +130,7 @@ def _parse(data: bytes, chain: str) -> _Parsed:
     """Everything but the signatures and the payload.
 
     Raises:
-        BadTransaction: too large, not canonical, of another chain, or not as many signatures as signers.
+        BadTransaction: too large, not canonical, of another chain, a signer that is no key, or not a signature of each.
     """
     remedy = "build the transaction again for this chain"
     found = _kernel.read_transaction(data) if len(data) <= MAX_BYTES else None
@@ -153,6 +153,8 @@ def _parse(data: bytes, chain: str) -> _Parsed:
     rest = list(keys[1:])
     if not 1 <= len(keys) <= MAX_SIGNATURES or rest != sorted(dict.fromkeys(rest)) or keys[0] in rest:
         raise BadTransaction("signers stand once each, the author first and the others in order", remedy=remedy)
+    if any(len(signer) != KEY_BYTES for signer in keys):
+        raise BadTransaction("a signer is a key of 32 bytes", remedy=remedy)
     if len(signatures) != len(keys):
         raise BadTransaction("a transaction has one signature of each signer", remedy=remedy)
     return _Parsed(signed, signatures, body, digest, mark or _mark(body))

@@ -215,7 +215,9 @@ def _task(evidence: Evidence, proposed: Entry, by_grant: Mapping[bytes, GrantRec
         (evidence.states.get(task_keys.opened(proposed.height, task)) is None, status in _ENDED),
     )
     uses = tuple(by_grant[event.raw("grant")] for event in relied)
-    pays = settlement(evidence, proposed, uses, settled)
+    began = [event.text("party") for event in begun] if ended is not None else []
+    owed = uses if settled is not None else tuple(use for use in uses if use.provider in began)
+    pays = settlement(evidence, proposed, owed, settled=settled is not None)
     certified = certificates(evidence, proposed, uses, settled)
     contested = dispute(evidence, task, pays)
     return Receipt(

@@ -91,17 +91,22 @@ def _sum(events: list[Entry]) -> int:
     return sum(event.number_of("amount") for event in events)
 
 
-def settlement(evidence: Evidence, proposed: Entry, uses: Sequence[GrantReceipt], settled: int | None) -> Pays:
+def settlement(evidence: Evidence, proposed: Entry, uses: Sequence[GrantReceipt], *, settled: bool) -> Pays:
     """What a task pays: gathered from the escrows of its grants, divided by the formula, to the point.
+
+    Of a settled task all uses; of one that ended without a result those that were begun, or none: by the first rules
+    these were paid out of their own escrows.
 
     Raises:
         ProofError: check `receipt-link`.
     """
     task = proposed.raw("task")
     record = _record(evidence, Settlement, settlement_keys.settlement(task))
-    same("settlement and task", (record is None, settled is None))
-    if record is None or settled is None:
+    if record is None:
+        same("settlement and task", (settled, False))
         return Pays()
+    if not uses and not settled:
+        raise refuse(CHECK, "a task that owes nothing has a settlement")
     escrow = settlement_keys.escrow(task)
     gathered = evidence.about("into", escrow, "points.gathered")
     paid = evidence.about("escrow", escrow, "points.paid")

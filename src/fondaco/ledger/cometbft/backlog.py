@@ -24,12 +24,13 @@ _SHORTEST = 0.05
 
 
 class Backlog:
-    """The transactions that wait, by their hash, with the last height of each. Safe from any thread."""
+    """The transactions that wait, by their hash, with each one's last height and whose it is. Safe from any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._waiting: dict[bytes, int] = {}
+        self._waiting: dict[bytes, tuple[int, str]] = {}
+        self._of: dict[str, int] = {}
         self._rate = FIRST_RATE
         self._since = clock()  # what waits now has waited no longer than from here
         self._most = 0
@@ -58,18 +59,31 @@ class Backlog:
         share = 192 + hashlib.sha256(bundle).digest()[0] // 4
         return len(self._waiting) >= self.limit * share // 256
 
-    def enter(self, tx: bytes, expires: int) -> None:
-        """A transaction waits, until a block holds it or its last height has passed."""
+    def of(self, whose: str) -> int:
+        """How many of an organisation wait."""
+        return self._of.get(whose, 0)
+
+    def enter(self, tx: bytes, expires: int, whose: str) -> None:
+        """A transaction of an organisation waits, until a block holds it or its last height has passed."""
         with self._lock:
             if not self._waiting:
                 self._since = self._clock()
-            self._waiting[tx] = expires
+            self._take_out(tx)
+            self._waiting[tx] = expires, whose
+            self._of[whose] = self._of.get(whose, 0) + 1
             self._most = max(self._most, len(self._waiting))
+
+    def _take_out(self, tx: bytes) -> None:
+        found = self._waiting.pop(tx, None)
+        if found is not None:
+            self._of[found[1]] -= 1
+            if not self._of[found[1]]:
+                del self._of[found[1]]
 
     def leave(self, tx: bytes) -> None:
         """A transaction waits no longer, in a block or not."""
         with self._lock:
-            self._waiting.pop(tx, None)
+            self._take_out(tx)
 
     def block(self, height: int, txs: Iterable[bytes]) -> None:
         """The block of this height has taken these, and no later one can hold what expires with it."""
@@ -77,9 +91,9 @@ class Backlog:
         with self._lock:
             taken = list(txs)
             for tx in taken:
-                self._waiting.pop(tx, None)
-            for tx in [tx for tx, expires in self._waiting.items() if expires <= height]:
-                del self._waiting[tx]
+                self._take_out(tx)
+            for tx in [tx for tx, (expires, _whose) in self._waiting.items() if expires <= height]:
+                self._take_out(tx)
             seconds = now - self._since
             self._learn(len(taken), seconds)
             self._since, self._most = now, len(self._waiting)
@@ -99,3 +113,4 @@ class Backlog:
         """Nothing waits any more."""
         with self._lock:
             self._waiting.clear()
+            self._of.clear()

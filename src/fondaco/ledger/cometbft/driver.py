@@ -202,6 +202,7 @@ class CometLedger(Ledger):
         if self._stopping or self.failed is not None:
             raise self.failed or LedgerError("the ledger is stopping", remedy="start the node again")
         checked = self._app.sound(tx)
+        checked.check_payload()  # else a bundle with it would be refused, and what else is in it with it
         if self._backlog.full() or len(self._pending) >= self._backlog.limit:
             raise LedgerFull(f"{len(self._backlog)} transactions wait", remedy="submit again later")
         return self._pending.add(checked.hash, tx, checked.body.expires)
@@ -321,7 +322,7 @@ class CometLedger(Ledger):
         """Begin to restore a snapshot, if this ledger is empty and the snapshot has the form of one."""
         if self._app.height:
             return SNAPSHOT_ABORT
-        self._restoring, result = Restore.offered(self._restore_folder, snapshot, app_hash)
+        self._restoring, result = Restore.offered(self._restore_folder, snapshot, app_hash, self.genesis.validators)
         return result
 
     def restore(self, index: int, chunk: bytes) -> int:

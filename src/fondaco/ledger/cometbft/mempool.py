@@ -83,12 +83,15 @@ class Mempool:
             self._pending.refused(key, told[1])
             return told
         try:
-            checked = self._app.check_tx(tx)
+            found = self._app.sound(tx)
+            found.check_payload()
         except FondacoError as fault:
-            self._pending.refused(key, fault.cause)
-            return _bad(fault)
-        self._backlog.enter(key, checked.body.expires)
-        return _TAKEN
+            told = _bad(fault)
+        else:
+            told = self._enter(found)
+        if told != _TAKEN:
+            self._pending.refused(key, told[1])
+        return told
 
     def _single_again(self, tx: bytes) -> _Told:
         try:
@@ -112,10 +115,12 @@ class Mempool:
         told: dict[bytes, _Told] = {}
         for key, tx in mine.items():
             try:
-                fresh.append(self._app.sound(tx))
+                found = self._app.sound(tx)
+                found.check_payload()
+                fresh.append(found)
             except (Stranger, Stale) as fault:
                 told[key] = _bad(fault)
-            except FondacoError as fault:  # nobody hands on what is not signed
+            except FondacoError as fault:  # nobody hands on what is not signed, or is no message
                 return self._left(mine, {**told, key: _bad(fault)})
         if len(entry) > MAX_BYTES and 2 * sum(len(mine[tx.hash]) for tx in fresh) < len(entry):
             return self._left(mine, told, "most of this bundle is not new, or can be in no block")
@@ -123,11 +128,12 @@ class Mempool:
         return _TAKEN if _TAKEN in told.values() else self._left(mine, told)
 
     def _enter(self, tx: Transaction) -> _Told:
+        """Of an organisation as many may wait as a block may hold: else what it gives each node would fill them all."""
         try:
-            self._app.count(tx)
+            whose = self._app.count(tx, self._backlog.of)
         except FondacoError as fault:
             return _bad(fault)
-        self._backlog.enter(tx.hash, tx.body.expires)
+        self._backlog.enter(tx.hash, tx.body.expires, whose)
         return _TAKEN
 
     def _left(self, mine: dict[bytes, bytes], told: dict[bytes, _Told], cause: str = "") -> _Told:

@@ -3,8 +3,9 @@
 A snapshot holds every key with its value and every event, in order, and the sets of validators. Chunks are
 canonical lists of at most about 1 MiB; the manifest names each by its SHA-256, and its own hash names the snapshot.
 Who restores believes none of it: chunks must match the manifest, keys and events must be in order, and the app hash
-computed from them must be the one that CometBFT's light client verified. The sets alone are not under that hash: the
-next block's header names its validators' hash, and the ledger halts if it is another (driver.py).
+computed from them must be the one that CometBFT's light client verified. The sets alone are not under that hash.
+The last of them must be the one that the state has; the one before it, if it still signs the next block, is held
+against that block's header, which ends the ledger if it is another (driver.py); older ones are dropped unbelieved.
 
 A snapshot is read through a connection of its own, as of one commit, while blocks go on. It leaks what is on the
 ledger, which every member may read. Blocks before it are not in it: a node that began from one has none of them.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ from typing import TypeVar
 from fondaco.core.codec import Value, decode, encode
 from fondaco.core.messages import from_bytes, message, to_bytes
 from fondaco.errors import CodecError, FondacoError, LedgerError
-from fondaco.ledger.blocks import ValidatorSet, app_hash
+from fondaco.ledger.blocks import Validator, ValidatorSet, app_hash, ordered
 from fondaco.ledger.cometbft import parts
 from fondaco.ledger.cometbft.service import (
     CHUNK_REJECT,
@@ -32,6 +34,7 @@ from fondaco.ledger.cometbft.service import (
     SNAPSHOT_REJECT,
     SNAPSHOT_REJECT_FORMAT,
 )
+from fondaco.ledger.contracts.kit import VALIDATORS
 from fondaco.ledger.log import Log
 from fondaco.ledger.reader import SETS
 from fondaco.ledger.state import Tree
@@ -155,8 +158,9 @@ def _grouped(kind: str, rows: Iterator[list[Value]]) -> Iterator[bytes]:
 class Restore:
     """A snapshot on its way in. Chunks wait on disk until all are there."""
 
-    def __init__(self, folder: Path, manifest: Manifest, wanted: bytes) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, wanted: bytes, founders: tuple[Validator, ...]) -> None:
         self._folder = folder
+        self._founders = ordered(founders)
         self._manifest = manifest
         self._wanted = wanted
         self._next = 0
@@ -164,8 +168,10 @@ class Restore:
         folder.mkdir(mode=0o700, parents=True)
 
     @classmethod
-    def offered(cls, folder: Path, snapshot: parts.Snapshot, wanted: bytes) -> tuple[Restore | None, int]:
-        """A restore of an offered snapshot, or None; and ABCI's result."""
+    def offered(
+        cls, folder: Path, snapshot: parts.Snapshot, wanted: bytes, founders: tuple[Validator, ...]
+    ) -> tuple[Restore | None, int]:
+        """A restore of an offered snapshot of a chain of these founders, or None; and ABCI's result."""
         if snapshot.format != FORMAT:
             return None, SNAPSHOT_REJECT_FORMAT
         try:
@@ -179,7 +185,7 @@ class Restore:
             and 0 <= manifest.log_size < 1 << 62
             and len(wanted) == 32
         )
-        return (cls(folder, manifest, wanted), SNAPSHOT_ACCEPT) if sound else (None, SNAPSHOT_REJECT)
+        return (cls(folder, manifest, wanted, founders), SNAPSHOT_ACCEPT) if sound else (None, SNAPSHOT_REJECT)
 
     def take(self, index: int, chunk: bytes) -> int:
         """Keep a chunk; ABCI's result: accepted, or to be fetched again from somebody else."""
@@ -213,11 +219,11 @@ class Restore:
             db.execute(f"DELETE FROM {table}")
         tree, log = Tree(_Nothing()), Log(_Nothing(), 0)
         values: dict[bytes, bytes | None] = {}
-        sets: list[tuple[str, bytes]] = []
+        sets: list[tuple[int, bytes]] = []
         last = b""
         for kind, rows in self._sections():
             if kind == _VALIDATORS and isinstance(rows, list):
-                sets += [(f"{SETS}{height:020}", _checked(known)) for height, known in _pairs(rows, int)]
+                sets += _pairs(rows, int)
             elif kind == _KEYS and isinstance(rows, list):
                 for key, value in _pairs(rows, bytes):
                     if key <= last:
@@ -243,7 +249,24 @@ class Restore:
             "log_size": log.size.to_bytes(8, "big"),
             "app_hash": found,
         }
-        db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", [*meta.items(), *sets])
+        believed = [(f"{SETS}{since:020}", known) for since, known in self._believed(sets, values)]
+        db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", [*meta.items(), *believed])
+
+    def _believed(self, sets: list[tuple[int, bytes]], state: dict[bytes, bytes | None]) -> list[tuple[int, bytes]]:
+        """The sets that will sign what comes next, each with its first height."""
+        after = [1, *(since for since, _known in sets), self._manifest.height + 3]
+        if any(later <= earlier for earlier, later in itertools.pairwise(after)):
+            raise _Unsound("sets of validators are out of order, or of heights to come", remedy=_REMEDY)
+        known = [(since, _validators(data)) for since, data in sets]
+        voted = ordered(
+            Validator(key=key[len(VALIDATORS) :], power=int.from_bytes(power or b"", "big"))
+            for key, power in state.items()
+            if key.startswith(VALIDATORS)
+        )
+        if (known[-1][1] if known else self._founders) != voted:
+            raise _Unsound("the last set of validators is not the one that the state has", remedy=_REMEDY)
+        first = max((at for at, (since, _set) in enumerate(known) if since <= self._manifest.height + 1), default=0)
+        return sets[first:]
 
     def _sections(self) -> Iterator[tuple[Value, Value]]:
         for index in range(len(self._manifest.chunks)):
@@ -283,9 +306,9 @@ def _pairs(rows: list[Value], first: type[_First]) -> Iterator[tuple[_First, byt
                 raise _Unsound("a row that is no pair", remedy=_REMEDY)
 
 
-def _checked(known: bytes) -> bytes:
-    """The bytes of a validator set, if they are those of one with somebody in it."""
+def _validators(data: bytes) -> tuple[Validator, ...]:
+    """The validators of a set's bytes, if somebody is in it."""
     with contextlib.suppress(CodecError):
-        if from_bytes(ValidatorSet, known).validators:
-            return known
+        if found := from_bytes(ValidatorSet, data).validators:
+            return found
     raise _Unsound("a set of validators is none", remedy=_REMEDY)

@@ -88,8 +88,12 @@ def open_dispute(ctx: Context, msg: m.Open) -> None:
         tasks.close(ctx, record, disputed=True)
     elif record.status == "settled":
         payments.freeze(ctx, record.id)
-    else:
+    elif ctx.version < tasks.HELD_FROM:
         raise WrongStatus(f"the task is {record.status}", remedy="dispute a finished or settled task")
+    elif record.status in tasks.ENDED:
+        payments.freeze(ctx, record.id)
+    else:
+        tasks.end_disputed(ctx, record, opener)
     made = m.Dispute(
         id=derive("dispute", record.id),
         task=record.id,
@@ -215,7 +219,7 @@ def _end(ctx: Context, found: m.Dispute) -> None:
 
 def _revoke(ctx: Context, found: m.Dispute) -> None:
     record = tasks.task(ctx.store, found.task)
-    for grant in tasks.used_grants(record):
+    for grant in tasks.used_grants(record) if record.status == "settled" else ():  # else no use was certified
         one = certificates.certificate(ctx.store, certificate_keys.certificate_id(record.id, grant))
         if one.status == certificates.VALID:
             certificates.void(ctx, one, "arbiters", "a dispute ended so")

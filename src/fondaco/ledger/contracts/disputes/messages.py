@@ -15,7 +15,11 @@ class Rules:
 
 @message("disputes.open/1")
 class Open:
-    """Signed by an analyst or reviewer of a party: contest a finished task, or one whose window is not over."""
+    """Signed by an analyst or reviewer of a party: contest a finished task, or one whose window is not over.
+
+    From version 2 of the rules on also a task that came to no result though a provider began: while what it owes is
+    held; after its deadline; and, for who proposed it, once it has failed. That ends it.
+    """
 
     task: bytes
     cause: str

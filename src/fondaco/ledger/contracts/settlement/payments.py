@@ -107,10 +107,13 @@ def _participants(task: Task) -> tuple[str, ...]:
     return tuple(sorted(name for name in members if name not in (task.initiator, task.coordinator)))
 
 
-def settle(ctx: Context, task: Task, grants: Sequence[Grant], *, disputed: bool = False) -> None:
-    """Gather what a finished task owes and divide it; paid at once where there is no window and no dispute."""
+def settle(ctx: Context, task: Task, grants: Sequence[Grant], *, disputed: bool = False, finished: bool = True) -> None:
+    """Gather what a task owes and divide it; paid at once where there is no window and no dispute.
+
+    One that did not finish owes the uses that were begun, by their prices, and nothing to participants.
+    """
     rule = formula(ctx.store)
-    basis, weights = _weights(ctx.store, task, rule.method, len(grants))
+    basis, weights = _weights(ctx.store, task, rule.method, len(grants)) if finished else (PRICE, ())
     found = zip(grants, weights or (grant.price for grant in grants), strict=True)
     uses = tuple(m.Use(grant=g.id, provider=g.provider, price=g.price, weight=weight) for g, weight in found)
     for grant in grants:
@@ -126,7 +129,7 @@ def settle(ctx: Context, task: Task, grants: Sequence[Grant], *, disputed: bool 
         formula=rule,
         basis=basis,
         uses=uses,
-        participants=_participants(task),
+        participants=_participants(task) if finished else (),
         coordinator=task.coordinator,
         payouts=(),
         refund=0,
@@ -155,7 +158,7 @@ def settle(ctx: Context, task: Task, grants: Sequence[Grant], *, disputed: bool 
 
 
 def pay_begun(ctx: Context, task: Task, grant: Grant) -> None:
-    """Pay one use of a task that comes to no settlement, though its provider's data were used.
+    """Pay one use of a task that comes to no settlement, though its provider's data were used: by the first rules.
 
     Divided by the formula in force as a settlement of this use alone, so that nobody gains by what ends the task.
     """

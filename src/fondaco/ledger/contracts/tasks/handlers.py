@@ -25,6 +25,7 @@ MAX_ATTEMPTS = 5
 MAX_SECONDS = 7 * 86400
 MATCHING = ("psi.", "pir.")  # operations that match rows on all that they are given
 ENDED = ("settled", "abandoned", "expired")
+HELD_FROM = 2  # the version of the rules from which what an unfinished task owes is held, and may be disputed
 
 
 def task(store: ReadStore, task_id: bytes) -> m.Task:
@@ -350,18 +351,46 @@ def close(ctx: Context, record: m.Task, *, disputed: bool = False) -> None:
     ctx.emit(CONTRACT, "settled", task=record.id)
 
 
-def end(ctx: Context, record: m.Task, status: str) -> None:
-    """End a task that was not finished: the uses of who has begun are paid for, the others go back."""
-    services.close(ctx, record)
-    if record.consumed:
-        for grant_id in used_grants(record):
-            found = grants.grant(ctx.store, grant_id)
-            if found.provider in record.begun:
-                payments.pay_begun(ctx, record, found)
-            else:
-                grants.return_use(ctx, found, record.id)
+def end(ctx: Context, record: m.Task, status: str, *, disputed: bool = False) -> None:
+    """End a task that was not finished: the uses of who has begun are paid for, the others go back.
+
+    Paid through a settlement, with the service, once the window is over or the dispute has ended; by the first rules
+    at once.
+    """
+    used = tuple(grants.grant(ctx.store, grant) for grant in used_grants(record)) if record.consumed else ()
+    begun = tuple(found for found in used if found.provider in record.begun)
+    held = ctx.version >= HELD_FROM and bool(begun)
+    if not held:
+        services.close(ctx, record)
+    for found in used:
+        if found not in begun:
+            grants.return_use(ctx, found, record.id)
+        elif not held:
+            payments.pay_begun(ctx, record, found)
+    if held:
+        payments.settle(ctx, record, begun, disputed=disputed, finished=False)
     _save(ctx, dataclasses.replace(record, status=status))
     ctx.emit(CONTRACT, status, task=record.id)
+
+
+def end_disputed(ctx: Context, record: m.Task, opener: str) -> None:
+    """End a task that came to no result, with what its begun uses cost frozen.
+
+    After its deadline for any party; before, where it has failed, for who proposed it and could abandon it.
+
+    Raises:
+        WrongStatus: it may still come to a result, or nobody's data were used.
+    """
+    over = ctx.time >= record.deadline
+    stuck = record.status == "failed" and opener == record.initiator
+    if record.status not in ("running", "failed") or not (over or stuck):
+        remedy = "dispute a task that has ended, or failed, or whose deadline is over"
+        raise WrongStatus(f"the task is {record.status}", remedy=remedy)
+    if not record.begun:
+        raise WrongStatus("no provider has begun: this task costs nothing", remedy="abandon it")
+    if over:
+        _name_missing(ctx, record)
+    end(ctx, record, "expired" if over else "abandoned", disputed=True)
 
 
 def abandon(ctx: Context, msg: m.Abandon) -> None:
@@ -380,13 +409,17 @@ def expire(ctx: Context, msg: m.ExpireTask) -> None:
     record = task(ctx.store, msg.task)
     if record.status not in ("proposed", "running", "failed") or ctx.time < record.deadline:
         raise WrongStatus(f"the task is {record.status}, or its deadline is not over")
+    _name_missing(ctx, record)
+    end(ctx, record, "expired")
+
+
+def _name_missing(ctx: Context, record: m.Task) -> None:
     for party in record.parties:
         if party not in record.accepted:
             ctx.emit(CONTRACT, "missing", task=record.id, party=party, step="")
     if record.status == "running":
         for step, party in missing_reports(ctx.store, record):
             ctx.emit(CONTRACT, "missing", task=record.id, party=party, step=step)
-    end(ctx, record, "expired")
 
 
 HANDLERS = (
