@@ -15,6 +15,7 @@ from fondaco.core.codec import encode
 from fondaco.core.messages import to_bytes
 from fondaco.ledger.application import APP_VERSION
 from fondaco.ledger.contracts.governance.messages import CancelUpgrade, Quota, Upgrade
+from fondaco.ledger.contracts.governance.parameters import FIRST
 from fondaco.ledger.transactions import Body, Envelope
 
 QUOTA = 5
@@ -101,7 +102,7 @@ def check_quota(network: Network) -> None:
 
     flood = Flood(network)
     try:
-        for at in (one, two, three, one, two, three, one):
+        for at in (one, two, three, one, two):
             began = at.height
             ((height, code, _cause),) = submitted(at, [network.request(began + 200, "org-3")])
             assert code == 0
@@ -122,7 +123,7 @@ def check_quota(network: Network) -> None:
 
 def cancelled_upgrade(network: Network) -> int:
     """An upgrade that is voted and taken back before its height, which comes back."""
-    height = network.nodes[0].height + 20
+    height = network.nodes[0].height + 15
     network.decide(Upgrade(height=height, version=NEWER, package=PACKAGE), VOTERS)
     network.decide(CancelUpgrade(height=height), VOTERS)
     assert network.nodes[0].height < height
@@ -133,10 +134,10 @@ def check_upgrade(network: Network) -> None:
     """Three have the newer software, one has not, and halts by name at the height; the others go on."""
     *newer, old = network.nodes
     assert [node.rules for node in network.nodes] == [NEWER, NEWER, NEWER, APP_VERSION]
-    height = old.height + 10
+    height = old.height + 8
     network.decide(Upgrade(height=height, version=NEWER, package=PACKAGE), VOTERS)
     until(lambda: status(old)["trouble"] is not None, "the old software halts")
-    network.goes_on(without=[old])
+    network.goes_on(without=[old], blocks=2)
     for again in (False, True):
         said = status(old)
         assert said["height"] == height - 1
@@ -153,7 +154,7 @@ def check_upgrade(network: Network) -> None:
     old.stop()
     old.rules = NEWER
     old.start()
-    network.goes_on()
+    network.goes_on(blocks=2)
     network.check()
 
 
@@ -163,5 +164,5 @@ def test_a_vote_binds_four_validators(network_with_newer: Network) -> None:
     height = cancelled_upgrade(network)
     check_quota(network)
     until(lambda: all(status(node)["sealed"] > height for node in network.nodes), "the height without its upgrade")
-    assert {status(node)["version"] for node in network.nodes} == {APP_VERSION}
+    assert {status(node)["version"] for node in network.nodes} == {FIRST.version}
     check_upgrade(network)
