@@ -9,6 +9,8 @@ use rayon::prelude::*;
 
 use crate::block::Block;
 use crate::hashing::{Items, Refused, ID_BYTES};
+use crate::simd::gather::prefetch;
+use crate::simd::lanes::{Texts, LANES, TEXT_BYTES};
 
 /// One key column, without nulls.
 #[derive(Debug, Clone, Copy)]
@@ -101,15 +103,31 @@ pub fn identifiers(key: &[u8; 32], columns: &[Column<'_>]) -> Result<Vec<Block>,
     ids.par_chunks_mut(BATCH)
         .enumerate()
         .for_each(|(batch, slots)| {
-            let (mut text, mut digits) = (Vec::with_capacity(64), Vec::with_capacity(20));
-            for (index, slot) in slots.iter_mut().enumerate() {
-                text.clear();
+            let (mut row, mut digits) = (Vec::with_capacity(64), Vec::with_capacity(20));
+            let mut texts = Texts::default();
+            let mut waiting = [0; LANES];
+            for index in 0..slots.len() {
+                row.clear();
                 for column in columns {
-                    column.write(batch * BATCH + index, &mut text, &mut digits);
+                    column.write(batch * BATCH + index, &mut row, &mut digits);
                 }
-                let mut id = [0u8; ID_BYTES];
-                id.copy_from_slice(&blake3::keyed_hash(key, &text).as_bytes()[..ID_BYTES]);
-                *slot = Block::from_bytes(id);
+                if row.len() > TEXT_BYTES {
+                    let mut id = [0u8; ID_BYTES];
+                    id.copy_from_slice(&blake3::keyed_hash(key, &row).as_bytes()[..ID_BYTES]);
+                    slots[index] = Block::from_bytes(id);
+                    continue;
+                }
+                waiting[texts.len()] = index;
+                texts.push(&row);
+                if texts.len() == LANES {
+                    for (slot, id) in waiting.iter().zip(texts.hash(key)) {
+                        slots[*slot] = id;
+                    }
+                }
+            }
+            let last = texts.len();
+            for (slot, id) in waiting.iter().zip(texts.hash(key)).take(last) {
+                slots[*slot] = id;
             }
         });
     Ok(ids)
@@ -173,7 +191,7 @@ pub fn distinct_records(records: &[u8]) -> Result<Option<Vec<u8>>, Refused> {
             Block::from_bytes(id)
         })
         .collect();
-    let places = distinct(&ids).places;
+    let places = distinct(ids).places;
     if places.len() == records.len() {
         return Ok(None);
     }
@@ -183,48 +201,90 @@ pub fn distinct_records(records: &[u8]) -> Result<Option<Vec<u8>>, Refused> {
 
 /// Each identifier once, with the place where it first stands.
 #[must_use]
-pub fn distinct(ids: &[Block]) -> Identified {
-    let mut out = Identified {
-        ids: Vec::with_capacity(ids.len()),
-        places: Vec::with_capacity(ids.len()),
-    };
-    visit(ids, |place, _number, first| {
-        if first {
-            out.ids.push(ids[place as usize]);
-            out.places.push(place);
+pub fn distinct(mut ids: Vec<Block>) -> Identified {
+    let mut table = Table::new(ids.len());
+    let mut places = Vec::with_capacity(ids.len());
+    #[allow(clippy::cast_possible_truncation)] // fewer rows than 2^32
+    for place in 0..ids.len() {
+        table.expect(&ids, place);
+        let id = ids[place];
+        // The different ones so far stand first, by their numbers.
+        let count = places.len() as u32;
+        if table.number(id, count, |number| ids[number as usize]) == count {
+            ids[places.len()] = id;
+            places.push(place as u32);
         }
-    });
-    out
+    }
+    ids.truncate(places.len());
+    Identified { ids, places }
 }
 
 /// For each identifier its number among the different ones, in the order of [`distinct`].
 #[must_use]
 pub fn numbered(ids: &[Block]) -> Vec<u32> {
-    let mut out = Vec::with_capacity(ids.len());
-    visit(ids, |_place, number, _first| out.push(number));
+    let mut table = Table::new(ids.len());
+    let (mut out, mut firsts) = (Vec::with_capacity(ids.len()), Vec::new());
+    for (place, id) in ids.iter().enumerate() {
+        table.expect(ids, place);
+        #[allow(clippy::cast_possible_truncation)] // fewer rows than 2^32
+        let count = firsts.len() as u32;
+        let number = table.number(*id, count, |number| ids[firsts[number as usize]]);
+        if number == count {
+            firsts.push(place);
+        }
+        out.push(number);
+    }
     out
 }
 
-/// Tell of each identifier, in order, its place, its number among the different ones, and whether it stands there first.
-fn visit(ids: &[Block], mut told: impl FnMut(u32, u32, bool)) {
-    // Open addressing by the identifiers themselves, which are as good as random under a key that is drawn for the run.
-    const FREE: (u32, u32) = (u32::MAX, 0);
-    let mask = (2 * ids.len()).next_power_of_two() - 1;
-    let mut slots = vec![FREE; mask + 1];
-    let mut count = 0;
-    #[allow(clippy::cast_possible_truncation)]
-    // fewer rows than 2^32; some bits alone choose the slot, and not the first, which identifiers of one part share
-    for (place, id) in ids.iter().enumerate() {
-        let mut at = (id.0 >> 64) as usize & mask;
-        while slots[at] != FREE && ids[slots[at].0 as usize] != *id {
-            at = (at + 1) & mask;
+/// Numbers of identifiers, by open addressing: the identifiers themselves are as good as random under a key that is
+/// drawn for the run. Some bits choose the slot, and not the first, which identifiers of one part share.
+struct Table {
+    /// 32 other bits of the identifier, and its number.
+    slots: Vec<(u32, u32)>,
+    mask: usize,
+}
+
+impl Table {
+    const FREE: u32 = u32::MAX;
+    /// How many identifiers ahead a slot is asked for.
+    const AHEAD: usize = 16;
+
+    fn new(count: usize) -> Self {
+        let mask = (2 * count).next_power_of_two() - 1;
+        let slots = vec![(0, Self::FREE); mask + 1];
+        Self { slots, mask }
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // some bits
+    fn slot(&self, id: Block) -> usize {
+        (id.0 >> 64) as usize & self.mask
+    }
+
+    /// Ask for the slot of an identifier that comes soon.
+    fn expect(&self, ids: &[Block], place: usize) {
+        if let Some(id) = ids.get(place + Self::AHEAD) {
+            prefetch(&self.slots, self.slot(*id));
         }
-        let first = slots[at] == FREE;
-        if first {
-            slots[at] = (place as u32, count);
-            count += 1;
+    }
+
+    /// The number of an identifier; `next` where it is new, which it has from now on. `of` tells the identifier that has
+    /// a number.
+    fn number(&mut self, id: Block, next: u32, of: impl Fn(u32) -> Block) -> u32 {
+        #[allow(clippy::cast_possible_truncation)] // other bits
+        let mark = (id.0 >> 32) as u32;
+        let mut at = self.slot(id);
+        loop {
+            let (other, number) = self.slots[at];
+            if number == Self::FREE {
+                self.slots[at] = (mark, next);
+                return next;
+            }
+            if other == mark && of(number) == id {
+                return number;
+            }
+            at = (at + 1) & self.mask;
         }
-        told(place as u32, slots[at].1, first);
     }
 }
 
@@ -237,7 +297,7 @@ mod tests {
         #[test]
         fn each_identifier_comes_once_where_it_first_stands(ids in prop::collection::vec(0u128..40, 0..200)) {
             let ids: Vec<Block> = ids.into_iter().map(Block).collect();
-            let Identified { ids: found, places } = distinct(&ids);
+            let Identified { ids: found, places } = distinct(ids.clone());
             let mut wanted: Vec<Block> = Vec::new();
             for id in &ids {
                 if !wanted.contains(id) {

@@ -156,7 +156,8 @@ impl<V: DeltaSide> PsiSender<V> {
             .collect())
     }
 
-    /// Places in the input of the keys that both have, in no stated order; None where the sender does not learn them.
+    /// Places in the input of the keys that both have, in the order of the tags' message, which is the same at the
+    /// receiver and says nothing of either's input; None where the sender does not learn them.
     #[must_use]
     pub fn matched(&self) -> Option<&[u32]> {
         self.matched.as_deref()
@@ -222,7 +223,7 @@ impl<V: PairSide> PsiReceiver<V> {
             order,
         } = self.own.take().ok_or(Fault::OutOfTurn)?;
         let layout = Layout::new(self.config.peer_keys, tags.len());
-        let mut found = layout.find(&tags, bytes)?;
+        let found = layout.find(&tags, bytes)?;
         self.matched = Some(
             found
                 .iter()
@@ -233,7 +234,6 @@ impl<V: PairSide> PsiReceiver<V> {
             self.step = Step::End;
             return Ok(Turn::Finished);
         }
-        found.sort_unstable_by_key(|(_row, at)| *at);
         let mut answer = layout.answer(found.iter().map(|(_row, at)| *at));
         if self.config.security == Security::Malicious {
             answer.extend_from_slice(&claim(found.iter().map(|(row, _at)| proofs[*row as usize])));
@@ -242,7 +242,7 @@ impl<V: PairSide> PsiReceiver<V> {
         Ok(Turn::Send(answer))
     }
 
-    /// Places in the input of the keys that both have, in no stated order; None before the end.
+    /// Places in the input of the keys that both have, in the order of the tags' message; None before the end.
     #[must_use]
     pub fn matched(&self) -> Option<&[u32]> {
         self.matched.as_deref()
