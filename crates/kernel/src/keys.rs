@@ -38,42 +38,58 @@ impl Column<'_> {
         }
     }
 
-    fn write(&self, row: usize, out: &mut Vec<u8>, digits: &mut Vec<u8>) {
-        let part = match &self.values {
-            Values::Bytes(items) => items.item(row),
-            Values::Numbers(numbers) => {
-                digits.clear();
-                decimal(i64::from_le_bytes(numbers[row]), digits);
-                digits.as_slice()
-            }
-        };
+    fn write(&self, row: usize, out: &mut Vec<u8>) {
         out.push(self.letter);
-        decimal(i64::try_from(part.len()).unwrap_or(i64::MAX), out);
-        out.push(b':');
-        out.extend_from_slice(part);
+        match &self.values {
+            Values::Bytes(items) => {
+                let part = items.item(row);
+                decimal(part.len() as u64, out);
+                out.push(b':');
+                out.extend_from_slice(part);
+            }
+            Values::Numbers(numbers) => {
+                let number = i64::from_le_bytes(numbers[row]);
+                let (digits, from) = digits(number.unsigned_abs());
+                let sign = usize::from(number < 0);
+                decimal((digits.len() - from + sign) as u64, out);
+                out.extend_from_slice(&b":-"[..1 + sign]);
+                out.extend_from_slice(&digits[from..]);
+            }
+        }
     }
 }
 
 /// A number in decimal.
-fn decimal(number: i64, out: &mut Vec<u8>) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    let mut left = number.unsigned_abs();
-    loop {
-        at -= 1;
-        #[allow(clippy::cast_possible_truncation)] // below ten
-        {
-            digits[at] = b'0' + (left % 10) as u8;
-        }
-        left /= 10;
-        if left == 0 {
-            break;
-        }
+fn decimal(number: u64, out: &mut Vec<u8>) {
+    let (digits, from) = digits(number);
+    out.extend_from_slice(&digits[from..]);
+}
+
+/// Decimal digits with zeros before them, and where the first of the number's own stands.
+fn digits(number: u64) -> ([u8; 24], usize) {
+    const GROUP: u64 = 100_000_000;
+    let mut out = [0u8; 24];
+    let groups = [
+        number / GROUP / GROUP,
+        number / GROUP % GROUP,
+        number % GROUP,
+    ];
+    for (slot, group) in out.as_chunks_mut::<8>().0.iter_mut().zip(groups) {
+        *slot = eight_digits(group);
     }
-    if number < 0 {
-        out.push(b'-');
-    }
-    out.extend_from_slice(&digits[at..]);
+    let count = number.checked_ilog10().map_or(1, |log| log as usize + 1);
+    (out, 24 - count)
+}
+
+/// The eight digits of a number below 10^8, all at once: halves of four digits, then of two, then of one side by side in
+/// one word, each divided by a multiplication whose result is exact for so few digits.
+fn eight_digits(number: u64) -> [u8; 8] {
+    let fours = number / 10_000 | (number % 10_000) << 32;
+    let hundreds = fours * 10_486 >> 20 & 0x0000_007f_0000_007f;
+    let twos = hundreds | (fours - 100 * hundreds) << 16;
+    let tens = twos * 103 >> 10 & 0x000f_000f_000f_000f;
+    let ones = tens | (twos - 10 * tens) << 8;
+    (ones | 0x3030_3030_3030_3030).to_le_bytes()
 }
 
 /// Identifiers of the different rows, and where each first stands.
@@ -103,13 +119,13 @@ pub fn identifiers(key: &[u8; 32], columns: &[Column<'_>]) -> Result<Vec<Block>,
     ids.par_chunks_mut(BATCH)
         .enumerate()
         .for_each(|(batch, slots)| {
-            let (mut row, mut digits) = (Vec::with_capacity(64), Vec::with_capacity(20));
+            let mut row = Vec::with_capacity(TEXT_BYTES);
             let mut texts = Texts::default();
             let mut waiting = [0; LANES];
             for index in 0..slots.len() {
                 row.clear();
                 for column in columns {
-                    column.write(batch * BATCH + index, &mut row, &mut digits);
+                    column.write(batch * BATCH + index, &mut row);
                 }
                 if row.len() > TEXT_BYTES {
                     let mut id = [0u8; ID_BYTES];
@@ -364,10 +380,34 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_number_is_written_as_the_library_writes_it(number: i64) {
-            let mut out = Vec::new();
-            decimal(number, &mut out);
-            prop_assert_eq!(String::from_utf8(out).expect("digits"), number.to_string());
+        fn a_number_is_written_as_the_library_writes_it(number: u64, shorter in 0u32..64, log in 0u32..20) {
+            let power = 10u64.pow(log);
+            for number in [number >> shorter, power, power - 1, u64::MAX] {
+                let mut out = Vec::new();
+                decimal(number, &mut out);
+                prop_assert_eq!(String::from_utf8(out).expect("digits"), number.to_string());
+            }
+        }
+
+        #[test]
+        fn a_row_of_any_length_has_the_identifier_of_its_text(rows in prop::collection::vec((any::<i64>(), 0u32..64, ".{0,60}"), 0..50)) {
+            let numbers: Vec<[u8; 8]> = rows.iter().map(|row| (row.0 >> row.1).to_le_bytes()).collect();
+            let (mut data, mut offsets) = (Vec::new(), 0i64.to_le_bytes().to_vec());
+            for row in &rows {
+                data.extend_from_slice(row.2.as_bytes());
+                offsets.extend_from_slice(&i64::try_from(data.len()).expect("few").to_le_bytes());
+            }
+            let columns = [
+                Column { letter: b'i', values: Values::Numbers(&numbers) },
+                Column { letter: b't', values: Values::Bytes(Items::new(&data, &offsets).expect("sound")) },
+            ];
+            let found = identifiers(&[9; 32], &columns).expect("sound");
+            for (row, id) in rows.iter().zip(found) {
+                let number = (row.0 >> row.1).to_string();
+                let text = format!("i{}:{number}t{}:{}", number.len(), row.2.len(), row.2);
+                let wanted = blake3::keyed_hash(&[9; 32], text.as_bytes());
+                prop_assert_eq!(&id.to_bytes()[..], &wanted.as_bytes()[..ID_BYTES]);
+            }
         }
     }
 

@@ -66,6 +66,8 @@ pub struct PsiSender<V> {
     config: PsiConfig,
     step: Step,
     oprf: OprfSender<V>,
+    /// Of the keys as they are evaluated, and for each tag sent which of them it is.
+    evaluated: Option<(Outputs, Vec<u32>)>,
     sent: Vec<u32>,
     proofs: Vec<Block>,
     matched: Option<Vec<u32>>,
@@ -83,6 +85,7 @@ impl<V: DeltaSide> PsiSender<V> {
             config,
             step: Step::Oprf,
             oprf,
+            evaluated: None,
             sent: Vec::new(),
             proofs: Vec::new(),
             matched: None,
@@ -96,6 +99,7 @@ impl<V: DeltaSide> PsiSender<V> {
                 turn => Ok(turn),
             },
             (Step::Tags, None) if self.config.both => {
+                self.put_in_order()?;
                 self.step = Step::Answer;
                 Ok(Turn::Receive)
             }
@@ -113,22 +117,26 @@ impl<V: DeltaSide> PsiSender<V> {
     }
 
     fn send_tags(&mut self) -> Result<Turn, Fault> {
-        let Outputs {
-            tags,
-            proofs,
-            order,
-        } = self.oprf.evaluate()?;
+        let mut outputs = self.oprf.evaluate()?;
+        let tags = std::mem::take(&mut outputs.tags);
         let (message, places) = Layout::new(tags.len(), self.config.peer_keys).pack(&tags)?;
         if self.config.both {
-            self.proofs = if proofs.is_empty() {
-                proofs
-            } else {
-                places.iter().map(|at| proofs[*at as usize]).collect()
-            };
-            self.sent = places.iter().map(|at| order[*at as usize]).collect();
+            self.evaluated = Some((outputs, places));
         }
         self.step = Step::Tags;
         Ok(Turn::Send(message))
+    }
+
+    /// Put places in the input and proofs in the order of the tags, while the receiver compares them.
+    fn put_in_order(&mut self) -> Result<(), Fault> {
+        let (Outputs { proofs, order, .. }, places) =
+            self.evaluated.take().ok_or(Fault::OutOfTurn)?;
+        let places = || places.iter().map(|at| *at as usize);
+        self.sent = places().map(|at| order[at]).collect();
+        if !proofs.is_empty() {
+            self.proofs = places().map(|at| proofs[at]).collect();
+        }
+        Ok(())
     }
 
     fn answered(&self, bytes: &[u8]) -> Result<Vec<u32>, Fault> {

@@ -207,7 +207,8 @@ def _meet_part(meeting: Meeting, part: Part, parts: int) -> Array:
     chosen = np.frombuffer(matched, "<u4")
     if size > len(part.ids):
         chosen = chosen[chosen < len(part.ids)]
-    if protocol == "ecdh":
+    if protocol == "ecdh" or parts > 1:
+        # The order of the tags is one for both, but of this run alone: what is kept of a part may be of an earlier one.
         chosen = chosen[one_order(part.ids[chosen])]
     found: Array = part.places[chosen]
     return found
