@@ -52,7 +52,7 @@ impl Column<'_> {
                 let (digits, from) = digits(number.unsigned_abs());
                 let sign = usize::from(number < 0);
                 decimal((digits.len() - from + sign) as u64, out);
-                out.extend_from_slice(&b":-"[..1 + sign]);
+                out.extend_from_slice(&b":-"[..=sign]);
                 out.extend_from_slice(&digits[from..]);
             }
         }
@@ -84,11 +84,11 @@ fn digits(number: u64) -> ([u8; 24], usize) {
 /// The eight digits of a number below 10^8, all at once: halves of four digits, then of two, then of one side by side in
 /// one word, each divided by a multiplication whose result is exact for so few digits.
 fn eight_digits(number: u64) -> [u8; 8] {
-    let fours = number / 10_000 | (number % 10_000) << 32;
-    let hundreds = fours * 10_486 >> 20 & 0x0000_007f_0000_007f;
-    let twos = hundreds | (fours - 100 * hundreds) << 16;
-    let tens = twos * 103 >> 10 & 0x000f_000f_000f_000f;
-    let ones = tens | (twos - 10 * tens) << 8;
+    let fours = (number / 10_000) | ((number % 10_000) << 32);
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let twos = hundreds | ((fours - 100 * hundreds) << 16);
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    let ones = tens | ((twos - 10 * tens) << 8);
     (ones | 0x3030_3030_3030_3030).to_le_bytes()
 }
 

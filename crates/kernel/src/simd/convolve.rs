@@ -261,7 +261,9 @@ mod tables {
         while byte < 256 {
             let mut bit = 0;
             while bit < 8 {
-                all[byte] |= (byte as u32 >> bit & 1) << (4 * bit);
+                if byte >> bit & 1 == 1 {
+                    all[byte] |= 1 << (4 * bit);
+                }
                 bit += 1;
             }
             byte += 1;
@@ -382,7 +384,7 @@ mod tables {
         for (at, (steps, choice)) in groups.iter().zip(now).enumerate() {
             let from = start + GROUP * at;
             for (x, tables) in vectors.iter_mut().zip(&mut tables) {
-                let (group, others) = x[from..from + REACH + 1].split_at_mut(GROUP);
+                let (group, others) = x[from..=from + REACH].split_at_mut(GROUP);
                 let group = &mut group.as_chunks_mut::<GROUP>().0[0];
                 let elements = settled(reached(group, tables, at, choice), steps);
                 for (place, element) in elements.into_iter().enumerate() {
