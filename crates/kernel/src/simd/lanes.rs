@@ -234,8 +234,12 @@ mod x86 {
                 /// The eight words of the hash of the first `length` bytes of each lane's message.
                 #[inline]
                 #[target_feature(enable = $features)]
-                fn hash(key: &[u32; 8], message: &Words, length: u32) -> Words {
-                    let mut words = [all(0); 16];
+                fn hash<const W: usize>(
+                    key: &[u32; 8],
+                    message: &[[u32; LANES]; W],
+                    length: u32,
+                ) -> Words {
+                    let mut words = [all(0); W];
                     for (word, lanes) in words.iter_mut().zip(message) {
                         *word = loaded(lanes);
                     }
@@ -252,8 +256,15 @@ mod x86 {
                 /// One round, written out so that every word has a register or a place that is known beforehand.
                 #[inline]
                 #[target_feature(enable = $features)]
-                fn round<const ROUND: usize>(v: &mut [$vector; 16], words: &[$vector; 16]) {
-                    let word = |at: usize| words[SCHEDULE[ROUND][at]];
+                fn round<const ROUND: usize, const W: usize>(
+                    v: &mut [$vector; 16],
+                    words: &[$vector; W],
+                ) {
+                    // Zeros that are known to be some cost no sum.
+                    let word = |at: usize| match SCHEDULE[ROUND][at] {
+                        place if place < W => words[place],
+                        _ => all(0),
+                    };
                     // Columns, then diagonals.
                     mix(v, [0, 4, 8, 12], word(0), word(1));
                     mix(v, [1, 5, 9, 13], word(2), word(3));
@@ -278,10 +289,15 @@ mod x86 {
                     v[b] = $turn::<7, 25>($xor(v[b], v[c]));
                 }
 
-                /// The eight words of the hash of each lane's block, of which the first `length` bytes count.
+                /// The eight words of the hash of each lane's block, of which the first `length` bytes count and all
+                /// words but the first `W` are zero.
                 #[inline]
                 #[target_feature(enable = $features)]
-                fn compressed(key: &[u32; 8], words: &[$vector; 16], length: $vector) -> Words {
+                fn compressed<const W: usize>(
+                    key: &[u32; 8],
+                    words: &[$vector; W],
+                    length: $vector,
+                ) -> Words {
                     let mut v = [all(0); 16];
                     for at in 0..8 {
                         v[at] = all(key[at]);
@@ -290,13 +306,13 @@ mod x86 {
                         v[8 + at] = all(START[at]);
                     }
                     (v[14], v[15]) = (length, all(FLAGS));
-                    round::<0>(&mut v, words);
-                    round::<1>(&mut v, words);
-                    round::<2>(&mut v, words);
-                    round::<3>(&mut v, words);
-                    round::<4>(&mut v, words);
-                    round::<5>(&mut v, words);
-                    round::<6>(&mut v, words);
+                    round::<0, W>(&mut v, words);
+                    round::<1, W>(&mut v, words);
+                    round::<2, W>(&mut v, words);
+                    round::<3, W>(&mut v, words);
+                    round::<4, W>(&mut v, words);
+                    round::<5, W>(&mut v, words);
+                    round::<6, W>(&mut v, words);
                     let mut out = [[0; LANES]; 8];
                     for (at, lanes) in out.iter_mut().enumerate() {
                         // SAFETY: the array behind the reference is as long as the vector.
@@ -312,7 +328,7 @@ mod x86 {
                     blocks: &'a mut [Block],
                 ) -> &'a mut [Block] {
                     let (whole, rest) = blocks.as_chunks_mut::<LANES>();
-                    let mut message = [[0; LANES]; 8];
+                    let mut message = [[0; LANES]; 4];
                     for blocks in whole {
                         for (lane, block) in blocks.iter().enumerate() {
                             for at in 0..4 {
