@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::block::Block;
 use crate::hashing::{Items, Refused, ID_BYTES};
 use crate::simd::gather::prefetch;
-use crate::simd::lanes::{Texts, LANES, TEXT_BYTES};
+use crate::simd::texts::{Texts, LANES, TEXT_BYTES};
 
 /// One key column, without nulls.
 #[derive(Debug, Clone, Copy)]

@@ -10,6 +10,7 @@
               stores whole arrays without alignment"
 )]
 
+use super::texts::{LANES as TEXTS, TEXT_BYTES};
 use crate::block::Block;
 
 /// Keyed BLAKE3 of each block's 16 bytes, cut to 16, in place.
@@ -56,76 +57,30 @@ pub(crate) fn hash_pairs(
     pairs_portable(key, firsts, seconds, rests);
 }
 
-/// Bytes of the longest text that is one block.
-pub(crate) const TEXT_BYTES: usize = 64;
-/// Texts that are hashed at a time.
-pub(crate) const LANES: usize = 16;
-
-/// Short texts that wait until there are enough to hash them side by side.
-#[derive(Default)]
-pub(crate) struct Texts {
-    /// Word by word, each of all texts: what no text has is zero.
-    words: [[u32; LANES]; TEXT_BYTES / 4],
-    lengths: [u32; LANES],
-    count: usize,
+/// Keyed BLAKE3 of texts of one block each, given word by word, cut to 16 bytes; None where no path here is fast.
+pub(crate) fn hash_texts(
+    key: &[u8; 32],
+    words: &[[u32; TEXTS]; TEXT_BYTES / 4],
+    lengths: &[u32; TEXTS],
+) -> Option<[Block; TEXTS]> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let key = x86::words(key);
+        if x86::has_512() {
+            // SAFETY: the processor has the features that the function is compiled for.
+            return Some(unsafe { x86::wide::hash_texts(&key, words, lengths) });
+        }
+        if x86::has_256() {
+            // SAFETY: the processor has the features that the function is compiled for.
+            return Some(unsafe { x86::narrow::hash_texts(&key, words, lengths) });
+        }
+    }
+    let _ = (key, words, lengths);
+    None
 }
 
-impl Texts {
-    /// How many wait.
-    pub(crate) fn len(&self) -> usize {
-        self.count
-    }
-
-    /// One more.
-    ///
-    /// # Panics
-    /// Where it has more than `TEXT_BYTES` bytes, or `LANES` wait: both are ours.
-    pub(crate) fn push(&mut self, text: &[u8]) {
-        let mut padded = [0u8; TEXT_BYTES];
-        padded[..text.len()].copy_from_slice(text);
-        for (word, bytes) in self.words.iter_mut().zip(padded.as_chunks::<4>().0) {
-            word[self.count] = u32::from_le_bytes(*bytes);
-        }
-        #[allow(clippy::cast_possible_truncation, reason = "at most TEXT_BYTES")]
-        {
-            self.lengths[self.count] = text.len() as u32;
-        }
-        self.count += 1;
-    }
-
-    /// Keyed BLAKE3 of each, cut to 16 bytes; then none waits. What stands behind the last is of no meaning.
-    pub(crate) fn hash(&mut self, key: &[u8; 32]) -> [Block; LANES] {
-        let count = std::mem::take(&mut self.count);
-        #[cfg(target_arch = "x86_64")]
-        {
-            let key = x86::words(key);
-            if x86::has_512() {
-                // SAFETY: the processor has the features that the function is compiled for.
-                return unsafe { x86::wide::hash_texts(&key, &self.words, &self.lengths) };
-            }
-            if x86::has_256() {
-                // SAFETY: the processor has the features that the function is compiled for.
-                return unsafe { x86::narrow::hash_texts(&key, &self.words, &self.lengths) };
-            }
-        }
-        self.hash_portable(key, count)
-    }
-
-    fn hash_portable(&self, key: &[u8; 32], count: usize) -> [Block; LANES] {
-        let mut ids = [Block::ZERO; LANES];
-        for (lane, id) in ids.iter_mut().enumerate().take(count) {
-            let mut text = [0u8; TEXT_BYTES];
-            for (bytes, word) in text.as_chunks_mut::<4>().0.iter_mut().zip(&self.words) {
-                *bytes = word[lane].to_le_bytes();
-            }
-            let text = &text[..self.lengths[lane] as usize];
-            *id = halves(&blake3::keyed_hash(key, text))[0];
-        }
-        ids
-    }
-}
-
-fn halves(hash: &blake3::Hash) -> [Block; 2] {
+/// Both halves of a hash.
+pub(super) fn halves(hash: &blake3::Hash) -> [Block; 2] {
     let mut halves = [[0u8; 16]; 2];
     halves[0].copy_from_slice(&hash.as_bytes()[..16]);
     halves[1].copy_from_slice(&hash.as_bytes()[16..]);
@@ -216,7 +171,7 @@ mod x86 {
         ($name:ident, $features:literal, $lanes:literal, $vector:ident,
          $set:ident, $load:ident, $store:ident, $add:ident, $xor:ident, $turn:ident) => {
             pub(super) mod $name {
-                use super::super::{LANES as TEXTS, TEXT_BYTES};
+                use super::super::{TEXTS, TEXT_BYTES};
                 use super::turns::$turn;
                 use super::{joined, quarter, Block, FLAGS, SCHEDULE, START};
                 use std::arch::x86_64::{$add, $load, $set, $store, $vector, $xor};
@@ -462,7 +417,7 @@ mod x86 {
 
 #[cfg(test)]
 mod tests {
-    use super::{each_portable, hash_each, hash_pairs, pairs_portable, Block, Texts, LANES};
+    use super::{each_portable, hash_each, hash_pairs, hash_texts, pairs_portable, Block};
     use proptest::prelude::*;
 
     fn blocks() -> impl Strategy<Value = Vec<(Block, Block)>> {
@@ -490,31 +445,6 @@ mod tests {
         }
 
         #[test]
-        fn texts_that_waited_are_hashed_as_each_alone(key: [u8; 32], texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..=64), 0..50)) {
-            let mut waiting = Texts::default();
-            for texts in texts.chunks(LANES) {
-                for text in texts {
-                    waiting.push(text);
-                }
-                prop_assert_eq!(waiting.len(), texts.len());
-                let portable = waiting.hash_portable(&key, texts.len());
-                let found = waiting.hash(&key);
-                prop_assert_eq!(waiting.len(), 0);
-                #[cfg(target_arch = "x86_64")]
-                #[allow(unsafe_code, reason = "calls the narrower path too, where the processor has it")]
-                if super::x86::has_256() {
-                    // SAFETY: the processor has the feature that the function is compiled for.
-                    let narrow = unsafe { super::x86::narrow::hash_texts(&super::x86::words(&key), &waiting.words, &waiting.lengths) };
-                    prop_assert_eq!(&narrow[..texts.len()], &found[..texts.len()]);
-                }
-                for (lane, text) in texts.iter().enumerate() {
-                    let wanted = super::halves(&blake3::keyed_hash(&key, text))[0];
-                    prop_assert_eq!((found[lane], portable[lane]), (wanted, wanted));
-                }
-            }
-        }
-
-        #[test]
         #[cfg(target_arch = "x86_64")]
         #[allow(unsafe_code, reason = "calls the narrower path too, where the processor has it")]
         fn the_narrow_path_is_keyed_blake3_too(key: [u8; 32], pairs in blocks()) {
@@ -534,6 +464,19 @@ mod tests {
                 each_portable(&key, rest);
                 each_portable(&key, &mut wanted);
                 prop_assert_eq!(each, wanted);
+            }
+        }
+
+        #[test]
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code, reason = "calls the narrower path too, where the processor has it")]
+        fn the_narrow_path_hashes_texts_as_the_chosen_one(key: [u8; 32], text in prop::collection::vec(any::<u32>(), 256), lengths in prop::collection::vec(0u32..=64, 16)) {
+            if super::x86::has_256() {
+                let texts = std::array::from_fn(|at| std::array::from_fn(|lane| text[16 * at + lane]));
+                let lengths = std::array::from_fn(|lane| lengths[lane]);
+                // SAFETY: the processor has the feature that the function is compiled for.
+                let narrow = unsafe { super::x86::narrow::hash_texts(&super::x86::words(&key), &texts, &lengths) };
+                prop_assert_eq!(Some(narrow), hash_texts(&key, &texts, &lengths));
             }
         }
     }
