@@ -125,7 +125,10 @@ class PsiParty:
         """
 
     def matched(self) -> bytes | None:
-        """Places in `ids` of the shared ones, little-endian 32-bit integers; None before the end or for no learner."""
+        """Places in `ids` of the shared ones, little-endian 32-bit integers; None before the end or for no learner.
+
+        Where both learn they are in one order for both, that of the tags on the wire.
+        """
 
 class DhParty:
     """One party of an intersection by Diffie-Hellman over ristretto255; see `crates/kernel/src/ecdh.rs`.

@@ -3,6 +3,7 @@
 mod faults;
 mod lack;
 mod ledger;
+mod pages;
 mod pir;
 mod pir_two;
 mod progress;
@@ -13,7 +14,7 @@ mod unbalanced;
 mod union;
 mod value;
 
-use fondaco_kernel::block::to_bytes;
+use fondaco_kernel::block::{write_bytes, Block};
 use fondaco_kernel::keys::{
     distinct, distinct_records as once, identifiers, numbered, records, Column, Values,
 };
@@ -22,6 +23,9 @@ use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+
+#[global_allocator]
+static MEMORY: pages::LargePages = pages::LargePages;
 
 fn refused(why: Refused) -> PyErr {
     PyValueError::new_err(why.to_string())
@@ -93,6 +97,14 @@ fn session_key(key: &[u8]) -> PyResult<[u8; 32]> {
         .map_err(|_| PyValueError::new_err("a key is 32 bytes"))
 }
 
+/// Blocks as bytes, written where Python keeps them.
+fn blocks_out<'py>(py: Python<'py>, blocks: &[Block]) -> PyResult<Bound<'py, PyBytes>> {
+    PyBytes::new_with(py, 16 * blocks.len(), |out| {
+        write_bytes(blocks, out);
+        Ok(())
+    })
+}
+
 /// Identifiers of the different rows of key columns, and the rows of their first appearance.
 #[pyfunction]
 fn identify<'py>(
@@ -104,12 +116,13 @@ fn identify<'py>(
     let found = py
         .allow_threads(|| {
             let ids = identifiers(&key, &borrowed(&copied)?)?;
-            Ok(distinct(&ids))
+            Ok(distinct(ids))
         })
         .map_err(refused)?;
-    let ids = to_bytes(&found.ids);
-    let places = psi::words(&found.places);
-    Ok((PyBytes::new(py, &ids), PyBytes::new(py, &places)))
+    Ok((
+        blocks_out(py, &found.ids)?,
+        psi::words_out(py, &found.places)?,
+    ))
 }
 
 /// Identifiers of the different rows of key columns, and for each row which of them it has.
@@ -123,11 +136,11 @@ fn identify_rows<'py>(
     let (ids, numbers) = py
         .allow_threads(|| {
             let ids = identifiers(&key, &borrowed(&copied)?)?;
-            Ok((distinct(&ids).ids, numbered(&ids)))
+            let numbers = numbered(&ids);
+            Ok((distinct(ids).ids, numbers))
         })
         .map_err(refused)?;
-    let (ids, numbers) = (to_bytes(&ids), psi::words(&numbers));
-    Ok((PyBytes::new(py, &ids), PyBytes::new(py, &numbers)))
+    Ok((blocks_out(py, &ids)?, psi::words_out(py, &numbers)?))
 }
 
 /// Records of all rows by the first byte of their identifiers, and how many have each.
@@ -159,9 +172,8 @@ fn distinct_records<'py>(py: Python<'py>, records: &[u8]) -> PyResult<Option<Bou
 #[pyfunction]
 fn distinct_places<'py>(py: Python<'py>, ids: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     let keys = psi::keys_of(ids)?;
-    let places = py.allow_threads(|| distinct(&keys).places);
-    let bytes = psi::words(&places);
-    Ok(PyBytes::new(py, &bytes))
+    let places = py.allow_threads(|| distinct(keys).places);
+    psi::words_out(py, &places)
 }
 
 fn borrowed(columns: &[OwnedColumn]) -> Result<Vec<Column<'_>>, Refused> {

@@ -82,10 +82,22 @@ pub fn keys_of(ids: &[u8]) -> PyResult<Vec<Block>> {
 /// 32-bit integers as little-endian bytes.
 pub fn words(numbers: &[u32]) -> Vec<u8> {
     let mut out = vec![0u8; 4 * numbers.len()];
+    write_words(numbers, &mut out);
+    out
+}
+
+fn write_words(numbers: &[u32], out: &mut [u8]) {
     for (slot, number) in out.as_chunks_mut::<4>().0.iter_mut().zip(numbers) {
         *slot = number.to_le_bytes();
     }
-    out
+}
+
+/// The same, written where Python keeps it.
+pub fn words_out<'py>(py: Python<'py>, numbers: &[u32]) -> PyResult<Bound<'py, PyBytes>> {
+    PyBytes::new_with(py, 4 * numbers.len(), |out| {
+        write_words(numbers, out);
+        Ok(())
+    })
 }
 
 #[pymethods]
@@ -123,10 +135,10 @@ impl PsiParty {
         turn_of(py, self.side.party(), incoming)
     }
 
-    /// Places of the keys that both have, as little-endian 32-bit integers.
-    fn matched<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        let places = self.side.matched()?;
-        Some(PyBytes::new(py, &words(places)))
+    /// Places of the keys that both have, in one order at both sides, as little-endian 32-bit integers.
+    fn matched<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let places = self.side.matched();
+        places.map(|places| words_out(py, places)).transpose()
     }
 }
 

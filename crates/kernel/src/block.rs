@@ -53,10 +53,15 @@ impl Block {
 #[must_use]
 pub fn to_bytes(blocks: &[Block]) -> Vec<u8> {
     let mut out = vec![0u8; 16 * blocks.len()];
+    write_bytes(blocks, &mut out);
+    out
+}
+
+/// The same, into `out`: as many as both have.
+pub fn write_bytes(blocks: &[Block], out: &mut [u8]) {
     for (slot, block) in out.as_chunks_mut::<16>().0.iter_mut().zip(blocks) {
         *slot = block.to_bytes();
     }
-    out
 }
 
 impl DefaultIsZeroes for Block {}

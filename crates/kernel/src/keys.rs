@@ -9,6 +9,8 @@ use rayon::prelude::*;
 
 use crate::block::Block;
 use crate::hashing::{Items, Refused, ID_BYTES};
+use crate::simd::gather::prefetch;
+use crate::simd::texts::{Texts, LANES, TEXT_BYTES};
 
 /// One key column, without nulls.
 #[derive(Debug, Clone, Copy)]
@@ -36,42 +38,58 @@ impl Column<'_> {
         }
     }
 
-    fn write(&self, row: usize, out: &mut Vec<u8>, digits: &mut Vec<u8>) {
-        let part = match &self.values {
-            Values::Bytes(items) => items.item(row),
-            Values::Numbers(numbers) => {
-                digits.clear();
-                decimal(i64::from_le_bytes(numbers[row]), digits);
-                digits.as_slice()
-            }
-        };
+    fn write(&self, row: usize, out: &mut Vec<u8>) {
         out.push(self.letter);
-        decimal(i64::try_from(part.len()).unwrap_or(i64::MAX), out);
-        out.push(b':');
-        out.extend_from_slice(part);
+        match &self.values {
+            Values::Bytes(items) => {
+                let part = items.item(row);
+                decimal(part.len() as u64, out);
+                out.push(b':');
+                out.extend_from_slice(part);
+            }
+            Values::Numbers(numbers) => {
+                let number = i64::from_le_bytes(numbers[row]);
+                let (digits, from) = digits(number.unsigned_abs());
+                let sign = usize::from(number < 0);
+                decimal((digits.len() - from + sign) as u64, out);
+                out.extend_from_slice(&b":-"[..=sign]);
+                out.extend_from_slice(&digits[from..]);
+            }
+        }
     }
 }
 
 /// A number in decimal.
-fn decimal(number: i64, out: &mut Vec<u8>) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    let mut left = number.unsigned_abs();
-    loop {
-        at -= 1;
-        #[allow(clippy::cast_possible_truncation)] // below ten
-        {
-            digits[at] = b'0' + (left % 10) as u8;
-        }
-        left /= 10;
-        if left == 0 {
-            break;
-        }
+fn decimal(number: u64, out: &mut Vec<u8>) {
+    let (digits, from) = digits(number);
+    out.extend_from_slice(&digits[from..]);
+}
+
+/// Decimal digits with zeros before them, and where the first of the number's own stands.
+fn digits(number: u64) -> ([u8; 24], usize) {
+    const GROUP: u64 = 100_000_000;
+    let mut out = [0u8; 24];
+    let groups = [
+        number / GROUP / GROUP,
+        number / GROUP % GROUP,
+        number % GROUP,
+    ];
+    for (slot, group) in out.as_chunks_mut::<8>().0.iter_mut().zip(groups) {
+        *slot = eight_digits(group);
     }
-    if number < 0 {
-        out.push(b'-');
-    }
-    out.extend_from_slice(&digits[at..]);
+    let count = number.checked_ilog10().map_or(1, |log| log as usize + 1);
+    (out, 24 - count)
+}
+
+/// The eight digits of a number below 10^8, all at once: halves of four digits, then of two, then of one side by side in
+/// one word, each divided by a multiplication whose result is exact for so few digits.
+fn eight_digits(number: u64) -> [u8; 8] {
+    let fours = (number / 10_000) | ((number % 10_000) << 32);
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let twos = hundreds | ((fours - 100 * hundreds) << 16);
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    let ones = tens | ((twos - 10 * tens) << 8);
+    (ones | 0x3030_3030_3030_3030).to_le_bytes()
 }
 
 /// Identifiers of the different rows, and where each first stands.
@@ -101,15 +119,31 @@ pub fn identifiers(key: &[u8; 32], columns: &[Column<'_>]) -> Result<Vec<Block>,
     ids.par_chunks_mut(BATCH)
         .enumerate()
         .for_each(|(batch, slots)| {
-            let (mut text, mut digits) = (Vec::with_capacity(64), Vec::with_capacity(20));
-            for (index, slot) in slots.iter_mut().enumerate() {
-                text.clear();
+            let mut row = Vec::with_capacity(TEXT_BYTES);
+            let mut texts = Texts::default();
+            let mut waiting = [0; LANES];
+            for index in 0..slots.len() {
+                row.clear();
                 for column in columns {
-                    column.write(batch * BATCH + index, &mut text, &mut digits);
+                    column.write(batch * BATCH + index, &mut row);
                 }
-                let mut id = [0u8; ID_BYTES];
-                id.copy_from_slice(&blake3::keyed_hash(key, &text).as_bytes()[..ID_BYTES]);
-                *slot = Block::from_bytes(id);
+                if row.len() > TEXT_BYTES {
+                    let mut id = [0u8; ID_BYTES];
+                    id.copy_from_slice(&blake3::keyed_hash(key, &row).as_bytes()[..ID_BYTES]);
+                    slots[index] = Block::from_bytes(id);
+                    continue;
+                }
+                waiting[texts.len()] = index;
+                texts.push(&row);
+                if texts.len() == LANES {
+                    for (slot, id) in waiting.iter().zip(texts.hash(key)) {
+                        slots[*slot] = id;
+                    }
+                }
+            }
+            let last = texts.len();
+            for (slot, id) in waiting.iter().zip(texts.hash(key)).take(last) {
+                slots[*slot] = id;
             }
         });
     Ok(ids)
@@ -173,7 +207,7 @@ pub fn distinct_records(records: &[u8]) -> Result<Option<Vec<u8>>, Refused> {
             Block::from_bytes(id)
         })
         .collect();
-    let places = distinct(&ids).places;
+    let places = distinct(ids).places;
     if places.len() == records.len() {
         return Ok(None);
     }
@@ -183,48 +217,90 @@ pub fn distinct_records(records: &[u8]) -> Result<Option<Vec<u8>>, Refused> {
 
 /// Each identifier once, with the place where it first stands.
 #[must_use]
-pub fn distinct(ids: &[Block]) -> Identified {
-    let mut out = Identified {
-        ids: Vec::with_capacity(ids.len()),
-        places: Vec::with_capacity(ids.len()),
-    };
-    visit(ids, |place, _number, first| {
-        if first {
-            out.ids.push(ids[place as usize]);
-            out.places.push(place);
+pub fn distinct(mut ids: Vec<Block>) -> Identified {
+    let mut table = Table::new(ids.len());
+    let mut places = Vec::with_capacity(ids.len());
+    #[allow(clippy::cast_possible_truncation)] // fewer rows than 2^32
+    for place in 0..ids.len() {
+        table.expect(&ids, place);
+        let id = ids[place];
+        // The different ones so far stand first, by their numbers.
+        let count = places.len() as u32;
+        if table.number(id, count, |number| ids[number as usize]) == count {
+            ids[places.len()] = id;
+            places.push(place as u32);
         }
-    });
-    out
+    }
+    ids.truncate(places.len());
+    Identified { ids, places }
 }
 
 /// For each identifier its number among the different ones, in the order of [`distinct`].
 #[must_use]
 pub fn numbered(ids: &[Block]) -> Vec<u32> {
-    let mut out = Vec::with_capacity(ids.len());
-    visit(ids, |_place, number, _first| out.push(number));
+    let mut table = Table::new(ids.len());
+    let (mut out, mut firsts) = (Vec::with_capacity(ids.len()), Vec::new());
+    for (place, id) in ids.iter().enumerate() {
+        table.expect(ids, place);
+        #[allow(clippy::cast_possible_truncation)] // fewer rows than 2^32
+        let count = firsts.len() as u32;
+        let number = table.number(*id, count, |number| ids[firsts[number as usize]]);
+        if number == count {
+            firsts.push(place);
+        }
+        out.push(number);
+    }
     out
 }
 
-/// Tell of each identifier, in order, its place, its number among the different ones, and whether it stands there first.
-fn visit(ids: &[Block], mut told: impl FnMut(u32, u32, bool)) {
-    // Open addressing by the identifiers themselves, which are as good as random under a key that is drawn for the run.
-    const FREE: (u32, u32) = (u32::MAX, 0);
-    let mask = (2 * ids.len()).next_power_of_two() - 1;
-    let mut slots = vec![FREE; mask + 1];
-    let mut count = 0;
-    #[allow(clippy::cast_possible_truncation)]
-    // fewer rows than 2^32; some bits alone choose the slot, and not the first, which identifiers of one part share
-    for (place, id) in ids.iter().enumerate() {
-        let mut at = (id.0 >> 64) as usize & mask;
-        while slots[at] != FREE && ids[slots[at].0 as usize] != *id {
-            at = (at + 1) & mask;
+/// Numbers of identifiers, by open addressing: the identifiers themselves are as good as random under a key that is
+/// drawn for the run. Some bits choose the slot, and not the first, which identifiers of one part share.
+struct Table {
+    /// 32 other bits of the identifier, and its number.
+    slots: Vec<(u32, u32)>,
+    mask: usize,
+}
+
+impl Table {
+    const FREE: u32 = u32::MAX;
+    /// How many identifiers ahead a slot is asked for.
+    const AHEAD: usize = 16;
+
+    fn new(count: usize) -> Self {
+        let mask = (2 * count).next_power_of_two() - 1;
+        let slots = vec![(0, Self::FREE); mask + 1];
+        Self { slots, mask }
+    }
+
+    #[allow(clippy::cast_possible_truncation)] // some bits
+    fn slot(&self, id: Block) -> usize {
+        (id.0 >> 64) as usize & self.mask
+    }
+
+    /// Ask for the slot of an identifier that comes soon.
+    fn expect(&self, ids: &[Block], place: usize) {
+        if let Some(id) = ids.get(place + Self::AHEAD) {
+            prefetch(&self.slots, self.slot(*id));
         }
-        let first = slots[at] == FREE;
-        if first {
-            slots[at] = (place as u32, count);
-            count += 1;
+    }
+
+    /// The number of an identifier; `next` where it is new, which it has from now on. `of` tells the identifier that has
+    /// a number.
+    fn number(&mut self, id: Block, next: u32, of: impl Fn(u32) -> Block) -> u32 {
+        #[allow(clippy::cast_possible_truncation)] // other bits
+        let mark = (id.0 >> 32) as u32;
+        let mut at = self.slot(id);
+        loop {
+            let (other, number) = self.slots[at];
+            if number == Self::FREE {
+                self.slots[at] = (mark, next);
+                return next;
+            }
+            if other == mark && of(number) == id {
+                return number;
+            }
+            at = (at + 1) & self.mask;
         }
-        told(place as u32, slots[at].1, first);
     }
 }
 
@@ -237,7 +313,7 @@ mod tests {
         #[test]
         fn each_identifier_comes_once_where_it_first_stands(ids in prop::collection::vec(0u128..40, 0..200)) {
             let ids: Vec<Block> = ids.into_iter().map(Block).collect();
-            let Identified { ids: found, places } = distinct(&ids);
+            let Identified { ids: found, places } = distinct(ids.clone());
             let mut wanted: Vec<Block> = Vec::new();
             for id in &ids {
                 if !wanted.contains(id) {
@@ -304,10 +380,34 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_number_is_written_as_the_library_writes_it(number: i64) {
-            let mut out = Vec::new();
-            decimal(number, &mut out);
-            prop_assert_eq!(String::from_utf8(out).expect("digits"), number.to_string());
+        fn a_number_is_written_as_the_library_writes_it(number: u64, shorter in 0u32..64, log in 0u32..20) {
+            let power = 10u64.pow(log);
+            for number in [number >> shorter, power, power - 1, u64::MAX] {
+                let mut out = Vec::new();
+                decimal(number, &mut out);
+                prop_assert_eq!(String::from_utf8(out).expect("digits"), number.to_string());
+            }
+        }
+
+        #[test]
+        fn a_row_of_any_length_has_the_identifier_of_its_text(rows in prop::collection::vec((any::<i64>(), 0u32..64, ".{0,60}"), 0..50)) {
+            let numbers: Vec<[u8; 8]> = rows.iter().map(|row| (row.0 >> row.1).to_le_bytes()).collect();
+            let (mut data, mut offsets) = (Vec::new(), 0i64.to_le_bytes().to_vec());
+            for row in &rows {
+                data.extend_from_slice(row.2.as_bytes());
+                offsets.extend_from_slice(&i64::try_from(data.len()).expect("few").to_le_bytes());
+            }
+            let columns = [
+                Column { letter: b'i', values: Values::Numbers(&numbers) },
+                Column { letter: b't', values: Values::Bytes(Items::new(&data, &offsets).expect("sound")) },
+            ];
+            let found = identifiers(&[9; 32], &columns).expect("sound");
+            for (row, id) in rows.iter().zip(found) {
+                let number = (row.0 >> row.1).to_string();
+                let text = format!("i{}:{number}t{}:{}", number.len(), row.2.len(), row.2);
+                let wanted = blake3::keyed_hash(&[9; 32], text.as_bytes());
+                prop_assert_eq!(&id.to_bytes()[..], &wanted.as_bytes()[..ID_BYTES]);
+            }
         }
     }
 

@@ -143,6 +143,8 @@ pub struct OprfSender<V> {
     store: Option<(Paxos, PaxosRows)>,
     delta: Block,
     masked: Vec<Block>,
+    /// H of its own keys, in the order of the rows.
+    hashed: Vec<Block>,
 }
 
 impl<V> Drop for OprfSender<V> {
@@ -197,6 +199,7 @@ impl<V: DeltaSide> OprfSender<V> {
             store: None,
             delta: Block::ZERO,
             masked: Vec::new(),
+            hashed: Vec::new(),
         })
     }
 
@@ -236,6 +239,9 @@ impl<V: DeltaSide> OprfSender<V> {
             return Ok(turn);
         }
         (self.delta, self.masked) = self.vole.take().ok_or(Fault::OutOfTurn)?.output()?;
+        let (_, rows) = self.store.as_ref().ok_or(Fault::OutOfTurn)?;
+        // While the receiver, whose VOLE takes longer, is still at it.
+        self.hashed = hashed_keys(self.security, self.salt, rows.keys());
         self.step = Step::Vector;
         Ok(Turn::Receive)
     }
@@ -285,10 +291,9 @@ impl<V: DeltaSide> OprfSender<V> {
         };
         let delta = self.delta;
         let mut decoded = store.decode(rows, &self.masked)?;
-        let hashed = hashed_keys(self.security, self.salt, rows.keys());
         decoded
             .par_chunks_mut(CHUNK)
-            .zip(hashed.par_chunks(CHUNK))
+            .zip(self.hashed.par_chunks(CHUNK))
             .for_each(|(values, hashes)| add_products(values, hashes, delta));
         Ok(outputs(self.security, self.coin, decoded, rows))
     }

@@ -66,6 +66,8 @@ pub struct PsiSender<V> {
     config: PsiConfig,
     step: Step,
     oprf: OprfSender<V>,
+    /// Of the keys as they are evaluated, and for each tag sent which of them it is.
+    evaluated: Option<(Outputs, Vec<u32>)>,
     sent: Vec<u32>,
     proofs: Vec<Block>,
     matched: Option<Vec<u32>>,
@@ -83,6 +85,7 @@ impl<V: DeltaSide> PsiSender<V> {
             config,
             step: Step::Oprf,
             oprf,
+            evaluated: None,
             sent: Vec::new(),
             proofs: Vec::new(),
             matched: None,
@@ -96,6 +99,7 @@ impl<V: DeltaSide> PsiSender<V> {
                 turn => Ok(turn),
             },
             (Step::Tags, None) if self.config.both => {
+                self.put_in_order()?;
                 self.step = Step::Answer;
                 Ok(Turn::Receive)
             }
@@ -113,22 +117,26 @@ impl<V: DeltaSide> PsiSender<V> {
     }
 
     fn send_tags(&mut self) -> Result<Turn, Fault> {
-        let Outputs {
-            tags,
-            proofs,
-            order,
-        } = self.oprf.evaluate()?;
+        let mut outputs = self.oprf.evaluate()?;
+        let tags = std::mem::take(&mut outputs.tags);
         let (message, places) = Layout::new(tags.len(), self.config.peer_keys).pack(&tags)?;
         if self.config.both {
-            self.proofs = if proofs.is_empty() {
-                proofs
-            } else {
-                places.iter().map(|at| proofs[*at as usize]).collect()
-            };
-            self.sent = places.iter().map(|at| order[*at as usize]).collect();
+            self.evaluated = Some((outputs, places));
         }
         self.step = Step::Tags;
         Ok(Turn::Send(message))
+    }
+
+    /// Put places in the input and proofs in the order of the tags, while the receiver compares them.
+    fn put_in_order(&mut self) -> Result<(), Fault> {
+        let (Outputs { proofs, order, .. }, places) =
+            self.evaluated.take().ok_or(Fault::OutOfTurn)?;
+        let places = || places.iter().map(|at| *at as usize);
+        self.sent = places().map(|at| order[at]).collect();
+        if !proofs.is_empty() {
+            self.proofs = places().map(|at| proofs[at]).collect();
+        }
+        Ok(())
     }
 
     fn answered(&self, bytes: &[u8]) -> Result<Vec<u32>, Fault> {
@@ -156,7 +164,8 @@ impl<V: DeltaSide> PsiSender<V> {
             .collect())
     }
 
-    /// Places in the input of the keys that both have, in no stated order; None where the sender does not learn them.
+    /// Places in the input of the keys that both have, in the order of the tags' message, which is the same at the
+    /// receiver and says nothing of either's input; None where the sender does not learn them.
     #[must_use]
     pub fn matched(&self) -> Option<&[u32]> {
         self.matched.as_deref()
@@ -222,7 +231,7 @@ impl<V: PairSide> PsiReceiver<V> {
             order,
         } = self.own.take().ok_or(Fault::OutOfTurn)?;
         let layout = Layout::new(self.config.peer_keys, tags.len());
-        let mut found = layout.find(&tags, bytes)?;
+        let found = layout.find(&tags, bytes)?;
         self.matched = Some(
             found
                 .iter()
@@ -233,7 +242,6 @@ impl<V: PairSide> PsiReceiver<V> {
             self.step = Step::End;
             return Ok(Turn::Finished);
         }
-        found.sort_unstable_by_key(|(_row, at)| *at);
         let mut answer = layout.answer(found.iter().map(|(_row, at)| *at));
         if self.config.security == Security::Malicious {
             answer.extend_from_slice(&claim(found.iter().map(|(row, _at)| proofs[*row as usize])));
@@ -242,7 +250,7 @@ impl<V: PairSide> PsiReceiver<V> {
         Ok(Turn::Send(answer))
     }
 
-    /// Places in the input of the keys that both have, in no stated order; None before the end.
+    /// Places in the input of the keys that both have, in the order of the tags' message; None before the end.
     #[must_use]
     pub fn matched(&self) -> Option<&[u32]> {
         self.matched.as_deref()

@@ -16,6 +16,31 @@ use crate::protocol::Fault;
 const BUCKET_LOG: u32 = 4;
 const MESSAGE: &str = "tags";
 
+/// What is left of a tag in its bucket, and the tag's place in the input; in the order of what is left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Placed {
+    /// The rest without its last 32 bits. A rest has at most 40 + 4 + 26 bits, so this is never cut.
+    high: u64,
+    low: u32,
+    place: u32,
+}
+
+impl Placed {
+    #[allow(clippy::cast_possible_truncation)] // cut into its parts
+    fn new(rest: u128, place: u32) -> Self {
+        debug_assert!(rest >> 96 == 0, "a rest of 96 bits at most");
+        Self {
+            high: (rest >> 32) as u64,
+            low: rest as u32,
+            place,
+        }
+    }
+
+    fn rest(self) -> u128 {
+        u128::from(self.high) << 32 | u128::from(self.low)
+    }
+}
+
 /// How tags of two sets are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
@@ -76,7 +101,7 @@ impl Layout {
     }
 
     /// Tags by buckets: where each begins, and the tags' rests with their places in the input, bucket by bucket.
-    fn partition(&self, tags: &[Block]) -> (Vec<u32>, Vec<(u128, u32)>) {
+    fn partition(&self, tags: &[Block]) -> (Vec<u32>, Vec<Placed>) {
         let mut begins = vec![0u32; self.buckets() + 1];
         for tag in tags {
             begins[self.split(*tag).0 + 1] += 1;
@@ -85,11 +110,11 @@ impl Layout {
             begins[bucket + 1] += begins[bucket];
         }
         let mut next = begins.clone();
-        let mut placed = vec![(0u128, 0u32); tags.len()];
+        let mut placed = vec![Placed::default(); tags.len()];
         #[allow(clippy::cast_possible_truncation)] // stores have fewer keys
         for (at, tag) in tags.iter().enumerate() {
             let (bucket, rest) = self.split(*tag);
-            placed[next[bucket] as usize] = (rest, at as u32);
+            placed[next[bucket] as usize] = Placed::new(rest, at as u32);
             next[bucket] += 1;
         }
         (begins, placed)
@@ -123,14 +148,21 @@ impl Layout {
             .par_chunks_mut(width << 12)
             .zip(placed.par_chunks(1 << 12))
             .for_each(|(out, tags)| {
-                for (slot, (rest, _at)) in out.chunks_exact_mut(width).zip(tags) {
-                    slot.copy_from_slice(&rest.to_le_bytes()[..width]);
+                for (index, tag) in tags.iter().enumerate() {
+                    let bytes = tag.rest().to_le_bytes();
+                    let slot = &mut out[width * index..];
+                    // A whole register where there is room: what is too much of it the next one overwrites.
+                    match slot.first_chunk_mut::<16>() {
+                        Some(slot) => *slot = bytes,
+                        None => slot[..width].copy_from_slice(&bytes[..width]),
+                    }
                 }
             });
-        Ok((message, placed.into_iter().map(|(_rest, at)| at).collect()))
+        Ok((message, placed.iter().map(|tag| tag.place).collect()))
     }
 
-    /// For each of `own` tags that is in the peer's message: its place in `own` and the place in the message.
+    /// For each of `own` tags that is in the peer's message: its place in `own` and the first place in the message, in
+    /// the order of the message.
     ///
     /// # Errors
     /// `Fault::Malformed` for a message that [`Layout::pack`] does not make.
@@ -165,21 +197,21 @@ impl Layout {
                     let mut found = found?;
                     let mine = &placed[begins[bucket] as usize..begins[bucket + 1] as usize];
                     let first = starts[bucket] as usize;
-                    let theirs =
-                        &rests[width * first..width * (first + usize::from(counts[bucket]))];
                     let mut before = 0u128;
-                    for (offset, raw) in theirs.chunks_exact(width).enumerate() {
-                        let mut bytes = [0u8; 16];
-                        bytes[..width].copy_from_slice(raw);
-                        let rest = u128::from_le_bytes(bytes);
+                    for offset in 0..usize::from(counts[bucket]) {
+                        let rest = self.rest_at(&rests[width * (first + offset)..]);
                         if rest < before || rest > most {
                             return Err(Fault::Malformed { message: MESSAGE });
                         }
+                        if rest == before && offset > 0 {
+                            continue;
+                        }
                         before = rest;
-                        for (other, place) in mine {
-                            if *other == rest {
+                        let wanted = Placed::new(rest, 0);
+                        for one in mine {
+                            if one.high == wanted.high && one.low == wanted.low {
                                 #[allow(clippy::cast_possible_truncation)] // fewer than the tags
-                                found.push((*place, (first + offset) as u32));
+                                found.push((one.place, (first + offset) as u32));
                             }
                         }
                     }
@@ -187,10 +219,7 @@ impl Layout {
                 },
             )
             .collect();
-        let mut all = found?.concat();
-        all.sort_unstable();
-        all.dedup_by_key(|pair| pair.0);
-        Ok(all)
+        Ok(found?.concat())
     }
 
     /// The answer to a message: one bit for each of its tags, those at `places` set.
@@ -220,6 +249,17 @@ impl Layout {
         Ok(all
             .filter(|at| bits[*at as usize / 8] >> (at % 8) & 1 == 1)
             .collect())
+    }
+
+    /// The rest that stands first in `bytes`.
+    fn rest_at(&self, bytes: &[u8]) -> u128 {
+        let width = self.rest_bytes();
+        if let Some(whole) = bytes.first_chunk::<16>() {
+            return u128::from_le_bytes(*whole) & u128::MAX >> (128 - 8 * width);
+        }
+        let mut whole = [0u8; 16];
+        whole[..width].copy_from_slice(&bytes[..width]);
+        u128::from_le_bytes(whole)
     }
 
     fn rest_limit(&self) -> u128 {

@@ -252,7 +252,9 @@ impl PreparedClient {
             .map(|(key, point)| short_tag(&finalize(&key.to_bytes(), point)))
             .collect();
         let found = layout(self.table_keys).find(&tags, &self.table)?;
-        self.matched = Some(found.into_iter().map(|(row, _at)| row).collect());
+        let mut rows: Vec<u32> = found.into_iter().map(|(row, _at)| row).collect();
+        rows.sort_unstable();
+        self.matched = Some(rows);
         Ok(())
     }
 

@@ -58,6 +58,13 @@ fn check(ours: &[Block], theirs: &[Block], security: Security, both: bool) {
         pair.0.matched().map(|places| chosen(ours, places)),
         both.then_some(wanted)
     );
+    if let (Some(sent), Some(compared)) = (pair.0.matched(), pair.1.matched()) {
+        let keys = |set: &[Block], places: &[u32]| -> Vec<Block> {
+            places.iter().map(|at| set[*at as usize]).collect()
+        };
+        let both_have_one_order = keys(ours, sent) == keys(theirs, compared);
+        assert!(both_have_one_order);
+    }
 }
 
 proptest! {
@@ -282,6 +289,28 @@ fn tags_out_of_order_are_refused() {
         layout.find(&tags, &message),
         Err(Fault::Malformed { .. })
     ));
+}
+
+#[test]
+fn a_tag_that_comes_twice_is_found_once_and_all_in_the_order_of_the_message() {
+    for (count, twice) in [(8, 3), (500, 77), (70_000, 69_000)] {
+        let mut tags = drawn(1, count);
+        tags[twice] = tags[twice - 1];
+        let layout = Layout::new(count, count);
+        let (message, order) = layout.pack(&tags).expect("few");
+        let own = drawn(1, count);
+        let found = layout.find(&own, &message).expect("well formed");
+        // All but the one that was overwritten.
+        assert_eq!(found.len(), count - 1);
+        assert!(found.windows(2).all(|pair| pair[0].1 < pair[1].1));
+        let mut rows: Vec<u32> = found.iter().map(|(row, _at)| *row).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        assert_eq!(rows.len(), count - 1);
+        for (row, at) in found {
+            assert_eq!(own[row as usize], tags[order[at as usize] as usize]);
+        }
+    }
 }
 
 #[test]

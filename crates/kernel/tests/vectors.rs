@@ -119,7 +119,7 @@ fn identifiers_are_the_known_ones() {
         },
     ];
     let key = bytes(&known["key"]).try_into().expect("32 bytes");
-    let found = distinct(&identifiers(&key, &columns).expect("sound"));
+    let found = distinct(identifiers(&key, &columns).expect("sound"));
     assert_eq!(found.ids, blocks(&known["ids"]));
     let places: Vec<u64> = list(&known["places"])
         .iter()

@@ -26,34 +26,49 @@ pub struct Paxos {
     hash: Permutation,
 }
 
-/// Keys by bins.
+/// Keys by bins, within a bin in the order of the input; every vector has one element a key.
 pub struct PaxosRows {
-    bins: Vec<Bin>,
-}
-
-#[derive(Default)]
-struct Bin {
+    /// Where each bin ends.
+    ends: Vec<usize>,
     keys: Vec<Block>,
     points: Vec<Block>,
     order: Vec<u32>,
     places: Vec<[u32; 3]>,
 }
 
+/// The rows of one bin.
+struct Bin<'a> {
+    keys: &'a [Block],
+    points: &'a [Block],
+    places: &'a [[u32; 3]],
+}
+
+impl PaxosRows {
+    fn bins(&self) -> impl Iterator<Item = Bin<'_>> {
+        let mut from = 0;
+        self.ends.iter().map(move |end| {
+            let rows = std::mem::replace(&mut from, *end)..*end;
+            Bin {
+                keys: &self.keys[rows.clone()],
+                points: &self.points[rows.clone()],
+                places: &self.places[rows],
+            }
+        })
+    }
+}
+
 impl Rows for PaxosRows {
     fn keys(&self) -> Vec<Block> {
-        self.bins
-            .iter()
-            .flat_map(|bin| bin.keys.iter().copied())
-            .collect()
+        self.keys.clone()
     }
 
     fn order(&self) -> Vec<u32> {
-        self.bins
-            .iter()
-            .flat_map(|bin| bin.order.iter().copied())
-            .collect()
+        self.order.clone()
     }
 }
+
+/// The room of one bin for the keys of one part of the input: keys, points, places in the input.
+type Room<'a> = (&'a mut [Block], &'a mut [Block], &'a mut [u32]);
 
 /// Scale a 32-bit hash to a number below `range`; the bias is at most range / 2^32.
 fn below(hash: u128, range: usize) -> u32 {
@@ -99,31 +114,29 @@ impl Paxos {
         &self.shape
     }
 
-    /// Keys, points and places in the input of one part of the input, by bins.
-    fn scatter(&self, keys: &[Block], from: usize) -> Vec<Bin> {
-        let each = keys.len() / self.shape.bins + 1;
-        let mut bins: Vec<Bin> = (0..self.shape.bins)
-            .map(|_| Bin::with_room(each + each / 16 + 64))
-            .collect();
-        let mut points = [Block::ZERO; 64];
-        for (batch, chunk) in keys.chunks(64).enumerate() {
-            let points = &mut points[..chunk.len()];
-            points.copy_from_slice(chunk);
-            self.hash.hash_each(points);
-            for (index, (key, point)) in chunk.iter().zip(points.iter()).enumerate() {
-                let bin = &mut bins[below(point.0 >> 96, self.shape.bins) as usize];
-                bin.keys.push(*key);
-                bin.points.push(*point);
-                #[allow(clippy::cast_possible_truncation)] // at most MAX_KEYS
-                bin.order.push((from + batch * 64 + index) as u32);
+    fn bin(&self, point: Block) -> usize {
+        below(point.0 >> 96, self.shape.bins) as usize
+    }
+
+    /// Put the keys of one part of the input, which begins at `from`, where their bins have room for them.
+    fn scatter(&self, keys: &[Block], points: &[Block], from: usize, rooms: &mut [Room<'_>]) {
+        let mut next = vec![0; rooms.len()];
+        for (index, (key, point)) in keys.iter().zip(points).enumerate() {
+            let bin = self.bin(*point);
+            let (keys, points, order) = &mut rooms[bin];
+            let at = next[bin];
+            (keys[at], points[at]) = (*key, *point);
+            #[allow(clippy::cast_possible_truncation)] // at most MAX_KEYS
+            {
+                order[at] = (from + index) as u32;
             }
+            next[bin] = at + 1;
         }
-        bins
     }
 
     fn encode_bin(
         &self,
-        bin: &Bin,
+        bin: &Bin<'_>,
         values: &[Block],
         fill: Option<Block>,
         vector: &mut [Block],
@@ -131,7 +144,7 @@ impl Paxos {
         if let Some(seed) = fill {
             Permutation::new(seed).stream(0, vector);
         }
-        let (peeled, rest) = peel(&bin.places, self.shape.sparse);
+        let (peeled, rest) = peel(bin.places, self.shape.sparse);
         if !rest.is_empty() {
             let equations: Vec<Equation> = rest
                 .iter()
@@ -153,7 +166,7 @@ impl Paxos {
         let (sparse, dense) = vector.split_at_mut(self.shape.sparse);
         let mut right = values.to_vec();
         if dense.iter().any(|d| *d != Block::ZERO) {
-            add_polynomials(&mut right, &bin.points, dense);
+            add_polynomials(&mut right, bin.points, dense);
         }
         for (row, column) in peeled.iter().rev() {
             let [a, b, c] = bin.places[*row as usize].map(|p| p as usize);
@@ -206,17 +219,6 @@ fn peel(places: &[[u32; 3]], sparse: usize) -> (Vec<(u32, u32)>, Vec<usize>) {
     (peeled, rest)
 }
 
-impl Bin {
-    fn with_room(keys: usize) -> Self {
-        Self {
-            keys: Vec::with_capacity(keys),
-            points: Vec::with_capacity(keys),
-            order: Vec::with_capacity(keys),
-            places: Vec::new(),
-        }
-    }
-}
-
 impl Okvs for Paxos {
     type Rows = PaxosRows;
 
@@ -231,30 +233,52 @@ impl Okvs for Paxos {
             });
         }
         let part = keys.len().div_ceil(rayon::current_num_threads()).max(1);
-        let parts: Vec<Vec<Bin>> = keys
-            .par_chunks(part)
-            .enumerate()
-            .map(|(at, chunk)| self.scatter(chunk, at * part))
-            .collect();
-        let bins = (0..self.shape.bins)
-            .into_par_iter()
-            .map(|index| {
-                let total = parts.iter().map(|part| part[index].keys.len()).sum();
-                let mut whole = Bin::with_room(total);
-                for part in &parts {
-                    whole.keys.extend_from_slice(&part[index].keys);
-                    whole.points.extend_from_slice(&part[index].points);
-                    whole.order.extend_from_slice(&part[index].order);
+        let mut hashed = keys.to_vec();
+        let counts: Vec<Vec<usize>> = hashed
+            .par_chunks_mut(part)
+            .map(|points| {
+                self.hash.hash_each(points);
+                let mut counts = vec![0; self.shape.bins];
+                for point in points {
+                    counts[self.bin(*point)] += 1;
                 }
-                whole.places = whole
-                    .points
-                    .iter()
-                    .map(|point| columns(point.0, self.shape.sparse))
-                    .collect();
-                whole
+                counts
             })
             .collect();
-        Ok(PaxosRows { bins })
+        let mut rows = PaxosRows {
+            ends: Vec::with_capacity(self.shape.bins),
+            keys: vec![Block::ZERO; keys.len()],
+            points: vec![Block::ZERO; keys.len()],
+            order: vec![0; keys.len()],
+            places: Vec::new(),
+        };
+        let mut left: Room<'_> = (&mut rows.keys, &mut rows.points, &mut rows.order);
+        let mut rooms: Vec<Vec<Room<'_>>> = counts.iter().map(|_| Vec::new()).collect();
+        let mut end = 0;
+        for bin in 0..self.shape.bins {
+            for (rooms, counts) in rooms.iter_mut().zip(&counts) {
+                let (keys, keys_left) = left.0.split_at_mut(counts[bin]);
+                let (points, points_left) = left.1.split_at_mut(counts[bin]);
+                let (order, order_left) = left.2.split_at_mut(counts[bin]);
+                rooms.push((keys, points, order));
+                left = (keys_left, points_left, order_left);
+                end += counts[bin];
+            }
+            rows.ends.push(end);
+        }
+        keys.par_chunks(part)
+            .zip(hashed.par_chunks(part))
+            .zip(&mut rooms)
+            .enumerate()
+            .for_each(|(at, ((keys, points), rooms))| {
+                self.scatter(keys, points, at * part, rooms);
+            });
+        rows.places = rows
+            .points
+            .par_iter()
+            .map(|point| columns(point.0, self.shape.sparse))
+            .collect();
+        Ok(rows)
     }
 
     fn encode(
@@ -263,13 +287,13 @@ impl Okvs for Paxos {
         values: &[Block],
         fill: Option<Block>,
     ) -> Result<Vec<Block>, Fault> {
-        let keys: usize = rows.bins.iter().map(|bin| bin.keys.len()).sum();
+        let keys = rows.keys.len();
         if values.len() != keys || keys > self.shape.keys {
             return Err(Fault::Input {
                 what: "not one value for each key that the store is for",
             });
         }
-        if rows.bins.iter().any(|bin| bin.keys.len() > self.shape.room) {
+        if rows.bins().any(|bin| bin.keys.len() > self.shape.room) {
             return Err(Fault::Unlucky {
                 what: "the room of a bin",
             });
@@ -283,8 +307,7 @@ impl Okvs for Paxos {
         let mut parts = Vec::with_capacity(self.shape.bins);
         let mut left = values;
         for (index, (bin, out)) in rows
-            .bins
-            .iter()
+            .bins()
             .zip(vector.chunks_mut(self.shape.bin_size()))
             .enumerate()
         {
@@ -294,7 +317,7 @@ impl Okvs for Paxos {
         }
         parts
             .into_par_iter()
-            .try_for_each(|(bin, mine, seed, out)| self.encode_bin(bin, mine, seed, out))?;
+            .try_for_each(|(bin, mine, seed, out)| self.encode_bin(&bin, mine, seed, out))?;
         Ok(vector)
     }
 
@@ -304,21 +327,20 @@ impl Okvs for Paxos {
                 what: "a vector of another size",
             });
         }
-        let keys: usize = rows.bins.iter().map(|bin| bin.keys.len()).sum();
-        let mut out = vec![Block::ZERO; keys];
+        let mut out = vec![Block::ZERO; rows.keys.len()];
         let mut parts = Vec::with_capacity(self.shape.bins);
         let mut left = out.as_mut_slice();
-        for (bin, part) in rows.bins.iter().zip(vector.chunks(self.shape.bin_size())) {
+        for (bin, part) in rows.bins().zip(vector.chunks(self.shape.bin_size())) {
             let (mine, others) = left.split_at_mut(bin.keys.len());
             parts.push((bin, part, mine));
             left = others;
         }
         parts.into_par_iter().for_each(|(bin, part, mine)| {
             let (sparse, dense) = part.split_at(self.shape.sparse);
-            for (slot, [a, b, c]) in mine.iter_mut().zip(&bin.places) {
+            for (slot, [a, b, c]) in mine.iter_mut().zip(bin.places) {
                 *slot = sparse[*a as usize] ^ sparse[*b as usize] ^ sparse[*c as usize];
             }
-            add_polynomials(mine, &bin.points, dense);
+            add_polynomials(mine, bin.points, dense);
         });
         Ok(out)
     }
@@ -396,10 +418,7 @@ mod tests {
         let store = with(1 << 18, STATISTICAL, 5);
         assert!(store.shape.bins > 1);
         let rows = store.rows(&drawn(9, 1 << 18)).expect("few");
-        assert!(rows
-            .bins
-            .iter()
-            .all(|bin| bin.keys.len() <= store.shape.room));
+        assert!(rows.bins().all(|bin| bin.keys.len() <= store.shape.room));
     }
 
     #[test]

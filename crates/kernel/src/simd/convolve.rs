@@ -7,7 +7,7 @@
 
 #![allow(
     unsafe_code,
-    reason = "calls functions compiled for AVX-512 or AVX2 after the check that the processor has it, and loads and \
+    reason = "calls functions compiled for AVX-512 or AVX after the check that the processor has it, and loads and \
               stores whole arrays without alignment"
 )]
 
@@ -90,9 +90,9 @@ fn accelerated<const V: usize>(
     if avx512::found() {
         // SAFETY: the processor has the features that the function is compiled for.
         unsafe { avx512::convolve(vectors, start, coefficients) }
-    } else if avx2::found() {
+    } else if tables::found() {
         // SAFETY: the processor has the features that the function is compiled for.
-        unsafe { avx2::convolve(vectors, start, coefficients) }
+        unsafe { tables::convolve(vectors, start, coefficients) }
     } else {
         portable(vectors, start, coefficients);
     }
@@ -233,88 +233,178 @@ mod avx512 {
     }
 }
 
-/// Two elements a register; the state is twelve and a half of them.
+/// Four steps at a time: their elements' sixteen sums stand in a table, so that an element that is reached adds one sum
+/// for the four steps instead of four elements where four bits say so (the method of the four Russians: Arlazarov, Dinic,
+/// Kronrod, Faradzev 1970). The tables of the last six groups are all that reaches an element.
 #[cfg(target_arch = "x86_64")]
-mod avx2 {
-    use super::{tapped, Block, REACH, STATE};
+mod tables {
+    use super::{Block, REACH, STATE, TAP};
     use std::arch::x86_64::{
-        __m256i, _mm256_and_si256, _mm256_loadu_si256, _mm256_permute2x128_si256,
-        _mm256_setzero_si256, _mm256_storeu_si256, _mm256_xor_si256,
+        __m128i, _mm_and_si128, _mm_clmulepi64_si128, _mm_loadu_si128, _mm_set_epi64x,
+        _mm_setzero_si128, _mm_slli_si128, _mm_storeu_si128, _mm_xor_si128,
     };
 
-    const ALL: Block = Block(u128::MAX);
-    /// The lanes that two bits choose.
-    static LANES: [[Block; 2]; 4] = [
-        [Block::ZERO, Block::ZERO],
-        [ALL, Block::ZERO],
-        [Block::ZERO, ALL],
-        [ALL, ALL],
-    ];
+    const GROUP: usize = 4;
+    /// How many groups back a step reaches.
+    const BACK: usize = STATE / GROUP;
+    /// Tables that are kept: a power of two above `BACK`.
+    const KEPT: usize = 8;
+    /// For a group of elements, by how many groups back: which sum of that group each adds, four bits an element.
+    type Choice = [u16; KEPT];
+    /// The bits of a byte, four apart.
+    static SPREAD: [u32; 256] = spread();
+    static MASKS: [Block; 2] = [Block::ZERO, Block(u128::MAX)];
+
+    const fn spread() -> [u32; 256] {
+        let mut all = [0; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            let mut bit = 0;
+            while bit < 8 {
+                if byte >> bit & 1 == 1 {
+                    all[byte] |= 1 << (4 * bit);
+                }
+                bit += 1;
+            }
+            byte += 1;
+        }
+        all
+    }
 
     pub(super) fn found() -> bool {
-        is_x86_feature_detected!("avx2")
+        is_x86_feature_detected!("avx") && is_x86_feature_detected!("pclmulqdq")
     }
 
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn load(from: &[Block; 2]) -> __m256i {
-        // SAFETY: the reference covers the 32 bytes, and the load asks for no alignment.
-        unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn store(to: &mut [Block; 2], value: __m256i) {
-        // SAFETY: the reference covers the 32 bytes, and the store asks for no alignment.
-        unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), value) }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn step(window: &mut [__m256i; 13], from: __m256i, targets: u32) {
-        for (place, register) in window.iter_mut().enumerate() {
-            let lanes = load(&LANES[(targets >> (2 * place) & 3) as usize]);
-            *register = _mm256_xor_si256(*register, _mm256_and_si256(from, lanes));
+    /// What each group of elements adds, the groups that are reached after the last step among them.
+    fn choices(groups: &[[u32; GROUP]]) -> Vec<Choice> {
+        let mut choices = vec![[0; KEPT]; groups.len() + BACK];
+        for (at, coefficients) in groups.iter().enumerate() {
+            // Three words of eight elements each, the first of which comes right after the group.
+            let mut words = [0u32; 3];
+            for (step, coefficient) in coefficients.iter().enumerate() {
+                let reached = (coefficient & 0x00ff_ffff) << step >> (GROUP - 1);
+                for (word, byte) in words.iter_mut().zip(reached.to_le_bytes()) {
+                    *word |= SPREAD[usize::from(byte)] << step;
+                }
+            }
+            let reached = &mut choices[at + 1..=at + BACK];
+            for (back, choice) in reached.iter_mut().enumerate() {
+                #[allow(clippy::cast_possible_truncation, reason = "half of a word")]
+                {
+                    choice[back] = (words[back / 2] >> (16 * (back % 2))) as u16;
+                }
+            }
         }
+        choices
     }
 
-    #[target_feature(enable = "avx2")]
+    #[inline]
+    #[target_feature(enable = "avx")]
+    fn load(from: &Block) -> __m128i {
+        // SAFETY: the reference covers the 16 bytes, and the load asks for no alignment.
+        unsafe { _mm_loadu_si128(std::ptr::from_ref(from).cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx")]
+    fn store(to: &mut Block, value: __m128i) {
+        // SAFETY: the reference covers the 16 bytes, and the store asks for no alignment.
+        unsafe { _mm_storeu_si128(std::ptr::from_mut(to).cast(), value) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx,pclmulqdq")]
+    fn tapped(x: __m128i) -> __m128i {
+        let tap = _mm_set_epi64x(0, i64::from(TAP));
+        let low = _mm_clmulepi64_si128::<0x00>(x, tap);
+        let high = _mm_clmulepi64_si128::<0x01>(x, tap);
+        let over = _mm_clmulepi64_si128::<0x01>(high, _mm_set_epi64x(0, 0x87));
+        _mm_xor_si128(_mm_xor_si128(low, _mm_slli_si128::<8>(high)), over)
+    }
+
+    /// The sums of the groups before: of group n at n modulo `KEPT`.
+    type Tables = [[__m128i; 1 << GROUP]; KEPT];
+
+    /// The elements of group `at` with all added that the groups before it say.
+    #[inline]
+    #[target_feature(enable = "avx")]
+    fn reached(x: &[Block; GROUP], tables: &Tables, at: usize, choice: &Choice) -> [__m128i; 4] {
+        let mut elements = [load(&x[0]), load(&x[1]), load(&x[2]), load(&x[3])];
+        // The latest group last: its sums are only just there.
+        for back in (1..=BACK).rev() {
+            let table = &tables[at.wrapping_sub(back) % KEPT];
+            let choice = usize::from(choice[back - 1]);
+            for (place, element) in elements.iter_mut().enumerate() {
+                let sum = table[choice >> (4 * place) & 15];
+                *element = _mm_xor_si128(*element, sum);
+            }
+        }
+        elements
+    }
+
+    /// The elements of a group with all added that its own steps say.
+    #[inline]
+    #[target_feature(enable = "avx")]
+    fn settled([a, b, c, d]: [__m128i; 4], steps: &[u32; GROUP]) -> [__m128i; 4] {
+        let chosen = |x, step: usize, k: u32| {
+            _mm_and_si128(x, load(&MASKS[(steps[step] >> k & 1) as usize]))
+        };
+        let c = _mm_xor_si128(c, chosen(a, 0, 1));
+        let d = _mm_xor_si128(d, chosen(a, 0, 2));
+        let b = _mm_xor_si128(b, chosen(a, 0, 0));
+        let d = _mm_xor_si128(d, chosen(b, 1, 1));
+        let c = _mm_xor_si128(c, chosen(b, 1, 0));
+        [a, b, c, _mm_xor_si128(d, chosen(c, 2, 0))]
+    }
+
+    /// All sums of four elements.
+    #[inline]
+    #[target_feature(enable = "avx")]
+    fn sums(elements: [__m128i; GROUP]) -> [__m128i; 1 << GROUP] {
+        let mut sums = [_mm_setzero_si128(); 1 << GROUP];
+        for (bit, element) in elements.into_iter().enumerate() {
+            for low in 0..1 << bit {
+                sums[low + (1 << bit)] = _mm_xor_si128(sums[low], element);
+            }
+        }
+        sums
+    }
+
+    #[target_feature(enable = "avx,pclmulqdq")]
     pub(super) fn convolve<const V: usize>(
         vectors: &mut [&mut [Block]; V],
         start: usize,
         coefficients: &[u32],
     ) {
-        let (pairs, rest) = coefficients.as_chunks::<2>();
-        assert!(rest.is_empty(), "whole pairs of steps");
-        for x in vectors {
-            let x = &mut x[start..start + coefficients.len() + REACH];
-            let x = x.as_chunks_mut::<2>().0;
-            let mut window = [_mm256_setzero_si256(); 13];
-            for place in 0..12 {
-                window[place] = load(&x[place]);
-            }
-            // Of the thirteenth register one element is in the state; the other is yet to enter it.
-            window[12] = load(&[x[12][0], tapped(x[12][1])]);
-            for (pair, two) in pairs.iter().enumerate() {
-                let first = _mm256_permute2x128_si256::<0x00>(window[0], window[0]);
-                step(&mut window, first, (two[0] & 0x00ff_ffff) << 1);
-                let second = _mm256_permute2x128_si256::<0x11>(window[0], window[0]);
-                step(&mut window, second, (two[1] & 0x00ff_ffff) << 2);
-                store(&mut x[pair], window[0]);
-                let done = x[pair].map(tapped);
-                window[12] = _mm256_xor_si256(window[12], load(&[Block::ZERO, done[0]]));
-                for place in 0..12 {
-                    window[place] = window[place + 1];
+        let (groups, rest) = coefficients.as_chunks::<GROUP>();
+        assert!(rest.is_empty(), "whole groups of steps");
+        let choices = choices(groups);
+        let (now, after) = choices.split_at(groups.len());
+        let mut tables = [[[_mm_setzero_si128(); 1 << GROUP]; KEPT]; V];
+        for (at, (steps, choice)) in groups.iter().zip(now).enumerate() {
+            let from = start + GROUP * at;
+            for (x, tables) in vectors.iter_mut().zip(&mut tables) {
+                let (group, others) = x[from..=from + REACH].split_at_mut(GROUP);
+                let group = &mut group.as_chunks_mut::<GROUP>().0[0];
+                let elements = settled(reached(group, tables, at, choice), steps);
+                for (place, element) in elements.into_iter().enumerate() {
+                    store(&mut group[place], element);
+                    let entering = &mut others[STATE + 1 - GROUP + place];
+                    let sum = _mm_xor_si128(load(entering), element);
+                    store(entering, tapped(sum));
                 }
-                let raw = x[pair + STATE / 2 + 1].map(tapped);
-                window[12] = load(&[raw[0] ^ done[1], raw[1]]);
+                tables[at % KEPT] = sums(elements);
             }
-            for place in 0..12 {
-                store(&mut x[pairs.len() + place], window[place]);
+        }
+        for (at, choice) in (groups.len()..).zip(after) {
+            let from = start + GROUP * at;
+            for (x, tables) in vectors.iter_mut().zip(&tables) {
+                let group = &mut x[from..from + GROUP].as_chunks_mut::<GROUP>().0[0];
+                let elements = reached(group, tables, at, choice);
+                for (place, element) in elements.into_iter().enumerate() {
+                    store(&mut group[place], element);
+                }
             }
-            let mut last = [Block::ZERO; 2];
-            store(&mut last, window[12]);
-            x[pairs.len() + 12][0] = last[0];
         }
     }
 }
@@ -343,9 +433,11 @@ mod tests {
                     super::avx512::convolve(v, s, c);
                 }));
             }
-            if super::avx2::found() {
+            if super::tables::found() {
                 // SAFETY: the processor has the features that the function is compiled for.
-                all.push(("avx2", |v, s, c| unsafe { super::avx2::convolve(v, s, c) }));
+                all.push(("tables", |v, s, c| unsafe {
+                    super::tables::convolve(v, s, c);
+                }));
             }
         }
         all

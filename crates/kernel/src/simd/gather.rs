@@ -31,8 +31,9 @@ pub(crate) fn gather<const WEIGHT: usize, const ROW: usize>(
     }
 }
 
+/// Ask for an element that is needed soon, if it is there.
 #[inline]
-fn prefetch(input: &[Block], place: usize) {
+pub(crate) fn prefetch<T>(input: &[T], place: usize) {
     #[cfg(target_arch = "x86_64")]
     if let Some(element) = input.get(place) {
         use std::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};

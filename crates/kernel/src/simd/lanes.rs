@@ -10,6 +10,7 @@
               stores whole arrays without alignment"
 )]
 
+use super::texts::{LANES as TEXTS, TEXT_BYTES};
 use crate::block::Block;
 
 /// Keyed BLAKE3 of each block's 16 bytes, cut to 16, in place.
@@ -56,7 +57,30 @@ pub(crate) fn hash_pairs(
     pairs_portable(key, firsts, seconds, rests);
 }
 
-fn halves(hash: &blake3::Hash) -> [Block; 2] {
+/// Keyed BLAKE3 of texts of one block each, given word by word, cut to 16 bytes; None where no path here is fast.
+pub(crate) fn hash_texts(
+    key: &[u8; 32],
+    words: &[[u32; TEXTS]; TEXT_BYTES / 4],
+    lengths: &[u32; TEXTS],
+) -> Option<[Block; TEXTS]> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let key = x86::words(key);
+        if x86::has_512() {
+            // SAFETY: the processor has the features that the function is compiled for.
+            return Some(unsafe { x86::wide::hash_texts(&key, words, lengths) });
+        }
+        if x86::has_256() {
+            // SAFETY: the processor has the features that the function is compiled for.
+            return Some(unsafe { x86::narrow::hash_texts(&key, words, lengths) });
+        }
+    }
+    let _ = (key, words, lengths);
+    None
+}
+
+/// Both halves of a hash.
+pub(super) fn halves(hash: &blake3::Hash) -> [Block; 2] {
     let mut halves = [[0u8; 16]; 2];
     halves[0].copy_from_slice(&hash.as_bytes()[..16]);
     halves[1].copy_from_slice(&hash.as_bytes()[16..]);
@@ -89,18 +113,6 @@ mod x86 {
     const ROUNDS: usize = 7;
     /// Which word of the message goes where, round by round.
     const SCHEDULE: [[usize; 16]; ROUNDS] = schedule();
-    /// The four words of the state that each of the eight steps of a round mixes: columns, then diagonals.
-    const STEPS: [[usize; 4]; 8] = [
-        [0, 4, 8, 12],
-        [1, 5, 9, 13],
-        [2, 6, 10, 14],
-        [3, 7, 11, 15],
-        [0, 5, 10, 15],
-        [1, 6, 11, 12],
-        [2, 7, 8, 13],
-        [3, 4, 9, 14],
-    ];
-
     const fn schedule() -> [[usize; 16]; ROUNDS] {
         const NEXT: [usize; 16] = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8];
         let mut all = [[0; 16]; ROUNDS];
@@ -159,8 +171,9 @@ mod x86 {
         ($name:ident, $features:literal, $lanes:literal, $vector:ident,
          $set:ident, $load:ident, $store:ident, $add:ident, $xor:ident, $turn:ident) => {
             pub(super) mod $name {
+                use super::super::{TEXTS, TEXT_BYTES};
                 use super::turns::$turn;
-                use super::{joined, quarter, Block, FLAGS, ROUNDS, SCHEDULE, START, STEPS};
+                use super::{joined, quarter, Block, FLAGS, SCHEDULE, START};
                 use std::arch::x86_64::{$add, $load, $set, $store, $vector, $xor};
 
                 const LANES: usize = $lanes;
@@ -176,12 +189,70 @@ mod x86 {
                 /// The eight words of the hash of the first `length` bytes of each lane's message.
                 #[inline]
                 #[target_feature(enable = $features)]
-                fn hash(key: &[u32; 8], message: &Words, length: u32) -> Words {
-                    let mut words = [all(0); 16];
+                fn hash<const W: usize>(
+                    key: &[u32; 8],
+                    message: &[[u32; LANES]; W],
+                    length: u32,
+                ) -> Words {
+                    let mut words = [all(0); W];
                     for (word, lanes) in words.iter_mut().zip(message) {
-                        // SAFETY: the array behind the reference is as long as the vector.
-                        *word = unsafe { $load(lanes.as_ptr().cast()) };
+                        *word = loaded(lanes);
                     }
+                    compressed(key, &words, all(length))
+                }
+
+                #[inline]
+                #[target_feature(enable = $features)]
+                fn loaded(lanes: &[u32; LANES]) -> $vector {
+                    // SAFETY: the array behind the reference is as long as the vector.
+                    unsafe { $load(lanes.as_ptr().cast()) }
+                }
+
+                /// One round, written out so that every word has a register or a place that is known beforehand.
+                #[inline]
+                #[target_feature(enable = $features)]
+                fn round<const ROUND: usize, const W: usize>(
+                    v: &mut [$vector; 16],
+                    words: &[$vector; W],
+                ) {
+                    // Zeros that are known to be some cost no sum.
+                    let word = |at: usize| match SCHEDULE[ROUND][at] {
+                        place if place < W => words[place],
+                        _ => all(0),
+                    };
+                    // Columns, then diagonals.
+                    mix(v, [0, 4, 8, 12], word(0), word(1));
+                    mix(v, [1, 5, 9, 13], word(2), word(3));
+                    mix(v, [2, 6, 10, 14], word(4), word(5));
+                    mix(v, [3, 7, 11, 15], word(6), word(7));
+                    mix(v, [0, 5, 10, 15], word(8), word(9));
+                    mix(v, [1, 6, 11, 12], word(10), word(11));
+                    mix(v, [2, 7, 8, 13], word(12), word(13));
+                    mix(v, [3, 4, 9, 14], word(14), word(15));
+                }
+
+                #[inline]
+                #[target_feature(enable = $features)]
+                fn mix(v: &mut [$vector; 16], [a, b, c, d]: [usize; 4], x: $vector, y: $vector) {
+                    v[a] = $add($add(v[a], v[b]), x);
+                    v[d] = $turn::<16, 16>($xor(v[d], v[a]));
+                    v[c] = $add(v[c], v[d]);
+                    v[b] = $turn::<12, 20>($xor(v[b], v[c]));
+                    v[a] = $add($add(v[a], v[b]), y);
+                    v[d] = $turn::<8, 24>($xor(v[d], v[a]));
+                    v[c] = $add(v[c], v[d]);
+                    v[b] = $turn::<7, 25>($xor(v[b], v[c]));
+                }
+
+                /// The eight words of the hash of each lane's block, of which the first `length` bytes count and all
+                /// words but the first `W` are zero.
+                #[inline]
+                #[target_feature(enable = $features)]
+                fn compressed<const W: usize>(
+                    key: &[u32; 8],
+                    words: &[$vector; W],
+                    length: $vector,
+                ) -> Words {
                     let mut v = [all(0); 16];
                     for at in 0..8 {
                         v[at] = all(key[at]);
@@ -189,19 +260,14 @@ mod x86 {
                     for at in 0..4 {
                         v[8 + at] = all(START[at]);
                     }
-                    (v[14], v[15]) = (all(length), all(FLAGS));
-                    for order in &SCHEDULE[..ROUNDS] {
-                        for (step, [a, b, c, d]) in STEPS.into_iter().enumerate() {
-                            v[a] = $add($add(v[a], v[b]), words[order[2 * step]]);
-                            v[d] = $turn::<16, 16>($xor(v[d], v[a]));
-                            v[c] = $add(v[c], v[d]);
-                            v[b] = $turn::<12, 20>($xor(v[b], v[c]));
-                            v[a] = $add($add(v[a], v[b]), words[order[2 * step + 1]]);
-                            v[d] = $turn::<8, 24>($xor(v[d], v[a]));
-                            v[c] = $add(v[c], v[d]);
-                            v[b] = $turn::<7, 25>($xor(v[b], v[c]));
-                        }
-                    }
+                    (v[14], v[15]) = (length, all(FLAGS));
+                    round::<0, W>(&mut v, words);
+                    round::<1, W>(&mut v, words);
+                    round::<2, W>(&mut v, words);
+                    round::<3, W>(&mut v, words);
+                    round::<4, W>(&mut v, words);
+                    round::<5, W>(&mut v, words);
+                    round::<6, W>(&mut v, words);
                     let mut out = [[0; LANES]; 8];
                     for (at, lanes) in out.iter_mut().enumerate() {
                         // SAFETY: the array behind the reference is as long as the vector.
@@ -217,7 +283,7 @@ mod x86 {
                     blocks: &'a mut [Block],
                 ) -> &'a mut [Block] {
                     let (whole, rest) = blocks.as_chunks_mut::<LANES>();
-                    let mut message = [[0; LANES]; 8];
+                    let mut message = [[0; LANES]; 4];
                     for blocks in whole {
                         for (lane, block) in blocks.iter().enumerate() {
                             for at in 0..4 {
@@ -231,6 +297,28 @@ mod x86 {
                         }
                     }
                     rest
+                }
+
+                /// As [`super::super::Texts::hash`] of texts as they wait.
+                #[target_feature(enable = $features)]
+                pub(in super::super) fn hash_texts(
+                    key: &[u32; 8],
+                    texts: &[[u32; TEXTS]; TEXT_BYTES / 4],
+                    lengths: &[u32; TEXTS],
+                ) -> [Block; TEXTS] {
+                    let mut ids = [Block::ZERO; TEXTS];
+                    for (part, ids) in ids.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                        let of = |all: &[u32; TEXTS]| loaded(&all.as_chunks::<LANES>().0[part]);
+                        let mut words = [all(0); 16];
+                        for (word, texts) in words.iter_mut().zip(texts) {
+                            *word = of(texts);
+                        }
+                        let out = compressed(key, &words, of(lengths));
+                        for (lane, id) in ids.iter_mut().enumerate() {
+                            *id = joined([out[0][lane], out[1][lane], out[2][lane], out[3][lane]]);
+                        }
+                    }
+                    ids
                 }
 
                 /// As [`super::super::hash_pairs`] for whole vectors; what is left over.
@@ -268,8 +356,8 @@ mod x86 {
 
     mod turns {
         use std::arch::x86_64::{
-            __m256i, __m512i, _mm256_or_si256, _mm256_slli_epi32, _mm256_srli_epi32,
-            _mm512_ror_epi32,
+            __m256i, __m512i, _mm256_or_si256, _mm256_set_epi8, _mm256_shuffle_epi8,
+            _mm256_slli_epi32, _mm256_srli_epi32, _mm512_ror_epi32,
         };
 
         /// Each word turned right by RIGHT bits, LEFT being what is left of 32.
@@ -282,6 +370,21 @@ mod x86 {
         #[inline]
         #[target_feature(enable = "avx2")]
         pub(super) fn narrow_turn<const RIGHT: i32, const LEFT: i32>(x: __m256i) -> __m256i {
+            // By whole bytes, one shuffle does it.
+            if RIGHT == 16 {
+                let order = _mm256_set_epi8(
+                    13, 12, 15, 14, 9, 8, 11, 10, 5, 4, 7, 6, 1, 0, 3, 2, 13, 12, 15, 14, 9, 8, 11,
+                    10, 5, 4, 7, 6, 1, 0, 3, 2,
+                );
+                return _mm256_shuffle_epi8(x, order);
+            }
+            if RIGHT == 8 {
+                let order = _mm256_set_epi8(
+                    12, 15, 14, 13, 8, 11, 10, 9, 4, 7, 6, 5, 0, 3, 2, 1, 12, 15, 14, 13, 8, 11,
+                    10, 9, 4, 7, 6, 5, 0, 3, 2, 1,
+                );
+                return _mm256_shuffle_epi8(x, order);
+            }
             _mm256_or_si256(_mm256_srli_epi32::<RIGHT>(x), _mm256_slli_epi32::<LEFT>(x))
         }
     }
@@ -314,7 +417,7 @@ mod x86 {
 
 #[cfg(test)]
 mod tests {
-    use super::{each_portable, hash_each, hash_pairs, pairs_portable, Block};
+    use super::{each_portable, hash_each, hash_pairs, hash_texts, pairs_portable, Block};
     use proptest::prelude::*;
 
     fn blocks() -> impl Strategy<Value = Vec<(Block, Block)>> {
@@ -361,6 +464,19 @@ mod tests {
                 each_portable(&key, rest);
                 each_portable(&key, &mut wanted);
                 prop_assert_eq!(each, wanted);
+            }
+        }
+
+        #[test]
+        #[cfg(target_arch = "x86_64")]
+        #[allow(unsafe_code, reason = "calls the narrower path too, where the processor has it")]
+        fn the_narrow_path_hashes_texts_as_the_chosen_one(key: [u8; 32], text in prop::collection::vec(any::<u32>(), 256), lengths in prop::collection::vec(0u32..=64, 16)) {
+            if super::x86::has_256() {
+                let texts = std::array::from_fn(|at| std::array::from_fn(|lane| text[16 * at + lane]));
+                let lengths = std::array::from_fn(|lane| lengths[lane]);
+                // SAFETY: the processor has the feature that the function is compiled for.
+                let narrow = unsafe { super::x86::narrow::hash_texts(&super::x86::words(&key), &texts, &lengths) };
+                prop_assert_eq!(Some(narrow), hash_texts(&key, &texts, &lengths));
             }
         }
     }

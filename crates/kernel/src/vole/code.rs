@@ -44,19 +44,31 @@ const fn places(code: Code) -> (usize, usize) {
 
 /// Compress each vector, which has the noise's N elements, to its first `message`; the rest of it is left as it falls.
 ///
-/// Several vectors at once cost less than one after another, for the convolution is drawn once.
+/// Several vectors at once cost less than one after another: a thread alone draws the convolution once for all, more
+/// threads do one vector each.
 ///
 /// # Panics
 /// Where the vectors are not of one length, at least `message` + 26: they are ours.
 pub(crate) fn encode<const V: usize>(code: Code, message: usize, vectors: [&mut [Block]; V]) {
     let mut parts = vectors.map(|vector| vector.split_at_mut(message));
     let mut parities = parts.each_mut().map(|(_, parity)| &mut **parity);
-    for pass in 0..2 {
-        convolution(&Stream::new(seed(pass)), &mut parities);
+    if V > 1 && rayon::current_num_threads() > 1 {
+        // Side by side it is drawn for each, which takes less than waiting for the other.
+        parities
+            .par_iter_mut()
+            .for_each(|parity| convolutions(&mut [&mut **parity]));
+    } else {
+        convolutions(&mut parities);
     }
     // One vector after another, though the places are drawn anew: what is read at random then fits the cache better.
     for (output, parity) in parts {
         expansion(code, output, parity);
+    }
+}
+
+fn convolutions<const V: usize>(parities: &mut [&mut [Block]; V]) {
+    for pass in 0..2 {
+        convolution(&Stream::new(seed(pass)), parities);
     }
 }
 

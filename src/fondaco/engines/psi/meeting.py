@@ -193,7 +193,8 @@ def _meet_part(meeting: Meeting, part: Part, parts: int) -> Array:
     first = compares(job, meeting.store.rows, meeting.peer_rows)
     ids = padded(part, size)
     party: _kernel.PsiParty | _kernel.DhParty
-    if meeting.choice().protocol == "ecdh":
+    protocol = meeting.choice().protocol
+    if protocol == "ecdh":
         party = _kernel.DhParty(ids, compares=first, peer_keys=peer_size, both=meeting.both)
     else:
         party = _kernel.PsiParty(
@@ -204,8 +205,12 @@ def _meet_part(meeting: Meeting, part: Part, parts: int) -> Array:
     if matched is None or not job.learns:
         return np.empty(0, np.uint32)
     chosen = np.frombuffer(matched, "<u4")
-    chosen = chosen[chosen < len(part.ids)]
-    found: Array = part.places[chosen[one_order(part.ids[chosen])]]
+    if size > len(part.ids):
+        chosen = chosen[chosen < len(part.ids)]
+    if protocol == "ecdh" or parts > 1:
+        # The order of the tags is one for both, but of this run alone: what is kept of a part may be of an earlier one.
+        chosen = chosen[one_order(part.ids[chosen])]
+    found: Array = part.places[chosen]
     return found
 
 
