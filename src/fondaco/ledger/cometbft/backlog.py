@@ -14,11 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-SECONDS = 1.2
+SECONDS = 0.8
 FLOOR = 200
 CEILING = 16_000
 FIRST_RATE = 1_500.0
-LONG = 1.5  # seconds from when something waited to the block that took it
+LONG = 1.2  # seconds from when something waited to the block that took it
 _GROWTH = 1.25
 _SHORTEST = 0.05
 
@@ -51,12 +51,12 @@ class Backlog:
         return len(self._waiting) >= self.limit
 
     def full_for(self, bundle: bytes) -> bool:
-        """Whether one more bundle is too many: from three quarters of the limit on it depends on the bundle.
+        """Whether one more bundle is too many: from half of the limit on it depends on the bundle.
 
         Nodes that are full to much the same degree so refuse the same ones. If each refused its own, each would wait
         for its own turn to propose what the others did not take.
         """
-        share = 192 + hashlib.sha256(bundle).digest()[0] // 4
+        share = 128 + hashlib.sha256(bundle).digest()[0] // 2
         return len(self._waiting) >= self.limit * share // 256
 
     def of(self, whose: str) -> int:
