@@ -47,7 +47,7 @@ SECONDS, START_SECONDS = 3600, 60
 ALONE_ABOVE, TARGET_MEMORY_MIB = 20_000_000, 4096
 MIDDLE, MIDDLE_MEMORY_MIB = 10_000_000, 2048
 LARGE = 100_000_000
-PARTS = ("many: ", "large: ")
+PARTS = ("operations: ", "many: ", "large: ")
 _SIZE = re.compile(r"(?:large: )?([0-9,]+) x \1, files")
 HOW = "two processes, or one a member, two cores, unix sockets; best of a few, alternating; half of the keys shared"
 Measured = dict[str, Any]
@@ -412,9 +412,14 @@ def main() -> None:
             return
         if asked.part is None:
             rows = million(folder, asked.repeats)
-            rows += others(folder) + prepared(folder) if asked.operations else []
             rows += curve(folder, sorted(CURVE))
             report("psi", rows, [HOW], parts=PARTS)
+        if asked.part == "operations" or (asked.part is None and asked.operations):
+            make(folder, MILLION)
+            part = [
+                dataclasses.replace(row, case=f"operations: {row.case}") for row in others(folder) + prepared(folder)
+            ]
+            report("psi", part, [f"operations: {HOW}; {machine_now()}"], part="operations: ", parts=PARTS)
         if asked.part == "many" or (asked.part is None and asked.operations):
             report("psi", many(folder), [f"many: {HOW}; {machine_now()}"], part="many: ", parts=PARTS)
         if asked.part == "large":
