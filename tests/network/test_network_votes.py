@@ -15,7 +15,6 @@ from fondaco.core.codec import encode
 from fondaco.core.messages import to_bytes
 from fondaco.ledger.application import APP_VERSION
 from fondaco.ledger.contracts.governance.messages import CancelUpgrade, Quota, Upgrade
-from fondaco.ledger.contracts.governance.parameters import FIRST
 from fondaco.ledger.transactions import Body, Envelope
 
 QUOTA = 5
@@ -164,5 +163,5 @@ def test_a_vote_binds_four_validators(network_with_newer: Network) -> None:
     height = cancelled_upgrade(network)
     check_quota(network)
     until(lambda: all(status(node)["sealed"] > height for node in network.nodes), "the height without its upgrade")
-    assert {status(node)["version"] for node in network.nodes} == {FIRST.version}
+    assert {status(node)["version"] for node in network.nodes} == {APP_VERSION}
     check_upgrade(network)
