@@ -233,6 +233,16 @@ def test_any_query_is_answered_or_refused_by_name(path: str, data: dict[str, Val
     storage.close()
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "size"),
+    [("tasks/outcomes", "attempt", 2), ("settlement/measurements", "attempt", 2), ("catalog/dataset", "version", 4)],
+)
+def test_a_number_that_no_key_has_is_refused_by_name(path: str, name: str, size: int) -> None:
+    for number in (-1, 1 << 8 * size, 1 << 62):
+        with pytest.raises(contracts.Malformed, match=f"at most {size} bytes"):
+            contracts.query(Storage(None), path, {"id": bytes(32), "path": "/a/b/c", name: number})
+
+
 class Lots(Counter):
     """Contracts that show the entropy they are given."""
 

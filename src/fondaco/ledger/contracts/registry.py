@@ -247,19 +247,20 @@ def _named(text: Value) -> str:
     return text
 
 
-def _number(number: Value) -> int:
-    if not isinstance(number, int):
-        raise Malformed("the query needs a number")
+def _number(number: Value, size: int) -> int:
+    """A number that a key has in so many bytes."""
+    if not isinstance(number, int) or not 0 <= number < 1 << 8 * size:
+        raise Malformed(f"the query needs a number of at most {size} bytes")
     return number
 
 
 def _outcomes(store: ReadStore, data: dict[str, Value]) -> Value:
-    prefix = task_keys.outcomes(_id(data), _number(data.get("attempt")))
+    prefix = task_keys.outcomes(_id(data), _number(data.get("attempt"), 2))
     return [to_value(record) for record in records(store, Outcome, prefix)]
 
 
 def _measurements(store: ReadStore, data: dict[str, Value]) -> Value:
-    prefix = settlement_keys.measurements(_id(data), _number(data.get("attempt")))
+    prefix = settlement_keys.measurements(_id(data), _number(data.get("attempt"), 2))
     return [to_value(record) for record in records(store, Measurement, prefix)]
 
 
@@ -316,7 +317,7 @@ QUERIES: dict[str, Callable[[ReadStore, dict[str, Value]], Value]] = {
     "catalog/datasets": _listing(Dataset, DATASETS),
     "catalog/latest": lambda store, data: catalog.latest(store, _named(data.get("path"))),
     "catalog/dataset": lambda store, data: to_value(
-        catalog.dataset(store, _named(data.get("path")), _number(data.get("version")))
+        catalog.dataset(store, _named(data.get("path")), _number(data.get("version"), 4))
     ),
     "grants/requests": _listing(Request, grant_keys.REQUESTS),
     "grants/grants": _listing(Grant, grant_keys.GRANTS),
