@@ -71,17 +71,15 @@ def put_nonce(store: Store, body: Body) -> None:
     store.set(_nonce(body), b"\x01")
 
 
-def put_block(store: Store, height: int, marks: dict[bytes, None]) -> bytes:
-    """Note what a block executed, in order, and drop what no block can hold again; the block's value.
+def put_block(store: Store, height: int, marks: dict[bytes, None]) -> None:
+    """Note what a block executed, in order, and drop what no block can hold again.
 
     Only a block with transactions does this: any other would change the state, and so never be the last.
     """
-    value = b"".join(marks)
-    if value:
-        store.set(_block(height), value)
+    if marks:
+        store.set(_block(height), b"".join(marks))
     for key, _value in list(store.span(_BLOCKS, _block(max(0, height - MAX_AHEAD) + 1))):
         store.delete(key)
-    return value
 
 
 def forget_nonces(store: Store, height: int) -> None:
