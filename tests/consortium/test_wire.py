@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -12,17 +13,30 @@ from wire_capture import capturing, check_tls
 from fondaco.cli.demo.cast import WEATHER
 
 
-def listening(pid: int) -> set[int]:
-    """TCP ports that a process and its children listen on."""
+def sockets(pid: int) -> set[str]:
+    """Inodes of the sockets that a process holds.
+
+    Raises:
+        FileNotFoundError: the process has ended.
+    """
     inodes = set()
-    for process in [pid, *(int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]:
-        for entry in Path(f"/proc/{process}/fd").iterdir():
-            try:
-                target = entry.readlink()
-            except FileNotFoundError:
-                continue
-            if str(target).startswith("socket:["):
-                inodes.add(str(target)[8:-1])
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = entry.readlink()
+        except FileNotFoundError:
+            continue
+        if str(target).startswith("socket:["):
+            inodes.add(str(target)[8:-1])
+    return inodes
+
+
+def listening(pid: int) -> set[int]:
+    """TCP ports that a process and its children listen on; a child that ends while it is looked at listens on none."""
+    children = [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    inodes = sockets(pid)
+    for child in children:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            inodes |= sockets(child)
     ports = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
