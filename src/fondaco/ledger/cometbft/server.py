@@ -26,7 +26,6 @@ from fondaco.ledger.cometbft.protobuf import frames
 
 _log = logging.getLogger(__name__)
 MAX_CONNECTIONS = 16
-_READ = 1 << 20
 _SECONDS = 10.0
 
 
@@ -51,7 +50,7 @@ class AbciServer:
         self._path = path
         self._connect = connect
         self._failed = failed
-        self._open: set[asyncio.Task[None]] = set()
+        self._links: set[_Link] = set()
         self._ready = threading.Event()
         self._cause: OSError | None = None
         self._thread = threading.Thread(target=self._run, name="abci", daemon=True)
@@ -85,7 +84,7 @@ class AbciServer:
         try:
             with contextlib.suppress(FileNotFoundError):
                 self._path.unlink()
-            server = await asyncio.start_unix_server(self._accept, path=self._path)
+            server = await self._loop.create_unix_server(self._link, path=self._path)
             self._path.chmod(0o600)
         except OSError as fault:
             self._cause = fault
@@ -94,62 +93,79 @@ class AbciServer:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        for task in tuple(self._open):
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        for link in tuple(self._links):
+            link.end()
+        while self._links:  # each is told of its end in a turn of the loop
+            await asyncio.sleep(0)
         await server.wait_closed()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        if len(self._open) >= MAX_CONNECTIONS:
-            writer.close()
+    def _link(self) -> _Link:
+        return _Link(self._connect, self._links, self._failed)
+
+
+class _Link(asyncio.Protocol):
+    """One connection. A protocol and no stream: a stream costs each small message a turn of the loop more."""
+
+    _transport: asyncio.Transport
+
+    def __init__(
+        self, connect: Callable[[], Handler], links: set[_Link], failed: Callable[[LedgerError], None]
+    ) -> None:
+        self._connect = connect
+        self._links = links
+        self._failed = failed
+        self._handler: Handler | None = None
+        self._buffer = bytearray()
+
+    def end(self) -> None:
+        """Break off."""
+        self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if len(self._links) >= MAX_CONNECTIONS:
+            transport.close()
             return
-        self._open.add(task)
-        handler, sound = self._connect(), False
+        self._links.add(self)
+        self._handler = self._connect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._links.discard(self)
+        if self._handler is not None:
+            self._handler.close()
+
+    def pause_writing(self) -> None:
+        self._transport.pause_reading()  # CometBFT asks no more before it has read what it asked for
+
+    def resume_writing(self) -> None:
+        self._transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        if self._handler is None or self._transport.is_closing():
+            return
+        sound = False
         try:
-            await self._answer(reader, writer, handler)
+            self._answer(self._handler, data)
             sound = True
-        except asyncio.CancelledError:
-            sound = True  # stop() ended it; nothing above waits for this task
         finally:
-            self._open.discard(task)
-            handler.close()
-            writer.close()
-            if not sound:
+            if not sound:  # the loop says what it was, and closes
                 self._failed(LedgerError("answering CometBFT has ended by a defect", remedy="report the node's log"))
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handler: Handler) -> None:
-        buffer = bytearray()
-        while data := await _read(reader):
-            buffer += data
-            try:
-                requests = [read_request(frame) for frame in frames(buffer, MAX_FRAME)]
-                if not requests:
-                    continue
-                responses = handler.handle(requests)
-            except FondacoError as fault:
-                _log.error("CometBFT is stopped: %s", fault.cause)
-                writer.write(write_response(ResponseException(error=f"{fault.code}: {fault.cause}"[:1000])))
-                await _drain(writer)
-                if not isinstance(fault, CodecError):
-                    self._failed(fault if isinstance(fault, LedgerError) else _wrapped(fault))
-                return
-            writer.write(b"".join(map(write_response, responses)))
-            await _drain(writer)
+    def _answer(self, handler: Handler, data: bytes) -> None:
+        self._buffer += data
+        try:
+            requests = [read_request(frame) for frame in frames(self._buffer, MAX_FRAME)]
+            responses = handler.handle(requests) if requests else ()
+        except FondacoError as fault:
+            _log.error("CometBFT is stopped: %s", fault.cause)
+            self._transport.write(write_response(ResponseException(error=f"{fault.code}: {fault.cause}"[:1000])))
+            self._transport.close()
+            if not isinstance(fault, CodecError):
+                self._failed(fault if isinstance(fault, LedgerError) else _wrapped(fault))
+            return
+        self._transport.write(b"".join(map(write_response, responses)))
 
 
 def _wrapped(fault: FondacoError) -> LedgerError:
     return LedgerError(fault.cause, remedy=fault.remedy)
-
-
-async def _read(reader: asyncio.StreamReader) -> bytes:
-    try:
-        return await reader.read(_READ)
-    except OSError:
-        return b""
-
-
-async def _drain(writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        await writer.drain()
