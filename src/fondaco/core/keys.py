@@ -9,6 +9,7 @@ A secret key shows itself in no repr, no log and no pickle. Source: "The did:key
 from __future__ import annotations
 
 import array
+import itertools
 import sys
 from typing import NoReturn
 
@@ -98,10 +99,9 @@ class SignatureBatch:
     """Many signatures, verified at once in the kernel, each exactly as `PublicKey.verify` would judge it."""
 
     def __init__(self) -> None:
-        self._keys = bytearray()
-        self._signatures = bytearray()
-        self._messages = bytearray()
-        self._ends = array.array("q", [0])
+        self._keys: list[bytes] = []
+        self._signatures: list[bytes] = []
+        self._messages: list[bytes] = []
         self._shaped: list[bool] = []
 
     def add(self, key: bytes, domain: str, message: bytes, signature: bytes) -> None:
@@ -109,25 +109,20 @@ class SignatureBatch:
         shaped = len(key) == KEY_BYTES and len(signature) == SIGNATURE_BYTES
         self._shaped.append(shaped)
         if shaped:
-            self._keys += key
-            self._signatures += signature
-            self._messages += _framed(domain, message)
-            self._ends.append(len(self._messages))
+            self._keys.append(key)
+            self._signatures.append(signature)
+            self._messages.append(_framed(domain, message))
 
     def verify(self) -> list[bool]:
         """Whether each holds, in the order that they were added."""
-        ends = self._ends if sys.byteorder == "little" else _swapped(self._ends)
+        ends = array.array("q", itertools.accumulate(map(len, self._messages), initial=0))
+        if sys.byteorder != "little":
+            ends.byteswap()
         judged = _kernel.ed25519_verify_many(
-            bytes(self._keys), bytes(self._signatures), bytes(self._messages), ends.tobytes()
+            b"".join(self._keys), b"".join(self._signatures), b"".join(self._messages), ends.tobytes()
         )
         found = iter(judged)
         return [shaped and bool(next(found)) for shaped in self._shaped]
-
-
-def _swapped(numbers: array.array[int]) -> array.array[int]:
-    other = numbers[:]
-    other.byteswap()
-    return other
 
 
 class SecretKey:

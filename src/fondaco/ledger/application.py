@@ -15,6 +15,7 @@ import hashlib
 import sqlite3
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 from fondaco.core.codec import Value, encode
 from fondaco.errors import (
@@ -61,8 +62,7 @@ class Stale(BadTransaction):
     """A transaction that was executed before, has expired, or expires too late."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class TxResult:
+class TxResult(NamedTuple):
     """What became of a transaction: code 0, or a refusal with codespace, cause and remedy."""
 
     code: int

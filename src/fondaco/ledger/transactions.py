@@ -59,8 +59,7 @@ class Envelope:
     signatures: tuple[bytes, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Transaction:
+class Transaction(NamedTuple):
     """An opened transaction whose signatures are verified. No two that are executed have one mark (spent.py)."""
 
     hash: bytes
@@ -126,6 +125,11 @@ def _mark(body: Body) -> bytes:
     return hashlib.sha256(body.expires.to_bytes(8, "big") + body.nonce + body.signers[0]).digest()[:MARK_BYTES]
 
 
+def _in_order(keys: tuple[bytes, ...]) -> bool:
+    rest = list(keys[1:])
+    return 1 <= len(keys) <= MAX_SIGNATURES and rest == sorted(dict.fromkeys(rest)) and keys[0] not in rest
+
+
 def _parse(data: bytes, chain: str) -> _Parsed:
     """Everything but the signatures and the payload.
 
@@ -150,10 +154,9 @@ def _parse(data: bytes, chain: str) -> _Parsed:
     if len(body.nonce) != NONCE_BYTES or body.expires < 1:
         raise BadTransaction("a nonce has 16 bytes and an expiry is a height", remedy=remedy)
     keys = body.signers
-    rest = list(keys[1:])
-    if not 1 <= len(keys) <= MAX_SIGNATURES or rest != sorted(dict.fromkeys(rest)) or keys[0] in rest:
+    if len(keys) != 1 and not _in_order(keys):
         raise BadTransaction("signers stand once each, the author first and the others in order", remedy=remedy)
-    if any(len(signer) != KEY_BYTES for signer in keys):
+    if len(keys[0]) != KEY_BYTES or (len(keys) > 1 and any(len(key) != KEY_BYTES for key in keys)):
         raise BadTransaction("a signer is a key of 32 bytes", remedy=remedy)
     if len(signatures) != len(keys):
         raise BadTransaction("a transaction has one signature of each signer", remedy=remedy)

@@ -6,6 +6,7 @@ its code and cause; what the application cannot go on from is raised, and stops 
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -18,6 +19,12 @@ from fondaco.ledger.cometbft import abci, parts
 NAME = "fondaco"
 QUERY_REFUSED = 1
 _RECHECK = 1
+
+
+@functools.lru_cache(maxsize=256)
+def _result(code: int) -> parts.ExecTxResult:
+    """A transaction's result as CometBFT is told it: most of a block's are the same."""
+    return parts.ExecTxResult(code=code)
 
 
 class Driver(Protocol):
@@ -153,7 +160,7 @@ class Connection:
         done = self._driver.execute(request)
         changed = parts.VersionParams(app=done.next_version) if done.next_version != version else None
         return abci.ResponseFinalizeBlock(
-            tx_results=tuple(parts.ExecTxResult(code=result.code) for result in done.results),
+            tx_results=tuple(_result(one.code) for one in done.results),
             validator_updates=tuple(
                 parts.ValidatorUpdate(pub_key=parts.KeyOfValidator(ed25519=one.key), power=one.power)
                 for one in done.validator_updates

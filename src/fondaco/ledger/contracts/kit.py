@@ -7,7 +7,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from fondaco.core.messages import from_bytes, is_frozen, to_bytes
 from fondaco.core.names import is_plain
@@ -25,8 +25,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _WORD = re.compile(r"[a-z0-9][a-z0-9._:/-]{0,127}")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """Something that happened: contract and kind, and what it happened to."""
 
     contract: str
@@ -42,7 +41,7 @@ class ValidatorUpdate:
     power: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(slots=True, kw_only=True, eq=False)
 class Context:
     """One transaction being executed, or a block being ended.
 
@@ -54,16 +53,17 @@ class Context:
     `version` is that of the rules that hold at this height: old rules stay for the heights that they were made for.
     """
 
-    store: Store
-    chain: str
-    height: int
-    time: int
-    signers: tuple[bytes, ...]
-    tx: bytes
-    entropy: bytes
-    events: list[Event]
-    updates: list[ValidatorUpdate] = dataclasses.field(default_factory=list)
-    version: int = 1
+    # Final and not frozen: one is made for each transaction, and a frozen one takes three times as long to make.
+    store: Final[Store]
+    chain: Final[str]
+    height: Final[int]
+    time: Final[int]
+    signers: Final[tuple[bytes, ...]]
+    tx: Final[bytes]
+    entropy: Final[bytes]
+    events: Final[list[Event]]
+    updates: Final[list[ValidatorUpdate]] = dataclasses.field(default_factory=list)
+    version: Final[int] = 1
 
     def emit(self, contract: str, kind: str, /, **attributes: Attribute) -> None:
         """Add an event to the log, in order."""
