@@ -41,6 +41,21 @@ def read_transaction(
 def ed25519_verify_many(keys: bytes, signatures: bytes, data: bytes, offsets: bytes) -> bytes:
     """One byte for each of n messages: 1 when libsodium would accept; 32 * n bytes of keys, 64 * n of signatures."""
 
+class MessageReader:
+    """Reads messages of one class, a frozen dataclass with slots, from canonical bytes (fondaco.core.messages)."""
+
+    def __init__(self, cls: type, fields: tuple[tuple[str, object], ...]) -> None:
+        """`fields` are (name, shape) in canonical order.
+
+        A shape is "int", "bool", "bytes", "str", "any"; ("optional" | "tuple" | "dict", shape); (class, fields).
+        """
+
+    def read(self, data: bytes, depth: int, items: int) -> object | None:
+        """The message, nested at most `depth` and of at most `items` items; None for bytes that are none."""
+
+    def altered(self, message: object, changes: dict[str, object]) -> object:
+        """A message of the class with other values in some fields, whose types nobody looks at; TypeError: no field."""
+
 def check_canonical(data: bytes, depth: int, items: int) -> None:
     """Raise ValueError, with the reason, unless `data` is canonical (fondaco.core.codec), in depth and items too."""
 

@@ -3,6 +3,7 @@
 mod faults;
 mod lack;
 mod ledger;
+mod message;
 mod pages;
 mod pir;
 mod pir_two;
@@ -206,6 +207,7 @@ fn _kernel(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(distinct_places, module)?)?;
     module.add_function(wrap_pyfunction!(identify_records, module)?)?;
     module.add_function(wrap_pyfunction!(distinct_records, module)?)?;
+    module.add_class::<message::MessageReader>()?;
     module.add_class::<psi::PsiParty>()?;
     module.add_class::<psi::DhParty>()?;
     module.add_class::<psi::CountParty>()?;

@@ -55,13 +55,24 @@ struct Level<'a> {
     last: Option<&'a [u8]>,
 }
 
-struct Reader<'a> {
+/// A place in bytes from outside, from which heads and their contents are taken.
+pub struct Reader<'a> {
     data: &'a [u8],
     at: usize,
 }
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, size: u64) -> Result<&'a [u8], Uncanonical> {
+    /// At the beginning.
+    #[must_use]
+    pub fn new(data: &'a [u8]) -> Self {
+        Self { data, at: 0 }
+    }
+
+    /// The next bytes.
+    ///
+    /// # Errors
+    /// `Cut`.
+    pub fn take(&mut self, size: u64) -> Result<&'a [u8], Uncanonical> {
         let size = usize::try_from(size).map_err(|_| Uncanonical::Cut)?;
         let end = self.at.checked_add(size).ok_or(Uncanonical::Cut)?;
         let found = self.data.get(self.at..end).ok_or(Uncanonical::Cut)?;
@@ -69,7 +80,11 @@ impl<'a> Reader<'a> {
         Ok(found)
     }
 
-    fn head(&mut self) -> Result<(u8, u8, u64), Uncanonical> {
+    /// A head in its shortest form: major type, the five bits beside it, argument.
+    ///
+    /// # Errors
+    /// `Cut` or `Head`.
+    pub fn head(&mut self) -> Result<(u8, u8, u64), Uncanonical> {
         let first = self.take(1)?[0];
         let (major, low) = (first >> 5, first & 31);
         if low < 24 {
@@ -95,7 +110,9 @@ impl<'a> Reader<'a> {
         Ok((major, low, argument))
     }
 
-    fn left(&self) -> u64 {
+    /// How many bytes are left.
+    #[must_use]
+    pub fn left(&self) -> u64 {
         (self.data.len() - self.at) as u64
     }
 }
@@ -107,7 +124,7 @@ impl<'a> Reader<'a> {
 /// The first reason why it is not.
 pub fn check_canonical(data: &[u8], depth: usize, most: u64) -> Result<(), Uncanonical> {
     let mut most = most;
-    let mut reader = Reader { data, at: 0 };
+    let mut reader = Reader::new(data);
     let mut levels = vec![Level {
         left: 1,
         map: false,

@@ -8,7 +8,6 @@ lets one of them in.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Callable
 from typing import NamedTuple

@@ -93,10 +93,8 @@ class AbciServer:
         self._ready.set()
         await self._stop.wait()
         server.close()
-        for link in tuple(self._links):
-            link.end()
-        while self._links:  # each is told of its end in a turn of the loop
-            await asyncio.sleep(0)
+        ends = [link.end() for link in tuple(self._links)]
+        await asyncio.gather(*ends)
         await server.wait_closed()
 
     def _link(self) -> _Link:
@@ -116,10 +114,12 @@ class _Link(asyncio.Protocol):
         self._failed = failed
         self._handler: Handler | None = None
         self._buffer = bytearray()
+        self._over = asyncio.get_running_loop().create_future()
 
-    def end(self) -> None:
-        """Break off."""
+    def end(self) -> asyncio.Future[None]:
+        """Break off; done when the connection has ended."""
         self._transport.abort()
+        return self._over
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -130,7 +130,8 @@ class _Link(asyncio.Protocol):
         self._links.add(self)
         self._handler = self._connect()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._over.set_result(None)
         self._links.discard(self)
         if self._handler is not None:
             self._handler.close()

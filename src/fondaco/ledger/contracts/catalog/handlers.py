@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+from fondaco.core.messages import altered
 from fondaco.core.models import check_schema
 from fondaco.core.names import DatasetName
 from fondaco.errors import NamingError
@@ -121,7 +120,7 @@ def update(ctx: Context, msg: m.Update) -> None:
         raise WrongStatus("the version is withdrawn")
     _check_words(msg.title, msg.description)
     _check_terms(msg.terms, tuple(c.name for c in found.schema.columns))
-    changed = dataclasses.replace(found, title=msg.title, description=msg.description, terms=msg.terms)
+    changed = altered(found, title=msg.title, description=msg.description, terms=msg.terms)
     save(ctx.store, keys.dataset(msg.path, msg.version), changed)
     ctx.emit(CONTRACT, "updated", path=msg.path, version=msg.version, owner=found.owner)
 
@@ -131,7 +130,7 @@ def withdraw(ctx: Context, msg: m.Withdraw) -> None:
     found = _own(ctx, msg.path, msg.version)
     if found.status != "published":
         raise WrongStatus("the version is withdrawn already")
-    save(ctx.store, keys.dataset(msg.path, msg.version), dataclasses.replace(found, status="withdrawn"))
+    save(ctx.store, keys.dataset(msg.path, msg.version), altered(found, status="withdrawn"))
     ctx.emit(CONTRACT, "withdrawn", path=msg.path, version=msg.version, owner=found.owner)
 
 
@@ -144,7 +143,7 @@ def hand_over(ctx: Context, msg: m.HandOver) -> None:
     authority.admins(ctx, owner)
     authority.admins(ctx, msg.target)
     for found in list(records(ctx.store, m.Dataset, keys.versions(msg.path))):
-        changed = dataclasses.replace(found, owner=msg.target)
+        changed = altered(found, owner=msg.target)
         save(ctx.store, keys.dataset(found.path, found.version), changed)
     ctx.emit(CONTRACT, "handed-over", path=msg.path, source=owner, target=msg.target)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
+from fondaco.core.messages import altered
 from fondaco.ledger.contracts.certificates import keys
 from fondaco.ledger.contracts.certificates import messages as m
 from fondaco.ledger.contracts.certificates.errors import Conflict, Denied, Invalid, Unknown, WrongStatus
@@ -95,7 +95,7 @@ def void(ctx: Context, found: m.Certificate, by: str, cause: str) -> None:
     """
     if found.status != VALID:
         raise WrongStatus("the certificate is revoked already")
-    changed = dataclasses.replace(found, status=REVOKED, revoked=ctx.height, by=by, cause=cause)
+    changed = altered(found, status=REVOKED, revoked=ctx.height, by=by, cause=cause)
     save(ctx.store, keys.certificate(found.id), changed)
     ctx.emit(CONTRACT, REVOKED, certificate=found.id, task=found.task, grant=found.grant, by=by, cause=cause)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+from fondaco.core.messages import altered
 from fondaco.ledger.contracts import due
 from fondaco.ledger.contracts.certificates import handlers as certificates
 from fondaco.ledger.contracts.certificates import keys as certificate_keys
@@ -129,7 +128,7 @@ def put_evidence(ctx: Context, msg: m.PutEvidence) -> None:
     if any(one.evidence == msg.evidence for one in found.evidence):
         raise Conflict("this evidence is there already")
     made = m.Evidence(organisation=party, evidence=msg.evidence, height=ctx.height)
-    save(ctx.store, keys.dispute(found.task), dataclasses.replace(found, evidence=(*found.evidence, made)))
+    save(ctx.store, keys.dispute(found.task), altered(found, evidence=(*found.evidence, made)))
     ctx.emit(CONTRACT, "evidence", task=found.task, dispute=found.id, party=party, evidence=msg.evidence)
 
 
@@ -154,7 +153,7 @@ def _draw(ctx: Context, found: m.Dispute) -> None:
     active = tuple(one.name for one in known if one.status == authority.ACTIVE and weight(ctx.store, one.name))
     rule = rules(ctx.store)
     drawn = draw(found, active, rule.arbiters, ctx.entropy)
-    changed = dataclasses.replace(found, arbiters=drawn, deadline=ctx.height + rule.blocks, status=VOTING)
+    changed = altered(found, arbiters=drawn, deadline=ctx.height + rule.blocks, status=VOTING)
     for name in drawn:
         ctx.emit(CONTRACT, "arbiter", task=found.task, dispute=found.id, arbiter=name)
     if not drawn:
@@ -177,7 +176,7 @@ def cast_vote(ctx: Context, msg: m.CastVote) -> None:
     if not 0 <= msg.refund <= BASIS_POINTS:
         raise Invalid(f"a refund is 0 to {BASIS_POINTS} basis points")
     vote = m.Vote(arbiter=msg.by, refund=msg.refund, revoke=msg.revoke)
-    changed = dataclasses.replace(found, votes=(*found.votes, vote))
+    changed = altered(found, votes=(*found.votes, vote))
     save(ctx.store, keys.dispute(found.task), changed)
     ctx.emit(
         CONTRACT,
@@ -209,7 +208,7 @@ def _end(ctx: Context, found: m.Dispute) -> None:
     silent = tuple(name for name in found.arbiters if name not in voted)
     for name in silent:
         ctx.emit(CONTRACT, "silent", task=found.task, dispute=found.id, arbiter=name)
-    changed = dataclasses.replace(found, status=ENDED, outcome=outcome, refund=refund, revoke=revoke, silent=silent)
+    changed = altered(found, status=ENDED, outcome=outcome, refund=refund, revoke=revoke, silent=silent)
     save(ctx.store, keys.dispute(found.task), changed)
     ctx.emit(CONTRACT, ENDED, task=found.task, dispute=found.id, outcome=outcome, refund=refund, revoke=int(revoke))
     payments.resolve(ctx, found.task, refund)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fondaco.core.codec import Value
-from fondaco.core.messages import from_value, kind_of
+from fondaco.core.messages import altered, from_value, kind_of
 from fondaco.errors import CodecError
 from fondaco.ledger.contracts.disputes import handlers as disputes
 from fondaco.ledger.contracts.disputes.messages import Rules
@@ -125,7 +125,7 @@ def found_seat(ctx: Context, seat: m.Seat) -> None:
 
 def _shared(ctx: Context, body: m.Shares | m.Division) -> Formula:
     """The formula in force, with what a body changes of it."""
-    return dataclasses.replace(payments.formula(ctx.store), **dataclasses.asdict(body))
+    return altered(payments.formula(ctx.store), **dataclasses.asdict(body))
 
 
 def _check_formula(ctx: Context, body: m.Shares | m.Division) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from fondaco.core.messages import altered
 from fondaco.errors import ContractError
 from fondaco.ledger.contracts import due
 from fondaco.ledger.contracts.catalog import keys as catalog_keys
@@ -57,7 +58,7 @@ def expel(ctx: Context, body: m.Expel) -> None:
         raise Unknown(f"{body.organisation} is not an active organisation")
     for end in ENDINGS:
         end(ctx, body.organisation)
-    save(ctx.store, identity_keys.organisation(found.name), dataclasses.replace(found, status=REASON))
+    save(ctx.store, identity_keys.organisation(found.name), altered(found, status=REASON))
     check_weight(ctx)
     if body.forfeit:
         accounts.move(ctx, found.name, FUND, accounts.balance(ctx.store, found.name))
@@ -97,7 +98,7 @@ def _withdraw_datasets(ctx: Context, name: str) -> None:
             save(
                 ctx.store,
                 catalog_keys.dataset(found.path, found.version),
-                dataclasses.replace(found, status="withdrawn"),
+                altered(found, status="withdrawn"),
             )
             ctx.emit("catalog", "withdrawn", path=found.path, version=found.version, owner=name)
 
@@ -114,7 +115,7 @@ def withdraw_open(ctx: Context, found: m.Proposal) -> None:
     """End an open proposal without a decision; its deposit goes back."""
     for height in (found.closes, ctx.height):  # at the end of this block, if its outcome was certain
         due.not_at_height(ctx.store, height, CONTRACT, found.id)
-    close(ctx, dataclasses.replace(found, status="withdrawn", decided=ctx.height), found.by)
+    close(ctx, altered(found, status="withdrawn", decided=ctx.height), found.by)
 
 
 def close(ctx: Context, record: m.Proposal, deposit_to: str) -> None:
@@ -130,14 +131,14 @@ def close(ctx: Context, record: m.Proposal, deposit_to: str) -> None:
 def _void_keys(ctx: Context, name: str) -> None:
     for invitation in list(records(ctx.store, Invitation, identity_keys.INVITATIONS)):
         if invitation.by == name and invitation.status == "open":
-            void = dataclasses.replace(invitation, status="void")
+            void = altered(invitation, status="void")
             save(ctx.store, identity_keys.invitation(invitation.key), void)
     for user in list(records(ctx.store, User, identity_keys.USERS)):
         if user.organisation == name and user.status == authority.ACTIVE:
-            save(ctx.store, identity_keys.user(user.key), dataclasses.replace(user, status="revoked"))
+            save(ctx.store, identity_keys.user(user.key), altered(user, status="revoked"))
     for node in list(records(ctx.store, Node, identity_keys.NODES)):
         if node.organisation == name and node.status == authority.ACTIVE:
-            save(ctx.store, identity_keys.node(node.key), dataclasses.replace(node, status="revoked"))
+            save(ctx.store, identity_keys.node(node.key), altered(node, status="revoked"))
 
 
 def _leave_seat(ctx: Context, name: str) -> None:

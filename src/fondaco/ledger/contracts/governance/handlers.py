@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from fondaco.core.messages import altered
 from fondaco.errors import CodecError, ContractError, KeyMaterialError, NamingError, SealError
 from fondaco.ledger.contracts import due
 from fondaco.ledger.contracts.governance import effects, expulsion, keys, parameters, tally
@@ -98,7 +99,7 @@ def vote(ctx: Context, msg: m.Vote) -> None:
     if msg.sequence != expected:
         raise Conflict(f"sequence {msg.sequence}, but {expected} is next", remedy="read the account and vote again")
     ctx.store.set(keys.votes(msg.by), expected.to_bytes(8, "big"))
-    changed = dataclasses.replace(found, votes=found.votes | {msg.by: msg.choice})
+    changed = altered(found, votes=found.votes | {msg.by: msg.choice})
     save(ctx.store, keys.proposal(found.id), changed)
     ctx.emit(CONTRACT, "voted", proposal=found.id, by=msg.by, choice=msg.choice)
     if found.rules.early and tally.decided(tally.count(changed.votes, weights(ctx.store)), found.rules) is not None:
@@ -132,7 +133,7 @@ def _decide(ctx: Context, found: m.Proposal) -> None:
         return
     status = tally.outcome(counted, found.rules)
     executes = ctx.height + found.rules.execution if status == tally.PASSED else 0
-    record = dataclasses.replace(found, status=status, decided=ctx.height, executes=executes)
+    record = altered(found, status=status, decided=ctx.height, executes=executes)
     expulsion.close(ctx, record, FUND if status == tally.VETOED else found.by)
     if status == tally.PASSED:
         if record.rules.execution:
@@ -148,13 +149,13 @@ def _execute(ctx: Context, found: m.Proposal) -> None:
     try:
         effects.apply(own, found)
     except (ContractError, CodecError, NamingError, KeyMaterialError, SealError) as refusal:
-        save(ctx.store, keys.proposal(found.id), dataclasses.replace(found, status="failed", cause=refusal.cause))
+        save(ctx.store, keys.proposal(found.id), altered(found, status="failed", cause=refusal.cause))
         ctx.emit(CONTRACT, "failed", proposal=found.id, error=refusal.code)
         return
     branch.merge_into(ctx.store)
     ctx.events.extend(own.events)
     ctx.updates[:] = own.updates
-    save(ctx.store, keys.proposal(found.id), dataclasses.replace(found, status="executed"))
+    save(ctx.store, keys.proposal(found.id), altered(found, status="executed"))
     ctx.emit(CONTRACT, "executed", proposal=found.id, body=found.kind)
 
 

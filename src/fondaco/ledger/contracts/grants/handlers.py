@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-from fondaco.core.messages import to_bytes
+from fondaco.core.messages import altered, to_bytes
 from fondaco.ledger.contracts import due
 from fondaco.ledger.contracts.catalog import handlers as catalog
 from fondaco.ledger.contracts.catalog.messages import Dataset, Rule
@@ -225,7 +223,7 @@ def close_item(ctx: Context, request_id: bytes, item: int, answer: str, reason: 
 
 def _answered(record: m.Request, item: int, answer: str) -> m.Request:
     answers = (*record.answers[:item], answer, *record.answers[item + 1 :])
-    return dataclasses.replace(record, answers=answers)
+    return altered(record, answers=answers)
 
 
 def _issue(
@@ -333,7 +331,7 @@ def _review(ctx: Context, msg: m.Review | m.ReviewLimits, lookups: m.LookupLimit
 
 def end(ctx: Context, found: m.Grant, status: str, reason: str) -> None:
     """End a grant; uses in escrow that no task has taken go back to the holder."""
-    _put_grant(ctx, dataclasses.replace(found, status=status))
+    _put_grant(ctx, altered(found, status=status))
     accounts.refund(ctx, found.id, found.price * found.uses_left)
     ctx.emit(CONTRACT, status, grant=found.id, provider=found.provider, holder=found.holder, reason=reason)
 
@@ -389,14 +387,14 @@ def take_use(ctx: Context, found: m.Grant, task: bytes) -> None:
         raise WrongStatus(f"the grant is {found.status} with {found.uses_left} uses left")
     left = found.uses_left - 1
     status = "active" if left else "exhausted"
-    _put_grant(ctx, dataclasses.replace(found, uses_left=left, status=status))
+    _put_grant(ctx, altered(found, uses_left=left, status=status))
     ctx.emit(CONTRACT, "used", grant=found.id, task=task, provider=found.provider, uses_left=left)
 
 
 def return_use(ctx: Context, found: m.Grant, task: bytes) -> None:
     """Give a use back that a task took and never started to compute with."""
     if found.status in ("active", "exhausted"):
-        back = dataclasses.replace(found, uses_left=found.uses_left + 1, status="active")
+        back = altered(found, uses_left=found.uses_left + 1, status="active")
         _put_grant(ctx, back)
     else:
         accounts.refund(ctx, found.id, found.price)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+from fondaco.core.messages import altered
 from fondaco.core.sealed import is_seal_key
 from fondaco.ledger.contracts.governance import keys as governance_keys
 from fondaco.ledger.contracts.governance.errors import VoteNeeded
@@ -165,7 +164,7 @@ def join(ctx: Context, msg: m.Join) -> None:
     if (found.organisation, found.kind) != (spec.name, spec.kind):
         raise Denied("the invitation is for another organisation")
     _check_possession(ctx, *spec.admins, spec.node.key, *(user.key for user in spec.users))
-    save(ctx.store, keys.invitation(msg.invitation), dataclasses.replace(found, status="used"))
+    save(ctx.store, keys.invitation(msg.invitation), altered(found, status="used"))
     create(ctx, spec)
     if not found.voted:
         # One institution alone invites whom it likes, as often as it likes: its guests must not outvote the others.
@@ -180,7 +179,7 @@ def cancel_invitation(ctx: Context, msg: m.CancelInvitation) -> None:
     authority.admins(ctx, found.by)
     if found.status != "open":
         raise WrongStatus(f"the invitation is {found.status}")
-    save(ctx.store, keys.invitation(msg.invitation), dataclasses.replace(found, status="void"))
+    save(ctx.store, keys.invitation(msg.invitation), altered(found, status="void"))
     ctx.emit(CONTRACT, "invitation-void", organisation=found.organisation, by=found.by, invitation=found.key)
 
 
@@ -194,7 +193,7 @@ def _retire(ctx: Context, organisation: str, key: bytes, status: str) -> str:
                 raise Denied("the key is another organisation's")
             if record.status != authority.ACTIVE:
                 raise WrongStatus("the key is retired already")
-            save(ctx.store, where, dataclasses.replace(record, status=status))
+            save(ctx.store, where, altered(record, status=status))
             return "node" if isinstance(record, m.Node) else "user"
     raise Unknown("no node or user has this key")
 
@@ -235,7 +234,7 @@ def rotate_admins(ctx: Context, msg: m.RotateAdmins) -> None:
             raise Denied("every new administrator signs too")
         if key not in found.admins:
             bind(ctx, key, "admin", msg.organisation)
-    changed = dataclasses.replace(found, admins=msg.admins, threshold=msg.threshold)
+    changed = altered(found, admins=msg.admins, threshold=msg.threshold)
     save(ctx.store, keys.organisation(msg.organisation), changed)
     ctx.emit(CONTRACT, "admins", organisation=msg.organisation, count=len(msg.admins), threshold=msg.threshold)
 
@@ -244,7 +243,7 @@ def move(ctx: Context, msg: m.Move) -> None:
     """A node listens somewhere else."""
     found = authority.node(ctx)
     _check_address(msg.address)
-    save(ctx.store, keys.node(found.key), dataclasses.replace(found, address=msg.address))
+    save(ctx.store, keys.node(found.key), altered(found, address=msg.address))
     ctx.emit(CONTRACT, "moved", organisation=found.organisation, node=found.key)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
+from fondaco.core.messages import altered
 from fondaco.core.models import MAX_NAME
 from fondaco.core.names import is_plain
 from fondaco.ledger.contracts import due
@@ -149,14 +149,14 @@ def put_offer(ctx: Context, msg: m.PutOffer) -> None:
 
 
 def _close_demand(ctx: Context, found: m.Demand, status: str) -> None:
-    save(ctx.store, keys.demand(found.id), dataclasses.replace(found, status=status))
+    save(ctx.store, keys.demand(found.id), altered(found, status=status))
     due.not_at_time(ctx.store, found.until, CONTRACT, _DEMAND + found.id)
     _count(ctx, "demand", found.organisation, -1)
     ctx.emit(CONTRACT, f"demand-{status}", demand=found.id, organisation=found.organisation)
 
 
 def _close_offer(ctx: Context, found: m.Offer, status: str) -> None:
-    save(ctx.store, keys.offer(found.id), dataclasses.replace(found, status=status))
+    save(ctx.store, keys.offer(found.id), altered(found, status=status))
     ctx.store.delete(keys.open_offer(found.id))
     due.not_at_time(ctx.store, found.until, CONTRACT, _OFFER + found.id)
     _count(ctx, "offer", found.provider, -1)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+from fondaco.core.messages import altered
 from fondaco.ledger.contracts.kit import Context, is_amount, load, save
 from fondaco.ledger.contracts.points import keys
 from fondaco.ledger.contracts.points.errors import Conflict, Invalid, Unknown, WrongStatus
@@ -85,7 +84,7 @@ def _escrow(ctx: Context, escrow_id: bytes, amount: int) -> Escrow:
 def release(ctx: Context, escrow_id: bytes, target: str, amount: int) -> None:
     """Pay out of an escrow."""
     found = _escrow(ctx, escrow_id, amount)
-    save(ctx.store, keys.escrow(escrow_id), dataclasses.replace(found, amount=found.amount - amount))
+    save(ctx.store, keys.escrow(escrow_id), altered(found, amount=found.amount - amount))
     _give(ctx, target, amount)
     ctx.emit(CONTRACT, "paid", escrow=escrow_id, source=found.owner, target=target, amount=amount)
 
@@ -93,7 +92,7 @@ def release(ctx: Context, escrow_id: bytes, target: str, amount: int) -> None:
 def refund(ctx: Context, escrow_id: bytes, amount: int) -> None:
     """Give back part of an escrow to its owner."""
     found = _escrow(ctx, escrow_id, amount)
-    save(ctx.store, keys.escrow(escrow_id), dataclasses.replace(found, amount=found.amount - amount))
+    save(ctx.store, keys.escrow(escrow_id), altered(found, amount=found.amount - amount))
     _give(ctx, found.owner, amount)
     if amount:
         ctx.emit(CONTRACT, "refunded", escrow=escrow_id, organisation=found.owner, amount=amount)
@@ -105,8 +104,8 @@ def gather(ctx: Context, source_id: bytes, target_id: bytes, amount: int) -> Non
     target = load(ctx.store, Escrow, keys.escrow(target_id)) or Escrow(id=target_id, owner=found.owner, amount=0)
     if target.owner != found.owner:
         raise Conflict("the two escrows are of different owners")
-    save(ctx.store, keys.escrow(source_id), dataclasses.replace(found, amount=found.amount - amount))
-    save(ctx.store, keys.escrow(target_id), dataclasses.replace(target, amount=target.amount + amount))
+    save(ctx.store, keys.escrow(source_id), altered(found, amount=found.amount - amount))
+    save(ctx.store, keys.escrow(target_id), altered(target, amount=target.amount + amount))
     ctx.emit(CONTRACT, "gathered", escrow=source_id, into=target_id, organisation=found.owner, amount=amount)
 
 

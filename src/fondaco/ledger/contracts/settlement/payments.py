@@ -6,10 +6,10 @@ one when the window is over or a dispute has ended.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 from fondaco.core.contribution import METHODS
+from fondaco.core.messages import altered
 from fondaco.ledger.contracts import due
 from fondaco.ledger.contracts.grants.messages import Grant
 from fondaco.ledger.contracts.kit import Context, is_amount, load, records, save
@@ -138,7 +138,7 @@ def settle(ctx: Context, task: Task, grants: Sequence[Grant], *, disputed: bool 
         status="frozen" if disputed else "held",
         since=ctx.height,
     )
-    record = dataclasses.replace(record, payouts=division(record, 0)[1])
+    record = altered(record, payouts=division(record, 0)[1])
     save(ctx.store, keys.settlement(task.id), record)
     ctx.emit(
         CONTRACT,
@@ -179,7 +179,7 @@ def _pay(ctx: Context, record: m.Settlement, refund: int) -> None:
     save(
         ctx.store,
         keys.settlement(record.task),
-        dataclasses.replace(record, payouts=payouts, refund=refund, refunded=refunded, status="paid"),
+        altered(record, payouts=payouts, refund=refund, refunded=refunded, status="paid"),
     )
     ctx.emit(CONTRACT, "paid", task=record.task, total=record.total - refunded, refunded=refunded)
 
@@ -202,7 +202,7 @@ def freeze(ctx: Context, task: bytes) -> None:
         remedy = "a task is disputed within its window, which a vote on `division` sets; there is none unless one did"
         raise WrongStatus(f"what this task pays is {found.status}", remedy=remedy)
     due.not_at_height(ctx.store, found.until, CONTRACT, task)
-    save(ctx.store, keys.settlement(task), dataclasses.replace(found, status="frozen"))
+    save(ctx.store, keys.settlement(task), altered(found, status="frozen"))
     ctx.emit(CONTRACT, "frozen", task=task, payer=found.payer, total=found.total, basis=found.basis, until=found.until)
 
 

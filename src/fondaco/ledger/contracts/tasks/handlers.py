@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 
+from fondaco.core.messages import altered
 from fondaco.ledger.contracts.catalog import handlers as catalog
 from fondaco.ledger.contracts.certificates import handlers as certificates
 from fondaco.ledger.contracts.grants import handlers as grants
@@ -187,7 +187,7 @@ def accept(ctx: Context, msg: m.Accept) -> None:
         raise WrongStatus(f"the task is {record.status}")
     if party in record.accepted:
         raise Conflict(f"{party} has accepted already")
-    _save(ctx, dataclasses.replace(record, accepted=(*record.accepted, party)))
+    _save(ctx, altered(record, accepted=(*record.accepted, party)))
     ctx.emit(CONTRACT, "accepted", task=record.id, party=party)
 
 
@@ -215,7 +215,7 @@ def run(ctx: Context, msg: m.Run) -> None:
     if not record.consumed:
         for grant_id in used_grants(record):
             grants.take_use(ctx, grants.grant(ctx.store, grant_id), record.id)
-    changed = dataclasses.replace(record, status="running", attempt=msg.attempt, consumed=True)
+    changed = altered(record, status="running", attempt=msg.attempt, consumed=True)
     _save(ctx, changed)
     ctx.emit(CONTRACT, "running", task=record.id, attempt=msg.attempt)
 
@@ -234,7 +234,7 @@ def begin(ctx: Context, msg: m.Begin) -> None:
         raise WrongStatus(f"attempt {record.attempt} of the task is {record.status}")
     if author in record.begun:
         return
-    _save(ctx, dataclasses.replace(record, begun=(*record.begun, author)))
+    _save(ctx, altered(record, begun=(*record.begun, author)))
     ctx.emit(CONTRACT, "begun", task=record.id, attempt=msg.attempt, step=msg.step, party=author)
 
 
@@ -286,7 +286,7 @@ def fail(ctx: Context, msg: m.Fail) -> None:
     if not is_text(msg.step, 64) or not is_word(msg.reason) or not is_text(msg.cause, 500):
         raise Invalid("step, reason and cause are short lines")
     failure = m.Failure(attempt=msg.attempt, step=msg.step, party=msg.party, reason=msg.reason, cause=msg.cause)
-    _save(ctx, dataclasses.replace(record, status="failed", failure=failure))
+    _save(ctx, altered(record, status="failed", failure=failure))
     ctx.emit(
         CONTRACT,
         "failed",
@@ -329,7 +329,7 @@ def finish(ctx: Context, msg: m.Finish) -> None:
         raise WrongStatus(f"{missing[0][1]} has not reported step {missing[0][0]}")
     if msg.result != result_hash(record, outcomes(ctx.store, record)):
         raise Invalid("the result is not the hash over the reports")
-    _save(ctx, dataclasses.replace(record, status="finished", result=msg.result))
+    _save(ctx, altered(record, status="finished", result=msg.result))
     ctx.emit(CONTRACT, "finished", task=record.id, attempt=record.attempt, result=msg.result)
 
 
@@ -347,7 +347,7 @@ def close(ctx: Context, record: m.Task, *, disputed: bool = False) -> None:
     for found in uses:
         certificates.issue(ctx, record, found)
     payments.settle(ctx, record, uses, disputed=disputed)
-    _save(ctx, dataclasses.replace(record, status="settled"))
+    _save(ctx, altered(record, status="settled"))
     ctx.emit(CONTRACT, "settled", task=record.id)
 
 
@@ -369,7 +369,7 @@ def end(ctx: Context, record: m.Task, status: str, *, disputed: bool = False) ->
             payments.pay_begun(ctx, record, found)
     if held:
         payments.settle(ctx, record, begun, disputed=disputed, finished=False)
-    _save(ctx, dataclasses.replace(record, status=status))
+    _save(ctx, altered(record, status=status))
     ctx.emit(CONTRACT, status, task=record.id)
 
 
