@@ -4,7 +4,7 @@ ValueError for input of ours that does not fit. A `ProtocolFault` ends a protoco
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 class ProtocolFault(Exception):
     """A protocol ended before its end; the text says at which message, never a secret."""
@@ -30,10 +30,8 @@ def sha256_many(data: bytes, offsets: bytes) -> bytes:
 def keyed_ids(key: bytes, data: bytes, offsets: bytes) -> bytes:
     """Keyed BLAKE3 of each of n items, cut to 128 bits, under a 32-byte key. 16 * n bytes."""
 
-def read_transaction(
-    data: bytes,
-) -> tuple[bytes, tuple[bytes, ...], str, str, bytes, int, bytes, tuple[bytes, ...], bytes, bytes] | None:
-    """Body, signatures, kind, chain, nonce, expiry, payload, signers, SHA-256 of all and mark (empty without a signer).
+def read_transaction(data: bytes, body: MessageReader) -> tuple[bytes, tuple[bytes, ...], Any, bytes, bytes] | None:
+    """What is signed, signatures, the body as `body` makes it, SHA-256 of all and mark (empty without a signer).
 
     None for bytes of another form.
     """

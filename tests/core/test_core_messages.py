@@ -88,7 +88,7 @@ def shown(found: object) -> str:
 def both(cls: type, data: bytes, items: int = codec.DEFAULT_ITEMS) -> object | None:
     """Read both ways, which must agree."""
     expected = slowly(cls, data, items)
-    found = messages._kernel_reader(cls).read(data, codec.MAX_DEPTH, items)
+    found = messages.kernel_reader(cls).read(data, codec.MAX_DEPTH, items)
     assert type(found) is type(expected)
     assert shown(found) == shown(expected)
     assert found == expected
@@ -167,7 +167,7 @@ def test_an_altered_message_is_what_replace_makes() -> None:
     with pytest.raises(TypeError, match="its fields"):
         altered(made, other=2)
     with pytest.raises(TypeError, match="another class"):
-        messages._kernel_reader(Outer).altered(made, {})
+        messages.kernel_reader(Outer).altered(made, {})
 
 
 def test_only_a_dataclass_with_slots_alone_can_be_read() -> None:

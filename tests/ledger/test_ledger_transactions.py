@@ -12,7 +12,7 @@ from ledger_world import COUNTERS, Add, adding, key
 
 from fondaco import _kernel
 from fondaco.core.codec import decode, encode
-from fondaco.core.messages import from_bytes, to_bytes
+from fondaco.core.messages import from_bytes, kernel_reader, to_bytes
 from fondaco.errors import CodecError, FondacoError
 from fondaco.ledger.transactions import (
     MAX_BYTES,
@@ -152,13 +152,13 @@ def _at_length(data: bytes) -> tuple[Envelope, Body] | None:
 
 def _compare(data: bytes) -> bool:
     """Whether bytes are read by the kernel; what is read is what the decoder reads, and what is not it does not read."""
-    found, known = _kernel.read_transaction(data), _at_length(data)
+    found, known = _kernel.read_transaction(data, kernel_reader(Body)), _at_length(data)
     if found is not None:
-        signed, signatures, kind, chain, nonce, expires, payload, signers, digest, mark = found
-        body = Body(chain=chain, kind=kind, payload=payload, nonce=nonce, expires=expires, signers=signers)
+        signed, signatures, body, digest, mark = found
+        assert isinstance(body, Body)
         assert known == (Envelope(body=signed, signatures=signatures), body)
         assert digest == hashlib.sha256(data).digest()
-        named = expires.to_bytes(8, "big") + nonce + signers[0] if signers else None
+        named = body.expires.to_bytes(8, "big") + body.nonce + body.signers[0] if body.signers else None
         assert mark == (b"" if named is None else hashlib.sha256(named).digest()[:16])
     elif known is not None:  # of such size or time as no transaction has
         envelope, body = known

@@ -8,8 +8,9 @@ use fondaco_kernel::ledger_tree::{change, update, Page, Pages};
 use fondaco_kernel::Items;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
+use crate::message::MessageReader;
 use crate::{proto, refused, value};
 
 /// One byte for each message: 1 when libsodium would accept the signature.
@@ -32,10 +33,14 @@ fn ed25519_verify_many<'py>(
     Ok(PyBytes::new(py, &found))
 }
 
-/// A transaction's body, signatures, kind, chain, nonce, expiry, payload, signers, hash and mark (empty without a signer);
+/// What of a transaction is signed, its signatures, its body as `body` makes it, hash and mark (empty without a signer);
 /// None for bytes of another form.
 #[pyfunction]
-fn read_transaction<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Option<Bound<'py, PyTuple>>> {
+fn read_transaction<'py>(
+    py: Python<'py>,
+    data: &[u8],
+    body: &MessageReader,
+) -> PyResult<Option<Bound<'py, PyTuple>>> {
     let Some(parts) = read(data) else {
         return Ok(None);
     };
@@ -44,12 +49,17 @@ fn read_transaction<'py>(py: Python<'py>, data: &[u8]) -> PyResult<Option<Bound<
     (
         bytes(parts.body),
         many(&parts.signatures)?,
-        parts.kind,
-        parts.chain,
-        bytes(parts.nonce),
-        parts.expires,
-        bytes(parts.payload),
-        many(&parts.signers)?,
+        body.build(
+            py,
+            &[
+                PyString::new(py, parts.kind).as_any(),
+                PyString::new(py, parts.chain).as_any(),
+                bytes(parts.nonce).as_any(),
+                parts.expires.into_pyobject(py)?.as_any(),
+                bytes(parts.payload).as_any(),
+                many(&parts.signers)?.as_any(),
+            ],
+        )?,
         bytes(&parts.hash),
         bytes(parts.mark().as_ref().map_or(&[], |mark| mark.as_slice())),
     )

@@ -290,6 +290,26 @@ pub struct MessageReader {
     shape: Message,
 }
 
+impl MessageReader {
+    /// A message of these values of its fields, in canonical order, whose types nobody looks at.
+    pub fn build<'py>(
+        &self,
+        py: Python<'py>,
+        values: &[&Bound<'py, PyAny>],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if values.len() != self.shape.fields.len() {
+            return Err(PyTypeError::new_err(
+                "a message has its fields and no others",
+            ));
+        }
+        let made = made(self.shape.class.bind(py))?;
+        for ((_, slot, _), value) in self.shape.fields.iter().zip(values) {
+            fill(&made, slot.bind(py), value)?;
+        }
+        Ok(made)
+    }
+}
+
 #[pymethods]
 impl MessageReader {
     /// For a class (a frozen dataclass with slots) and its fields, `(name, shape)` each, in canonical order.

@@ -100,7 +100,8 @@ def _fields(cls: type) -> tuple[tuple[str, object], ...]:
     return tuple((name, _shape(hints[name])) for name in _FIELDS[cls])
 
 
-def _kernel_reader(cls: type) -> _kernel.MessageReader:
+def kernel_reader(cls: type) -> _kernel.MessageReader:
+    """What reads, alters and builds messages of a class in the kernel."""
     found = _KERNEL.get(cls)
     if found is None:
         _readers(cls)  # refuses what cannot be a field
@@ -217,7 +218,7 @@ def from_value(cls: type[T], value: Value) -> T:
 
 def altered(msg: T, **changes: Any) -> T:
     """The message with other values in these fields, as `dataclasses.replace` at a third of its price."""
-    return _kernel_reader(type(msg)).altered(msg, changes)  # type: ignore[return-value]
+    return kernel_reader(type(msg)).altered(msg, changes)  # type: ignore[return-value]
 
 
 def _to_plain(value: Any) -> Any:
@@ -253,7 +254,7 @@ def from_bytes(cls: type[T], data: bytes, *, limit: int = codec.DEFAULT_LIMIT, i
         CodecError: not canonical, over a limit (of bytes or of items), or fields that do not fit.
     """
     if len(data) <= limit:
-        found = _kernel_reader(cls).read(bytes(data), codec.MAX_DEPTH, items)
+        found = kernel_reader(cls).read(bytes(data), codec.MAX_DEPTH, items)
         if found is not None:
             return found  # type: ignore[return-value]
     return from_value(cls, codec.decode(data, limit=limit, items=items))  # to say what is wrong

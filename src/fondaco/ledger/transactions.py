@@ -15,7 +15,7 @@ from typing import NamedTuple
 from fondaco import _kernel
 from fondaco.core.codec import Value, check, decode
 from fondaco.core.keys import KEY_BYTES, PublicKey, SecretKey, SignatureBatch
-from fondaco.core.messages import from_bytes, kind_of, message, to_bytes
+from fondaco.core.messages import from_bytes, kernel_reader, kind_of, message, to_bytes
 from fondaco.errors import CodecError, LedgerError
 
 DOMAIN = "tx"
@@ -48,6 +48,9 @@ class Body:
     nonce: bytes
     expires: int
     signers: tuple[bytes, ...]
+
+
+_BODY = kernel_reader(Body)
 
 
 @message("ledger.tx/1")
@@ -136,10 +139,9 @@ def _parse(data: bytes, chain: str) -> _Parsed:
         BadTransaction: too large, not canonical, of another chain, a signer that is no key, or not a signature of each.
     """
     remedy = "build the transaction again for this chain"
-    found = _kernel.read_transaction(data) if len(data) <= MAX_BYTES else None
+    found = _kernel.read_transaction(data, _BODY) if len(data) <= MAX_BYTES else None
     if found is not None:
-        signed, signatures, kind, its_chain, nonce, expires, payload, signers, digest, mark = found
-        body = Body(chain=its_chain, kind=kind, payload=payload, nonce=nonce, expires=expires, signers=signers)
+        signed, signatures, body, digest, mark = found
     else:  # of no such form: read it at length, to say why
         try:
             envelope = from_bytes(Envelope, data, limit=MAX_BYTES, items=_HEAD_ITEMS)
