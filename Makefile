@@ -65,6 +65,7 @@ demo: setup
 
 test: setup system chain
 	cargo test --locked --quiet --workspace --exclude fondaco-binding
+	cd chain && CGO_ENABLED=0 go test ./...
 	$(BIN)/pytest --junitxml=$(STAMPS)/tests.xml
 
 lint: setup

@@ -13,7 +13,6 @@ import (
 	"github.com/cometbft/cometbft/cmd/cometbft/commands"
 	"github.com/cometbft/cometbft/config"
 	"github.com/cometbft/cometbft/libs/cli"
-	"github.com/cometbft/cometbft/node"
 )
 
 // collectAt is how much a heap may grow, in percent, before it is collected: CometBFT's is small and its garbage much,
@@ -31,7 +30,7 @@ func main() {
 		commands.RollbackStateCmd,
 		commands.InspectCmd,
 		commands.VersionCmd,
-		commands.NewRunNodeCmd(node.DefaultNewNode),
+		commands.NewRunNodeCmd(newNode),
 	)
 	home := os.ExpandEnv(filepath.Join("$HOME", config.DefaultCometDir))
 	if err := cli.PrepareBaseCmd(root, "CMT", home).Execute(); err != nil {
