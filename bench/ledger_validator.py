@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
@@ -10,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+from fondaco.core.collector import collect_seldom
 from fondaco.core.messages import from_bytes
 from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.ledger.cometbft.home import Home
@@ -23,8 +23,7 @@ def main(folder: Path, port: int) -> None:
     ledger = CometLedger(folder, genesis, registry, Home(folder / "c"), rpc=("127.0.0.1", port))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    collect_seldom()
     ledger.start()
     stop.wait()
     ledger.stop()

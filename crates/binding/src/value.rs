@@ -72,18 +72,25 @@ impl Writer<'_, '_> {
     }
 
     fn map(&mut self, value: &Bound<'_, PyDict>, depth: usize) -> PyResult<()> {
-        let mut pairs = Vec::with_capacity(value.len());
+        let mut held = Vec::with_capacity(value.len());
         for (key, item) in value.iter() {
             let key = key
                 .downcast_into_exact::<PyString>()
                 .map_err(|_| refuse("map key is not text"))?;
-            pairs.push((text(&key)?.to_owned(), item));
+            held.push((key, item));
         }
-        pairs.sort_unstable_by(|(one, _), (other, _)| {
+        let mut pairs = Vec::with_capacity(held.len());
+        for (key, item) in &held {
+            pairs.push((text(key)?, item));
+        }
+        let order = |(one, _): &(&str, _), (other, _): &(&str, _)| {
             (one.len(), one.as_bytes()).cmp(&(other.len(), other.as_bytes()))
-        });
+        };
+        if !pairs.is_sorted_by(|one, other| order(one, other).is_lt()) {
+            pairs.sort_unstable_by(order);
+        }
         head(&mut self.out, MAP, pairs.len() as u64);
-        for (key, item) in &pairs {
+        for (key, item) in pairs {
             self.string(key);
             self.value(item, depth + 1)?;
         }

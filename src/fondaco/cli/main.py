@@ -87,10 +87,12 @@ def start(
     if background:
         _start_in_background(dir_)
         return
+    from fondaco.core.collector import collect_seldom
     from fondaco.node.folder import Folder
     from fondaco.node.node import Node
     from fondaco.node.verbs import Verbs
 
+    collect_seldom()
     folder = Folder(dir_.resolve())
     logging.basicConfig(
         stream=sys.stderr,

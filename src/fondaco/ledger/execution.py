@@ -29,12 +29,12 @@ def event_leaves(height: int, index: int, tx: bytes, events: list[Event]) -> lis
     return [
         encode(
             {
-                "attributes": dict(event.attributes),
-                "contract": event.contract,
-                "height": height,
-                "index": index,
-                "kind": event.kind,
                 "tx": tx,
+                "kind": event.kind,
+                "index": index,
+                "height": height,
+                "contract": event.contract,
+                "attributes": dict(event.attributes),
             }
         )
         for event in events
