@@ -1,8 +1,8 @@
 """Python's collector of cycles, for a process that runs for long: it looks seldom, and not at what was loaded.
 
 What a node loads at first stays to its end, and what it makes for each transaction holds no cycle, so there is nothing
-to be found after each 700 new objects, as Python looks unless told. A look at all is a pause that grows with what is kept
-in memory. Trusts and leaks nothing.
+to be found after each 700 new objects, as Python looks unless told. A look at all is a pause that grows with what is
+kept in memory. Trusts and leaks nothing.
 """
 
 from __future__ import annotations
