@@ -92,10 +92,17 @@ def whole(ledger: CometLedger, count: int) -> None:
     follower.close()
 
 
+def _runs(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def gone(pid: int) -> None:
     """Wait until a process has ended."""
     deadline = time.monotonic() + SECONDS
-    while Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+    while _runs(pid):
         assert time.monotonic() < deadline, "CometBFT outlived the application"
         time.sleep(0.02)
 
