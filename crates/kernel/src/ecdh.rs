@@ -25,7 +25,8 @@ use crate::block::Block;
 use crate::okvs::parameters::MAX_KEYS;
 use crate::protocol::{Fault, Party, Turn};
 use crate::ristretto::{
-    encoded, finalize, fresh_scalar, hash_to_group, points, products, short_tag, POINT_BYTES,
+    encoded, finalize, fresh_scalar, hashed_and_raised, points, products, short_tag, uniform,
+    POINT_BYTES,
 };
 use crate::tags::Layout;
 
@@ -75,9 +76,7 @@ pub(crate) fn point_tag(point: &CompressedRistretto) -> Block {
 }
 
 pub(crate) fn key_points(keys: &[Block], secret: &Scalar) -> Vec<CompressedRistretto> {
-    products(keys, |key, half| {
-        hash_to_group(&key.to_bytes()) * (secret * half)
-    })
+    hashed_and_raised(keys, |key| uniform(&key.to_bytes()), secret)
 }
 
 pub(crate) fn raised(points: &[RistrettoPoint], secret: &Scalar) -> Vec<CompressedRistretto> {

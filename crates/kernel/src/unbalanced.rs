@@ -26,7 +26,8 @@ use crate::okvs::parameters::MAX_KEYS;
 use crate::pir::progress::{Counted, Watch};
 use crate::protocol::{Fault, Party, Turn};
 use crate::ristretto::{
-    encoded, finalize, fresh_scalar, hash_to_group, points, products, short_tag,
+    encoded, finalize, fresh_scalar, hash_to_group, hashed_and_raised, points, products, short_tag,
+    uniform,
 };
 use crate::tags::Layout;
 
@@ -88,9 +89,7 @@ pub fn table_under(
     let evaluated = Counted::new(watch, "keys evaluated", keys.len());
     let mut tags: Vec<Block> = Vec::with_capacity(keys.len());
     for stretch in keys.chunks(STRETCH) {
-        let raised = products(stretch, |key, half| {
-            hash_to_group(&key.to_bytes()) * (secret * half)
-        });
+        let raised = hashed_and_raised(stretch, |key| uniform(&key.to_bytes()), secret);
         let outputs = stretch.iter().zip(&raised);
         tags.extend(outputs.map(|(key, point)| short_tag(&finalize(&key.to_bytes(), point))));
         evaluated.add(stretch.len());

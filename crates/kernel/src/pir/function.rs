@@ -2,22 +2,22 @@
 //!
 //! RFC 9497, section 3.3.2, mode VOPRF over ristretto255-SHA512, where the side with the secret evaluates alone: a
 //! point of the group for the key (section 4.1, by `expand_message_xmd` of RFC 9380 for one block of SHA-512), times the
-//! secret, and the hash of both (section 3.3.1). The crate `voprf` does the same for one key; here points are
-//! multiplied by the newer curve library, which has paths for AVX2 and AVX-512, and encoded in batches that share an
-//! inversion. Products take constant time. Tests hold it against the crate. Leaks nothing: it sends nothing.
+//! secret, and the hash of both (section 3.3.1). The crate `voprf` does the same for one key; here points are made,
+//! multiplied and encoded many at a time ([`hashed_products`]). Products take constant time. Tests hold it against the
+//! crate. Leaks nothing: it sends nothing.
 
-use curve25519_dalek::ristretto::RistrettoPoint;
+use crate::ristretto::{half, hashed_products};
 use curve25519_dalek::scalar::Scalar;
 use sha2::{Digest, Sha512};
 use zeroize::Zeroizing;
 
-/// Keys that share an inversion.
+/// Keys whose points are made together.
 pub const BATCH: usize = 256;
 const DOMAIN: &[u8] = b"HashToGroup-OPRFV1-\x01-ristretto255-SHA512";
 
 /// The function under one secret.
 pub struct Function {
-    /// Half of the secret: the library encodes doubles in batches.
+    /// Half of the secret, as products are taken.
     half: Zeroizing<Scalar>,
 }
 
@@ -28,7 +28,7 @@ impl Function {
         let scalar: Option<Scalar> = Scalar::from_canonical_bytes(*secret).into();
         let scalar = Zeroizing::new(scalar?);
         Some(Self {
-            half: Zeroizing::new(*scalar * Scalar::from(2u8).invert()),
+            half: Zeroizing::new(*scalar * half()),
         })
     }
 
@@ -40,11 +40,9 @@ impl Function {
     pub fn outputs(&self, keys: &[&[u8]]) -> Vec<Zeroizing<[u8; 64]>> {
         let mut outputs = Vec::with_capacity(keys.len());
         for keys in keys.chunks(BATCH) {
-            let points: Vec<RistrettoPoint> = keys
-                .iter()
-                .map(|key| hash_to_group(key) * *self.half)
-                .collect();
-            let encoded = RistrettoPoint::double_and_compress_batch(&points);
+            let uniform = keys.iter().map(|key| *expanded(&[key], DOMAIN));
+            let uniform = Zeroizing::new(uniform.collect::<Vec<_>>());
+            let encoded = hashed_products(&uniform, &self.half);
             for (key, point) in keys.iter().zip(&encoded) {
                 outputs.push(finalize(key, point.as_bytes()));
             }
@@ -66,11 +64,6 @@ pub fn secret_of(seed: &[u8; 32], info: &[u8]) -> Zeroizing<[u8; 32]> {
         b"DeriveKeyPairOPRFV1-\x01-ristretto255-SHA512",
     );
     Zeroizing::new(Scalar::from_bytes_mod_order_wide(&wide).to_bytes())
-}
-
-/// A point of the group for a key.
-fn hash_to_group(key: &[u8]) -> RistrettoPoint {
-    RistrettoPoint::from_uniform_bytes(&expanded(&[key], DOMAIN))
 }
 
 /// 64 bytes of `expand_message_xmd` (RFC 9380, section 5.3.1) with SHA-512.

@@ -21,23 +21,32 @@ pub struct Digits {
     pub low: [i16; DEGREE],
     /// The rest, signed.
     pub high: [i16; DEGREE],
+    /// The sum of the residues, each the nearest to zero.
+    pub total: i64,
 }
 
 impl Digits {
-    /// Of residues below `Q1`.
+    /// Of 2048 residues below `Q1`.
     fn of(residues: &[u32]) -> Self {
         let mut digits = Self {
             low: [0; DEGREE],
             high: [0; DEGREE],
+            total: 0,
         };
-        let outputs = digits.low.iter_mut().zip(&mut digits.high);
-        for (&residue, (low, high)) in residues.iter().zip(outputs) {
-            let above = i32::from(residue > Q1 / 2);
-            let centred = residue as i32 - above * Q1 as i32;
-            *low = ((centred << 17) >> 17) as i16;
-            *high = ((centred - i32::from(*low)) >> 15) as i16;
-        }
+        super::simd::digits(residues, &mut digits);
         digits
+    }
+}
+
+/// The digits of residues below `Q1`.
+#[inline(always)]
+pub(super) fn digits_body(residues: &[u32], out: &mut Digits) {
+    for ((&residue, low), high) in residues.iter().zip(&mut out.low).zip(&mut out.high) {
+        let above = i32::from(residue > Q1 / 2);
+        let centred = residue as i32 - above * Q1 as i32;
+        *low = ((centred << 17) >> 17) as i16;
+        *high = ((centred - i32::from(*low)) >> 15) as i16;
+        out.total += i64::from(centred);
     }
 }
 

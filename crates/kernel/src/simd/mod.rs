@@ -6,6 +6,10 @@
 
 pub(crate) mod clmul;
 pub(crate) mod convolve;
+#[cfg(target_arch = "x86_64")]
+mod field;
 pub(crate) mod gather;
 pub(crate) mod lanes;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod points;
 pub(crate) mod texts;
