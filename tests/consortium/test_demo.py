@@ -23,6 +23,7 @@ def test_the_demo_tells_its_whole_story(tmp_path) -> None:
     assert "26 comparisons, 0 wrong" in done.stdout
     assert "DIFFERENT" not in done.stdout
     assert done.stdout.count("refused:") == 3
+    assert f"audit bundle are in {folder}" in done.stdout
     bundle = folder / "audit.fondaco"
     assert bundle.exists()
     for org in ("regulator", "airline", "authority", "weather"):

@@ -16,7 +16,7 @@ from typing import Any
 from fondaco.cli.demo import clear, data
 from fondaco.cli.demo.cast import AIRLINE, AUTHORITY, MEMBERS, REGULATOR, WEATHER, Cast
 from fondaco.cli.output import say
-from fondaco.errors import FondacoError
+from fondaco.errors import FondacoError, UsageError
 from fondaco.node.control import ControlError
 
 TOLERANCE = 1e-3
@@ -124,8 +124,9 @@ class Checks:
 class Story:
     """Told once, with a running cast."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, kept: bool = False) -> None:
         self.folder = folder
+        self._kept = kept
         self.cast = Cast(folder)
         self.checks = Checks()
         self._began = time.monotonic()
@@ -153,6 +154,8 @@ class Story:
             self.cast.end()
         took = time.monotonic() - self._began
         say(f"\n{self.checks.compared} comparisons, {len(self.checks.wrong)} wrong; {took:.1f} s.")
+        if self._kept:
+            say(f"The nodes' folders and the audit bundle are in {self.folder}.")
         for what in self.checks.wrong:
             say(f"  wrong: {what}")
         return 1 if self.checks.wrong else 0
@@ -167,7 +170,7 @@ class Story:
         equal = {"weights": dict.fromkeys(MEMBERS, 1)}
         admitted = self.cast[REGULATOR].ask("governance-propose", kind="weights", body=equal)["proposal"]
         self.cast[REGULATOR].ask("vote", proposal=admitted)
-        say("     by its vote, the one that counts so far, theirs count as much from now on")
+        say("     only the founder's vote counts at first; by it, those of the others count as much from now on")
         proposal = self.cast[REGULATOR].ask("mint", amounts=dict.fromkeys(MEMBERS, ALLOTMENT))["proposal"]
         for org in (REGULATOR, AIRLINE, AUTHORITY):
             self.cast[org].ask("vote", proposal=proposal)
@@ -327,6 +330,7 @@ class Story:
                     beside="DuckDB",
                 )
         holder = self.cast[REGULATOR]
+        say("     the regulator coordinated and helped with the shares, and received nothing; it asks for the result")
         fault = _fault(lambda: holder.ask("result", task=delay["task"], step="delay"))
         self.checks.refused("the coordinator opens the result", fault, because="no result of this step")
 
@@ -385,7 +389,7 @@ class Story:
         changed.unlink()
         said = done.stderr.splitlines()[0] if done.stderr else ""
         self.checks.same("one changed bit is refused", "yes" if done.returncode == 5 else "no", "yes")
-        say(f"     {said}")
+        say(f"     it says: {said}")
 
 
 def _pinned(document: dict[str, Any], party: str, grant: str) -> dict[str, Any]:
@@ -407,9 +411,8 @@ def tell(folder: Path | None) -> int:
     """Tell the story in `folder` (kept) or in one that is removed."""
     if folder is not None:
         if folder.exists() and any(folder.iterdir()):
-            say(f"{folder} is not empty; give a new folder")
-            return 2
-        return Story(folder.resolve()).tell()
+            raise UsageError("the folder is not empty", remedy="give a new folder", folder=str(folder))
+        return Story(folder.resolve(), kept=True).tell()
     temporary = Path(tempfile.mkdtemp(prefix="fondaco-demo-"))
     try:
         return Story(temporary).tell()
