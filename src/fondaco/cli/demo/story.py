@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from fondaco.cli.demo import clear, data
@@ -25,6 +27,7 @@ FLIGHTS, PLANES, HOURS = "/airline/ops/flights", "/authority/register/planes", "
 STATISTICS, INTERSECTION = "mpc.statistics", "psi.intersection"
 ALLOTMENT = 1000
 MINIMUM = 5
+_TERMINATED = 128 + signal.SIGTERM
 
 
 def fleet_workflow() -> dict[str, Any]:
@@ -407,11 +410,16 @@ def _fault(work: Callable[[], Any]) -> FondacoError | None:
     return None
 
 
+def _ended(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(_TERMINATED)
+
+
 def tell(folder: Path | None) -> int:
-    """Tell the story in `folder` (kept) or in one that is removed."""
+    """Tell the story in `folder` (kept) or in one that is removed; SIGTERM ends the nodes too."""
+    if folder is not None and folder.exists() and any(folder.iterdir()):
+        raise UsageError("the folder is not empty", remedy="give a new folder", folder=str(folder))
+    signal.signal(signal.SIGTERM, _ended)
     if folder is not None:
-        if folder.exists() and any(folder.iterdir()):
-            raise UsageError("the folder is not empty", remedy="give a new folder", folder=str(folder))
         return Story(folder.resolve(), kept=True).tell()
     temporary = Path(tempfile.mkdtemp(prefix="fondaco-demo-"))
     try:
