@@ -7,7 +7,7 @@ import time
 
 from fondaco.core.contribution import METHODS
 from fondaco.core.messages import from_value
-from fondaco.errors import FlowError
+from fondaco.errors import FlowError, UsageError
 from fondaco.flow.heads import heads
 from fondaco.flow.planner import Plan, Planner, explain
 from fondaco.ledger.contracts.kit import derive
@@ -170,6 +170,9 @@ class TaskVerbs(Group):
         """Open what this institution received of a step."""
         task, step = arguments["task"], arguments["step"]
         record = self._node.chain.record(task)
+        steps = [head.id for head in record.steps]
+        if step not in steps:
+            raise UsageError(f"the task has no step {step[:64]}", remedy=f"name one of: {', '.join(steps)}", task=task)
         folder = self._node.folder
         secret = folder.user_seal("analyst") if record.initiator == self._org else folder.seal_key
         committed = self._node.chain.outcome(task, record.attempt, step, self._org)
