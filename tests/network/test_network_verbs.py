@@ -123,3 +123,15 @@ def test_a_damaged_network_file_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "network.json").write_text(text)
     with pytest.raises(NodeError, match="damaged"):
         network.load(tmp_path)
+
+
+def test_no_node_is_started_without_a_cometbft_that_can_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = str(tmp_path / "net")
+    run("network", "init", "--dir", where, "--validators", "1")
+    (tmp_path / "text").write_text("no program")
+    for program in (tmp_path / "gone", tmp_path / "text", tmp_path):
+        monkeypatch.setenv("FONDACO_COMETBFT", str(program))
+        said = run("network", "start", "--dir", where, code=NodeError.exit_code)
+        assert "CometBFT cannot be run" in said
+        assert str(program) in said
+    assert not any(row["runs"] for row in nodes(where))
