@@ -30,14 +30,16 @@ help:
 # The stamps of the environment live in it, so that removing .venv is all it takes to start anew.
 .venv/synced: bootstrap.lock requirements.lock
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.11, or make PYTHON=path" >&2; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bootstrap.lock
-	$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
+	@echo "installing what requirements.lock names into .venv"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bootstrap.lock
+	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python requirements.lock
 	@touch $@
 
 .venv/built: .venv/synced pyproject.toml $(RUST)
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.89 or later" >&2; exit 1; }
-	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
+	@echo "building the kernel (Rust; some minutes the first time)"
+	@PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python --editable .
 	@touch $@
 
 setup: .venv/built
@@ -57,7 +59,8 @@ chain: $(CHAIN)
 $(CHAIN): $(wildcard chain/*)
 	@command -v go >/dev/null || { echo "go is missing: install Go 1.25 or later to build chain/" >&2; exit 1; }
 	@mkdir -p $(@D)
-	cd chain && CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags='-s -w' -o ../$@ .
+	@echo "building CometBFT (Go; a minute the first time)"
+	@cd chain && CGO_ENABLED=0 go build -mod=readonly -trimpath -ldflags='-s -w' -o ../$@ .
 	@touch $@
 
 demo: setup

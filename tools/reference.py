@@ -93,6 +93,14 @@ def verbs() -> tuple[str, ...]:
     return tuple(path for path, _command in _verbs(typer.main.get_command(app), "fondaco"))
 
 
+def _default(parameter: Any) -> str:
+    """What an option is where it is left out, if that is more than nothing."""
+    value = parameter.default
+    named = isinstance(value, str | int | Path) and not isinstance(value, bool) and str(value) not in ("", "-1")
+    env = f"`${parameter.envvar}`, else " if getattr(parameter, "envvar", None) else ""
+    return f"{env}`{value}`" if named else ""
+
+
 def cli_page() -> str:
     """Every verb with its arguments and options."""
     lines = ["# The command line", "", NOTICE]
@@ -100,14 +108,14 @@ def cli_page() -> str:
         lines += [f"## {path}", "", " ".join((command.help or "").split()), ""]
         rows = []
         for parameter in command.params:
-            required = "required" if parameter.required else ""
+            required = "required" if parameter.required else _default(parameter)
             if parameter.param_type_name == "option":
                 shown = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
                 rows.append(f"| {shown} | {parameter.help or ''} | {required} |")
             else:
                 rows.append(f"| `{parameter.name.upper()}` | {parameter.help or ''} | {required} |")
         if rows:
-            lines += ["| argument | meaning | |", "| --- | --- | --- |", *rows, ""]
+            lines += ["| argument | meaning | if left out |", "| --- | --- | --- |", *rows, ""]
     return "\n".join(lines)
 
 

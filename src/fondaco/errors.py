@@ -258,6 +258,23 @@ class NodeError(FondacoError):
     exit_code = 9
 
 
+class UsageError(NodeError):
+    """A verb, its arguments or a field of them is not as it must be; nothing was done."""
+
+    code = "node.usage"
+    exit_code = 2
+
+
+def not_allowed(fault: OSError) -> NodeError:
+    """What the operating system refused (a file, a folder, a port), in the form of all errors."""
+    named = [str(name) for name in (fault.filename, fault.filename2) if name is not None]
+    return NodeError(
+        f"this machine refused: {(fault.strerror or str(fault) or type(fault).__name__).lower()}",
+        remedy="check that the path exists, is free, and may be used by the user who runs this",
+        file=" ".join(named) or None,
+    )
+
+
 class DeadlineExceeded(FondacoError):
     """Something did not answer in time; the details name what and how long."""
 

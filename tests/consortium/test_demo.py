@@ -7,7 +7,12 @@ import subprocess
 import sys
 
 import pytest
+from consortium_world import wait_until
 from wire_capture import capturing, check_tls
+
+from fondaco.cli.demo import story
+from fondaco.errors import NodeError, UsageError
+from fondaco.node import control
 
 
 @pytest.mark.timeout(240)
@@ -23,6 +28,7 @@ def test_the_demo_tells_its_whole_story(tmp_path) -> None:
     assert "26 comparisons, 0 wrong" in done.stdout
     assert "DIFFERENT" not in done.stdout
     assert done.stdout.count("refused:") == 3
+    assert f"audit bundle are in {folder}" in done.stdout
     bundle = folder / "audit.fondaco"
     assert bundle.exists()
     for org in ("regulator", "airline", "authority", "weather"):
@@ -43,3 +49,23 @@ def test_the_demo_tells_its_whole_story(tmp_path) -> None:
     assert begun >= 12, "each node dials the others, and each stream is seen from its handshake on"
     assert counted > 1000
     assert size > 5_000_000, "the engines' traffic is in the capture"
+
+
+@pytest.mark.timeout(120)
+def test_a_demo_that_is_ended_leaves_no_node_behind(tmp_path) -> None:
+    folder = tmp_path / "demo"
+    with subprocess.Popen(
+        [sys.executable, "-m", "fondaco.cli.main", "demo", "--dir", str(folder)], stdout=subprocess.DEVNULL
+    ) as demo:
+        wait_until((folder / "regulator" / "control.sock").exists, "the first node", 60)
+        assert control.ask(folder / "regulator", "status", {})["organisation"] == "regulator"
+        demo.terminate()
+        assert demo.wait(60) == 143
+    with pytest.raises(NodeError, match="not running"):
+        control.ask(folder / "regulator", "status", {})
+
+
+def test_a_folder_that_is_not_empty_is_refused(tmp_path) -> None:
+    (tmp_path / "other").touch()
+    with pytest.raises(UsageError, match="not empty"):
+        story.tell(tmp_path)

@@ -10,6 +10,7 @@ import pytest
 from consortium_world import workflow
 
 from fondaco.cli.demo.cast import AIRLINE, WEATHER
+from fondaco.node.control import ControlError
 
 
 def written(value) -> str:
@@ -37,3 +38,9 @@ def test_the_engine_that_cannot_go_on_is_named_with_its_own_cause(world, tmp_pat
     assert answer["failure"]["party"] == AIRLINE
     assert answer["failure"]["cause"].startswith("a key has rows of more than one group")
     assert '"code": "flow.task_failed"' in done.stderr
+    with pytest.raises(ControlError, match="the task has no step matchh") as caught:
+        cast[WEATHER].ask("result", task=answer["task"], step="matchh")
+    assert "match, statistics" in caught.value.remedy
+    with pytest.raises(ControlError, match="regulator coordinates this task") as caught:
+        cast[WEATHER].ask("again", task=answer["task"])
+    assert f"fondaco run --again {answer['task']}" in caught.value.remedy

@@ -46,7 +46,9 @@ def test_every_command_of_the_guide_does_what_it_says(shell, tmp_path) -> None:
         "outcome split",
         "verified True",
         "pinned True",
-        "complete True",
+        "verified: chain trial",
+        "everything below the last header",
+        "(pinned by you)",
     ):
         assert said in out, said
     assert "Traceback" not in done.stderr

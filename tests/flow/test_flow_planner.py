@@ -13,7 +13,7 @@ from fondaco.engines.base import BadJob, OutOfRange, leakage
 from fondaco.errors import FlowError, FondacoError
 from fondaco.flow.planner import Planner, explain, read_document
 from fondaco.ledger.contracts.catalog.messages import Dataset, Terms
-from fondaco.ledger.contracts.grants.messages import Grant
+from fondaco.ledger.contracts.grants.messages import Grant, LookupLimits
 
 
 def column(name: str, kind: str, low: int | None = None, high: int | None = None, scale: int = 0) -> Column:
@@ -282,3 +282,43 @@ def test_a_grant_for_another_version_is_named() -> None:
     assert told(grant) == "/bank/clients/income@3"
     for spent in ({"uses_left": 0}, {"expires": 0}, {"columns": ("rate",)}, {"path": "/bank/clients/other"}):
         assert told(dataclasses.replace(grant, **spent)) == ""
+
+
+def test_a_workflow_that_could_never_run_is_refused_before_anyone_is_asked_for_a_grant() -> None:
+    """Else the points for its requests are set aside, and only then does it turn out."""
+    helped = statistics("score", "member")
+    planner = Planner(org="shop", key=b"", coordinator="bank", market=Market(), now=0)
+    with pytest.raises(FlowError, match="bank brings data to this step and cannot help with it too") as caught:
+        planner.plan({"purpose": "research", "steps": [helped]})
+    assert 'helper = "none"' in caught.value.remedy
+    with pytest.raises(FlowError, match="receivers of a step are one or more"):
+        plan(helped | {"receivers": []})
+    with pytest.raises(FlowError, match="step ids are 1 to 64"):
+        plan(helped | {"id": "s" * 65})
+    with pytest.raises(FlowError, match=r"a workflow has 1 to \d+ steps"):
+        Planner(org="shop", key=b"", coordinator="reg", market=Market(), now=0).plan(
+            {"purpose": "research", "steps": []}
+        )
+
+
+def test_a_grant_for_fewer_keys_than_a_lookup_asks_is_named() -> None:
+    grant = Grant(
+        id=bytes(32), request=bytes(32), provider="bank", holder="shop", holder_key=b"", path="/bank/clients/income",
+        version=1, commitment=b"", keys=("email", "income"), columns=(), operations=("pir.lookup",),
+        purpose="research", parties=("shop", "bank", "reg"), receivers=("shop",), uses_total=1, uses_left=1, price=7,
+        expires=10, status="active", basis="review", since=1,
+    )  # fmt: skip
+    market = Market()
+    market.grants_of = lambda _key: [grant]
+    market.limits_of = lambda _grant: LookupLimits(most_keys=3, keys_a_day=0)
+
+    def missing(most_keys: int) -> list[dict[str, Any]]:
+        planner = Planner(org="shop", key=b"", coordinator="reg", market=market, now=0)
+        parameters = {"keys": ["email"], "most_keys": most_keys}
+        asked = step("pir", "lookup", ["email"], ["email", "income"], parameters=parameters)
+        found: list[dict[str, Any]] = explain(planner.plan({"purpose": "research", "steps": [asked]}))["missing"]
+        return found
+
+    assert missing(3) == []
+    (one,) = missing(4)
+    assert one["granted_keys"] == 3

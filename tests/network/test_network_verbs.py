@@ -57,6 +57,18 @@ def test_a_consortium_is_made_started_grown_by_vote_stopped_and_started_again(pl
     assert all(row["runs"] and row["validators"] == 3 for row in rows)
     assert "late" in run("network", "add-validator", "late", "--dir", place, code=NodeError.exit_code)
 
+    guest = f"{place}/guest"
+    run("invite", "guest", "--file", f"{guest}.invitation", "--dir", f"{place}/org-1")
+    run("init", "--org", "guest", "--title", "A guest", "--dir", guest)
+    run("join", f"{guest}.invitation", "--dir", guest)
+    run("start", "--background", "--dir", guest)
+    try:
+        said = json.loads(run("status", "--dir", guest, "--json"))
+    finally:
+        run("stop", "--dir", guest)
+    assert (said["role"], said["standing"], said["validators"]) == ("follower", "active", 3)
+    assert said["ledger"].startswith("Byzantine fault tolerant"), "three validators make the blocks that it follows"
+
     assert "3 nodes stopped" in run("network", "stop", "--dir", place)
     assert "3 nodes started; 3 run" in run("network", "start", "--dir", place)
     rows = nodes(place)
@@ -111,3 +123,15 @@ def test_a_damaged_network_file_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "network.json").write_text(text)
     with pytest.raises(NodeError, match="damaged"):
         network.load(tmp_path)
+
+
+def test_no_node_is_started_without_a_cometbft_that_can_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = str(tmp_path / "net")
+    run("network", "init", "--dir", where, "--validators", "1")
+    (tmp_path / "text").write_text("no program")
+    for program in (tmp_path / "gone", tmp_path / "text", tmp_path):
+        monkeypatch.setenv("FONDACO_COMETBFT", str(program))
+        said = run("network", "start", "--dir", where, code=NodeError.exit_code)
+        assert "CometBFT cannot be run" in said
+        assert str(program) in said
+    assert not any(row["runs"] for row in nodes(where))

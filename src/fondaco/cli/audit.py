@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from fondaco.cli import output
-from fondaco.cli.base import HERE, AsJson, Dir, ask, group
-from fondaco.errors import NodeError
+from fondaco.cli.base import HERE, AsJson, Dir, ask, check_root, group
+from fondaco.errors import NodeError, UsageError
 
 app = group()
 Institution = Annotated[str, typer.Option(help="Events that this institution is a party of.")]
@@ -81,7 +81,7 @@ def export(
         "kind": kind,
     }
     if any(filters.values()) and not select:
-        raise NodeError("filters select nothing without --select", remedy="add --select")
+        raise UsageError("filters select nothing without --select", remedy="add --select")
     arguments = {"file": str(file.resolve()), "task": task, "select": select, **filters}
     ask(dir_, "audit", arguments, as_json=as_json)
 
@@ -93,11 +93,15 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Verify an audit bundle, offline, needing nothing but the file."""
-    from fondaco.ledger.audit.__main__ import describe
+    from fondaco.ledger.audit.__main__ import describe, to_text
     from fondaco.ledger.audit.verify import verify as check
 
     try:
         bundle = file.read_bytes()
     except OSError as fault:
         raise NodeError("the file cannot be read", remedy="check the path", file=str(file)) from fault
-    output.answer(describe(check(bundle, trust_root=trust_root)), as_json=as_json)
+    report = check(bundle, trust_root=check_root(trust_root))
+    if as_json:
+        output.show_json(describe(report))
+    else:
+        output.say(to_text(report))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fondaco.cli import output
+from fondaco.errors import UsageError
 from fondaco.node import control
 
 Dir = Annotated[Path, typer.Option("--dir", help="The node's folder.", envvar="FONDACO_DIR")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+_ROOT = re.compile(r"[0-9a-f]{64}")
 HERE = Path("fondaco-node")
 
 
@@ -33,6 +36,17 @@ def split_columns(text: str) -> dict[str, Any]:
     }
 
 
+def check_root(text: str | None) -> str | None:
+    """The same trust root if it can be one: else a slip of the pen would pass for a file of another chain.
+
+    Raises:
+        UsageError: not 64 hexadecimal digits.
+    """
+    if text is not None and not _ROOT.fullmatch(text):
+        raise UsageError("a trust root has 64 hexadecimal digits", remedy="give it whole, as `fondaco status` shows it")
+    return text
+
+
 def ask(
     folder: Path, verb: str, arguments: dict[str, Any], *, as_json: bool, deadline: float = 600.0
 ) -> dict[str, Any]:
@@ -41,6 +55,10 @@ def ask(
     def progress(value: dict[str, Any]) -> None:
         output.note("  ".join(f"{name} {item}" for name, item in value.items()))
 
-    found: dict[str, Any] = control.ask(folder, verb, arguments, deadline=deadline, on_progress=progress)
+    try:
+        found: dict[str, Any] = control.ask(folder, verb, arguments, deadline=deadline, on_progress=progress)
+    except KeyboardInterrupt:
+        output.note("interrupted: the node goes on with what it was asked for; `fondaco tasks` lists tasks")
+        raise
     output.answer(found, as_json=as_json)
     return found

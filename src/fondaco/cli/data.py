@@ -168,7 +168,7 @@ def withdraw(
 def search(
     text: Annotated[str, typer.Argument(help="Words to look for; none lists all.")] = "",
     dir_: Dir = HERE,
-    limit: Annotated[int, typer.Option(help="At most so many hits.")] = 20,
+    limit: Annotated[int, typer.Option(help="At most so many hits.", min=1)] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Find published datasets; each hit is proven."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fondaco.cli import output
-from fondaco.cli.base import HERE, AsJson, Dir, ask, group
+from fondaco.cli.base import HERE, AsJson, Dir, ask, check_root, group
 from fondaco.errors import NodeError
 
 app = group()
@@ -52,7 +52,7 @@ def verify_certificate(
             data = source.read(MAX_FILE + 1)
     except OSError as fault:
         raise NodeError("the file cannot be read", remedy="check the path", file=str(file)) from fault
-    found = verify(data, trust_root=trust_root, now=int(time.time()), max_age=max_age)
+    found = verify(data, trust_root=check_root(trust_root), now=int(time.time()), max_age=max_age)
     shown = found.certificate
     answer = {
         "verified": True,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fondaco.cli.base import HERE, AsJson, Dir, ask, group
-from fondaco.errors import NodeError
+from fondaco.errors import UsageError
 
 app = group()
 governance = group()
@@ -26,7 +26,7 @@ def mint(
     pairs = (text.partition("=") for text in amount)
     amounts = {name: int(number) for name, _equals, number in pairs if number.isascii() and number.isdigit()}
     if len(amounts) != len(amount):
-        raise NodeError("write organisation=points", remedy="see `fondaco mint --help`")
+        raise UsageError("write organisation=points", remedy="see `fondaco mint --help`")
     ask(dir_, "mint", {"amounts": amounts}, as_json=as_json)
 
 
@@ -45,7 +45,7 @@ def _field(text: str) -> tuple[str, Any]:
     """`name=value`; the value is JSON where it can be read as JSON, else text."""
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise NodeError("write field=value", remedy="see `fondaco governance propose --help`")
+        raise UsageError("write field=value", remedy="see `fondaco governance propose --help`")
     try:
         return name, json.loads(value)
     except ValueError:

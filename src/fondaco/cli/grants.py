@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fondaco.cli.base import HERE, AsJson, Dir, ask, group, split_columns
-from fondaco.errors import NodeError
+from fondaco.errors import UsageError
 
 app = group()
 
@@ -73,10 +73,12 @@ def review(
 ) -> None:
     """See and answer what others ask of this institution's data."""
     if not request_id:
+        if approve is not None:
+            raise UsageError("say which request is answered", remedy="`fondaco review` lists those that wait")
         ask(dir_, "requests", {}, as_json=as_json)
         return
     if approve is None:
-        raise NodeError("say --approve or --deny", remedy="see `fondaco review --help`")
+        raise UsageError("say --approve or --deny", remedy="see `fondaco review --help`")
     arguments = {
         "request": request_id,
         "approve": approve,

@@ -6,6 +6,7 @@ Answers are on stdout (JSON with `--json`), progress and errors on stderr. Exit 
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import logging
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ import typer
 from fondaco.cli import audit, data, disputes, governance, grants, market, network, output, points, tasks
 from fondaco.cli.base import HERE, AsJson, Dir, ask, group
 from fondaco.cli.processes import free_port, launch, wait_ready
-from fondaco.errors import FondacoError
+from fondaco.errors import FondacoError, not_allowed
 from fondaco.node import control
 
 app = group()
@@ -26,8 +27,20 @@ app.add_typer(network.app, name="network", help="Make and run a consortium of se
 app.add_typer(audit.app, name="audit", help="Query the chain; export and verify audit bundles.")
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from fondaco.ledger.application import APP_VERSION
+
+        output.say(f"fondaco {importlib.metadata.version('fondaco')}, rules of the ledger up to version {APP_VERSION}")
+        raise typer.Exit
+
+
 @app.callback()
-def about() -> None:
+def about(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the software's version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
     """Share the use of data that nobody shows."""
 
 
@@ -154,12 +167,14 @@ def demo(
 
 
 def main() -> None:
-    """Run a verb; errors go to stderr with their code, cause and remedy."""
+    """Run a verb; errors go to stderr with their code, cause and remedy, also what this machine did not allow."""
     as_json = "--json" in sys.argv[1:]
     try:
         app()
     except FondacoError as fault:
         sys.exit(output.failed(fault, as_json=as_json))
+    except OSError as fault:
+        sys.exit(output.failed(not_allowed(fault), as_json=as_json))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Each institution is a node of its own with a folder of its own, and every other 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,11 +16,13 @@ import typer
 from fondaco.cli import output
 from fondaco.cli.base import AsJson, group
 from fondaco.cli.processes import free_port, launch, wait_ready
-from fondaco.errors import DeadlineExceeded, NodeError
+from fondaco.errors import DeadlineExceeded, NodeError, UsageError
 
 app = group()
 Place = Annotated[Path, typer.Option("--dir", help="The network's folder.", envvar="FONDACO_NETWORK")]
 HERE = Path("fondaco-network")
+_ENOUGH = 4
+"""From so many validators on one may be dead, cut off or lying."""
 _BLOCK_SECONDS = 60.0
 _VOTE_SECONDS = 60.0
 _POLL_SECONDS = 0.1
@@ -28,7 +31,9 @@ _POLL_SECONDS = 0.1
 @app.command()
 def init(
     dir_: Place = HERE,
-    validators: Annotated[int, typer.Option(help="How many institutions, each with a validator.")] = 4,
+    validators: Annotated[
+        int | None, typer.Option(help="How many institutions, each with a validator; 4, or as many as are named.")
+    ] = None,
     chain: Annotated[str, typer.Option(help="The chain's name.")] = "consortium",
     name: Annotated[list[str] | None, typer.Option(help="An institution's short name; org-1, org-2, … else.")] = None,
     as_json: AsJson = False,
@@ -36,18 +41,31 @@ def init(
     """Make the folders of a consortium of several validators."""
     from fondaco.node import network
 
-    names = tuple(name) if name else tuple(f"org-{number}" for number in range(1, validators + 1))
+    if name and validators not in (None, len(name)):
+        raise UsageError(f"{len(name)} are named and {validators} validators wanted", remedy="name each, or none")
+    wanted = _ENOUGH if validators is None else validators
+    names = tuple(name) if name else tuple(f"org-{number}" for number in range(1, wanted + 1))
     genesis = network.init(dir_, chain=chain, names=names, free_port=free_port)
+    if len(names) < _ENOUGH:
+        output.note(
+            f"with {len(names)} validators every one must run for blocks to go on: from {_ENOUGH} on one may fail"
+        )
     answer = {"chain": chain, "folder": str(dir_), "validators": list(names), "trust_root": genesis.hash.hex()}
     output.answer(answer, as_json=as_json)
 
 
 @app.command()
 def start(dir_: Place = HERE) -> None:
-    """Start every node that does not run, and wait for the next block."""
+    """Start every node that does not run, and wait until all answer; of a new network until its first block."""
+    from fondaco.ledger.cometbft.process import PROGRAM, find_program
     from fondaco.node import network
 
     found = network.load(dir_)
+    program = find_program()
+    if not os.access(program, os.X_OK) or not program.is_file():
+        raise NodeError(
+            "CometBFT cannot be run", remedy=f"run `make chain`, or correct {PROGRAM} if it is set", file=str(program)
+        )
     started = [(name, launch(found.path / name)) for name in found.organisations if _status(found.path / name) is None]
     for name, process in started:
         wait_ready(found.path / name, process)

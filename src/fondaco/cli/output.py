@@ -14,12 +14,30 @@ _WIDE = 160
 _TIMES = ("at", "at_time", "deadline", "expires", "settled_time", "time", "until")
 _UNIX = range(1_000_000_000, 100_000_000_000)
 """Seconds since 1970; where a field of this name is a height of the chain, it is less."""
+_LISTED = {
+    "certificates",
+    "deals",
+    "demands",
+    "disputes",
+    "events",
+    "grants",
+    "hits",
+    "matches",
+    "missing",
+    "offers",
+} | {
+    "proposals",
+    "requests",
+    "tasks",
+}
+"""What a person asked to see a list of: that there is nothing is said."""
 _TABLE = {"columns", "count", "rows"}
 
 
 def show_json(value: Any) -> None:
     """One JSON document on stdout."""
     sys.stdout.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
 
 
 def say(text: str = "") -> None:
@@ -102,6 +120,8 @@ def fields(value: dict[str, Any], *, indent: str = "") -> str:
         else:
             apart = f"\n{indent}{' ' * width}  "
             shown = apart.join(map(_cell, item)) if _is_long(item) else _cell(_readable(name, item))
+            if item == [] and name in _LISTED:
+                shown = "(none)"
             lines.append(f"{indent}{name.ljust(width)}  {shown}".rstrip())
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fondaco.cli.base import HERE, AsJson, Dir, ask, group
-from fondaco.errors import NodeError, TaskFailed
+from fondaco.errors import TaskFailed, UsageError
 
 app = group()
 _DAY = 86400.0
@@ -50,7 +50,7 @@ def run(
     workflow: Annotated[Path | None, typer.Argument(help="TOML file of the workflow.")] = None,
     dir_: Dir = HERE,
     again: Annotated[str, typer.Option(help="Start this failed task again (on its coordinator's node).")] = "",
-    seconds: Annotated[int, typer.Option(help="The task's deadline from now.")] = 3600,
+    seconds: Annotated[int, typer.Option(help="The task's deadline from now.", min=1)] = 3600,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end.")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -59,7 +59,7 @@ def run(
         _ended(ask(dir_, "again", {"task": again}, as_json=as_json, deadline=_DAY))
         return
     if workflow is None:
-        raise NodeError("name a workflow or --again TASK", remedy="see `fondaco run --help`")
+        raise UsageError("name a workflow or --again TASK", remedy="see `fondaco run --help`")
     arguments = {"workflow": _workflow(workflow), "seconds": seconds, "wait": wait}
     _ended(ask(dir_, "run", arguments, as_json=as_json, deadline=seconds + 600.0))
 
@@ -75,7 +75,7 @@ def result(
     task: Annotated[str, typer.Argument(help="The task's id.")],
     step: Annotated[str, typer.Argument(help="The step; none shows how far the task is.")] = "",
     dir_: Dir = HERE,
-    limit: Annotated[int, typer.Option(help="At most so many rows.")] = 1000,
+    limit: Annotated[int, typer.Option(help="At most so many rows.", min=0)] = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Show how far a task is, or open what this institution received of a step."""

@@ -10,6 +10,7 @@ from fondaco.errors import NamingError
 _PART = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _NAME = re.compile(r"/([^/@]+)/([^/@]+)/([^/@]+)(?:@([1-9][0-9]{0,8}))?")
 _REMEDY = "write /org/topic/name or /org/topic/name@version, in lower-case letters, digits and hyphens"
+_PART_REMEDY = "write 1 to 63 lower-case letters, digits and hyphens, the first no hyphen"
 
 
 # Control characters, and what hides text or turns its direction: shown to a person, these say what is not there.
@@ -28,7 +29,7 @@ def check_part(text: str) -> str:
         NamingError: it cannot.
     """
     if not _PART.fullmatch(text):
-        raise NamingError("not a part of a name", remedy=_REMEDY, part=text[:80])
+        raise NamingError("not a short name, nor a part of a dataset's", remedy=_PART_REMEDY, part=text[:80])
     return text
 
 

@@ -90,11 +90,17 @@ def _check(step: Step, declared: dict[str, tuple[Column, ...]]) -> None:
     """Refuse now what the engine would refuse once it runs.
 
     Raises:
-        FlowError: a receiver that is no party. EngineError: what the engine says.
+        FlowError: a receiver that is no party, a helper that is one. EngineError: what the engine says.
     """
     strangers = [receiver for receiver in step.receivers if receiver not in step.parties]
     if strangers:
         raise FlowError(f"{strangers[0]} receives but is no party with data", remedy=_REMEDY, step=step.id)
+    if step.helper in step.parties:
+        raise FlowError(
+            f"{step.helper} brings data to this step and cannot help with it too",
+            remedy='name another coordinator (coordinator = "…" above the steps), or write helper = "none" in the step',
+            step=step.id,
+        )
     for party in step.parties:
         check_job(step.job(declared, party=party, task="", attempt=0, seconds=0))
 
@@ -103,7 +109,8 @@ def _check(step: Step, declared: dict[str, tuple[Column, ...]]) -> None:
 class Missing:
     """A use that no grant covers.
 
-    `other` is another version of the dataset that a grant of ours covers, if any.
+    `other` is another version of the dataset that a grant of ours covers, if any; `most_keys` for how many keys a grant
+    of ours that would else do lets a lookup be.
     """
 
     step: str
@@ -115,6 +122,7 @@ class Missing:
     parties: tuple[str, ...]
     receivers: tuple[str, ...]
     other: str
+    most_keys: int
 
     def request(self, purpose: str, coordinator: str, price: int) -> str:
         """The verb that asks for it, at the dataset's price."""
@@ -175,8 +183,7 @@ class Planner:
             coordinator=coordinator,
             steps=steps,
         )
-        if not missing:
-            check_workflow(workflow)
+        check_workflow(_as_if_granted(workflow))
         said = {grant.id.hex(): self._market.limits_of(grant.id) for grant in used.values()}
         limits = {grant: one for grant, one in said.items() if one is not None}
         return Plan(workflow, tuple(missing), datasets, tuple(used.values()), limits)
@@ -232,6 +239,9 @@ class Planner:
                             parties=everyone,
                             receivers=receivers,
                             other=self._other(dataset, (engine, operation, purpose, everyone, receivers), used, asked),
+                            most_keys=self._limited(
+                                dataset, (engine, operation, purpose, everyone, receivers), used, asked
+                            ),
                         )
                     )
                 else:
@@ -260,6 +270,12 @@ class Planner:
                 return f"{dataset.path}@{version}"
         return ""
 
+    def _limited(self, dataset: Dataset, wanted: _Wanted, used: Uses, asked: int) -> int:
+        """For how many keys a grant allows a lookup that is for more and that it would else cover; 0: there is none."""
+        found = self._covering(dataset, wanted, used, 0) if asked else None
+        limits = None if found is None else self._market.limits_of(found.id)
+        return 0 if limits is None else limits.most_keys
+
     def _covering(self, dataset: Dataset, wanted: _Wanted, used: Uses, asked: int) -> Grant | None:
         """An active grant that covers a use, of so many keys if it is a lookup; the one that ends first."""
         engine, operation, purpose, parties, receivers = wanted
@@ -284,6 +300,20 @@ class Planner:
         """Whether a grant lets one lookup be for so many keys; one that does not say leaves it to its provider."""
         limits = self._market.limits_of(grant.id) if asked else None
         return limits is None or asked <= limits.most_keys
+
+
+def _as_if_granted(workflow: Workflow) -> Workflow:
+    """The workflow as it will be once what is missing is granted: to refuse the rest of it before anyone is asked."""
+    steps = []
+    for step in workflow.steps:
+        inputs = tuple(
+            dataclasses.replace(item, grant="0" * 64)
+            if item.grant is None and item.party != workflow.initiator
+            else item
+            for item in step.inputs
+        )
+        steps.append(dataclasses.replace(step, inputs=inputs))
+    return dataclasses.replace(workflow, steps=tuple(steps))
 
 
 def _asked_keys(engine: str, parameters: Any) -> int:
@@ -342,6 +372,7 @@ def explain(plan: Plan) -> dict[str, Any]:
                 "parties": list(m.parties),
                 "receivers": list(m.receivers),
                 "granted_version": m.other,
+                "granted_keys": m.most_keys or None,
                 "ask": m.request(
                     plan.workflow.purpose, plan.workflow.coordinator, plan.datasets[m.dataset].terms.price
                 ),

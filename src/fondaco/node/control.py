@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from fondaco.errors import CodecError, DeadlineExceeded, FondacoError, NodeError
+from fondaco.errors import CodecError, DeadlineExceeded, FondacoError, NodeError, UsageError, not_allowed
 
 Json = dict[str, Any]
 Progress = Callable[[Json], None]
@@ -23,6 +23,7 @@ Verb = Callable[[Json, Progress], Awaitable[Any]]
 MAX_LINE = 8 << 20
 _CONNECT_SECONDS = 5.0
 _REQUEST_SECONDS = 10.0
+_SEE = "see the verb's --help, and docs/reference for the fields of what it makes"
 _log = logging.getLogger(__name__)
 
 
@@ -30,14 +31,24 @@ def _line(value: Json) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
-async def _request_line(reader: asyncio.StreamReader) -> bytes:
+async def _request(reader: asyncio.StreamReader) -> Json:
+    """What a client asks.
+
+    Raises:
+        DeadlineExceeded: nothing. CodecError: no line of JSON, or no request.
+    """
     try:
         async with asyncio.timeout(_REQUEST_SECONDS):
-            return await reader.readuntil(b"\n")
+            request = json.loads(await reader.readuntil(b"\n"))
     except TimeoutError as fault:
         raise DeadlineExceeded(
             "no request came", remedy="send one line at once", seconds=int(_REQUEST_SECONDS)
         ) from fault
+    except (ValueError, RecursionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as fault:
+        raise CodecError("not a line of JSON", remedy="send one request as one line") from fault
+    if not isinstance(request, dict) or request.keys() != {"verb", "arguments"}:
+        raise CodecError("not a request", remedy="send verb and arguments")
+    return request
 
 
 class ControlServer:
@@ -87,24 +98,28 @@ class ControlServer:
             writer.write(_line({"progress": value}))
 
         try:
-            request = json.loads(await _request_line(reader))
-            if not isinstance(request, dict) or request.keys() != {"verb", "arguments"}:
-                raise CodecError("not a request", remedy="send verb and arguments")
-            verb = self._verbs.get(str(request["verb"]))
-            if verb is None:
-                raise NodeError("unknown verb", remedy="use a fondaco of the node's version", verb=str(request["verb"]))
-            answer = {"result": await verb(request["arguments"], progress)}
+            answer = {"result": await self._answer(await _request(reader), progress)}
         except FondacoError as refusal:
             answer = {"error": refusal.to_dict() | {"exit_code": refusal.exit_code}}
-        except (ValueError, RecursionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            fault = CodecError("not a line of JSON", remedy="send one request as one line")
-            answer = {"error": fault.to_dict() | {"exit_code": fault.exit_code}}
-        except (KeyError, TypeError) as fault:
-            _log.exception("a verb failed on its arguments")
-            wrong = NodeError(f"the arguments do not fit the verb ({fault})", remedy="see fondaco VERB --help")
-            answer = {"error": wrong.to_dict() | {"exit_code": 2}}
         writer.write(_line(answer))
         await writer.drain()
+
+    async def _answer(self, request: Json, progress: Progress) -> Any:
+        """What a verb answers; what escapes it is told as an error too, and the log has its place in the code."""
+        name, arguments = str(request["verb"]), request["arguments"]
+        verb = self._verbs.get(name)
+        if verb is None:
+            raise NodeError("unknown verb", remedy="use a fondaco of the node's version", verb=name)
+        try:
+            return await verb(arguments, progress)
+        except TimeoutError as fault:
+            raise DeadlineExceeded("the verb did not end in time", remedy="look at node.log", verb=name) from fault
+        except OSError as fault:
+            raise not_allowed(fault) from fault
+        except (KeyError, TypeError, ValueError) as fault:
+            _log.exception("the verb %s failed on its arguments", name)
+            lacks = f"{fault} is missing" if isinstance(fault, KeyError) else str(fault)
+            raise UsageError(f"the arguments do not fit the verb ({lacks})", remedy=_SEE, verb=name) from fault
 
 
 class ControlError(FondacoError):
@@ -145,6 +160,12 @@ async def _ask(path: Path, verb: str, arguments: Json, on_progress: Progress | N
         raise NodeError(
             "the node is not running",
             remedy=f"start it: fondaco start --dir {path.parent}",
+            folder=str(path.parent),
+        ) from fault
+    except PermissionError as fault:
+        raise NodeError(
+            "the node's folder is another user's",
+            remedy="ask as the operating system's user who runs the node",
             folder=str(path.parent),
         ) from fault
     finally:

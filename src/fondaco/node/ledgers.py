@@ -23,6 +23,7 @@ from fondaco.errors import (
     TransportError,
 )
 from fondaco.ledger.cometbft.driver import CometLedger
+from fondaco.ledger.contracts.kit import Refused
 from fondaco.ledger.embedded import EmbeddedLedger, Overtaken
 from fondaco.ledger.follower import Behind, FollowerLedger
 from fondaco.ledger.light import SignedHeader
@@ -40,11 +41,26 @@ _MOST = 200
 _MAX_ASK = 64 << 10
 
 
+_REMEDIES = {
+    "unknown": "check the name or id, and give ids whole",
+    "denied": "keep to what the cause says, or ask whoever may do this",
+    "status": "look what became of it: it may be done, decided or over already",
+    "conflict": "look what is there: it may be done already",
+    "invalid": "correct what the cause names",
+}
+
+
 class Rejected(ContractError):
-    """The ledger executed a transaction and refused it; keeps the contract's own code."""
+    """The ledger executed a transaction and refused it; keeps the contract's own code.
+
+    A contract says what is wrong in its cause; where it has no remedy of its own, the kind of its refusal gives one.
+    """
 
     def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.cause, remedy=answer.remedy, height=answer.height)
+        kind = _REMEDIES.get(answer.error.rpartition(".")[2])
+        general = answer.remedy == Refused.remedy_text and kind
+        remedy = f"{kind}; {answer.remedy}" if general else answer.remedy
+        super().__init__(answer.cause, remedy=remedy, height=answer.height)
         self.contract_code = answer.error
 
     def to_dict(self) -> dict[str, object]:
@@ -134,9 +150,16 @@ class LedgerService:
 
     async def _commit(self, tx: bytes) -> Answer:
         assert isinstance(self.ledger, EmbeddedLedger | CometLedger)
-        async with asyncio.timeout(SUBMIT_SECONDS):
-            waiting = await asyncio.to_thread(self.ledger.submit, tx)  # signatures are verified there
-            done = await asyncio.wrap_future(waiting)
+        try:
+            async with asyncio.timeout(SUBMIT_SECONDS):
+                waiting = await asyncio.to_thread(self.ledger.submit, tx)  # signatures are verified there
+                done = await asyncio.wrap_future(waiting)
+        except TimeoutError as late:
+            raise DeadlineExceeded(
+                "no block has the transaction yet; it may still come into one, so look before you try again",
+                remedy=self._remedy(),
+                seconds=int(SUBMIT_SECONDS),
+            ) from late
         result = done.result
         return Answer(
             height=done.height,
@@ -214,9 +237,15 @@ class LedgerService:
         except TimeoutError as late:
             raise DeadlineExceeded(
                 f"the ledger stands at {self.ledger.height} and did not reach {height} in time",
-                remedy="check the link to the validator",
+                remedy=self._remedy(),
                 seconds=int(seconds),
             ) from late
+
+    def _remedy(self) -> str:
+        """What to do where no block comes."""
+        if isinstance(self.ledger, CometLedger):
+            return "more than two thirds of the validators must run and see each other: see `fondaco network status`"
+        return "check that the validator's node runs, and the link to it"
 
     # -- submitting -------------------------------------------------------------------------------------------
 

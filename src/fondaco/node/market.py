@@ -31,9 +31,14 @@ class LedgerMarket:
         """The dataset of a name, its newest version unless one is given.
 
         Raises:
-            ContractError: it is not published.
+            LedgerError: nothing of this name is published. ContractError: not this version.
         """
         version: Value = name.version or self._ledger.query("catalog/latest", {"path": name.path})
+        if not version:
+            raise LedgerError(
+                f"{name.path} is not published",
+                remedy="check the name with `fondaco search`; what is one's own is published by `fondaco publish`",
+            )
         return from_value(Dataset, self._ledger.query("catalog/dataset", {"path": name.path, "version": version}))
 
     def datasets(self) -> list[Dataset]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from fondaco.core.messages import from_bytes, to_value
 from fondaco.core.names import check_part
-from fondaco.errors import NodeError
+from fondaco.errors import NodeError, UsageError
 from fondaco.ledger.blocks import Validator
 from fondaco.ledger.cometbft.home import Config, Home, node_id
 from fondaco.ledger.contracts import registry
@@ -85,13 +85,15 @@ def init(path: Path, *, chain: str, names: tuple[str, ...], free_port: Callable[
     """Make the folders of a new consortium, a validator each.
 
     Raises:
-        NodeError: there is a network already, or not one to 64 different institutions. NamingError: not a name.
+        NodeError: there is a network already. UsageError: not one to 64 different institutions.
+        NamingError: not a name.
     """
-    check_part(chain)
+    for one in (chain, *names):
+        check_part(one)
     if (path / NAME).exists():
         raise NodeError("there is a network in this folder already", remedy="choose another folder", folder=str(path))
     if not 1 <= len(names) <= MOST or len(dict.fromkeys(names)) != len(names):
-        raise NodeError("a network has 1 to 64 different institutions", remedy="name each once")
+        raise UsageError(f"a network has 1 to {MOST} different institutions", remedy="name each once, or say how many")
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     network = Network(path, chain, names)
     taken: list[int] = []

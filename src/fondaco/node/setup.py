@@ -10,21 +10,33 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import dataclasses
 import logging
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from fondaco.core.keys import PublicKey, SecretKey
 from fondaco.core.messages import from_bytes, message, to_bytes, to_value
 from fondaco.core.names import check_part
-from fondaco.errors import DeadlineExceeded, NodeError, PeerLost, PeerRefused
+from fondaco.errors import (
+    CodecError,
+    DeadlineExceeded,
+    LedgerError,
+    NodeError,
+    PeerLost,
+    PeerRefused,
+    UsageError,
+    not_allowed,
+)
 from fondaco.ledger.blocks import Validator
 from fondaco.ledger.contracts import registry
 from fondaco.ledger.contracts.governance.messages import Seat
 from fondaco.ledger.contracts.governance.parameters import DEFAULTS
-from fondaco.ledger.contracts.identity.messages import Invite, Join, NodeSpec, OrganisationSpec, UserSpec
+from fondaco.ledger.contracts.identity.messages import KINDS, Invite, Join, NodeSpec, OrganisationSpec, UserSpec
+from fondaco.ledger.contracts.kit import is_text
 from fondaco.ledger.follower import FollowerLedger
 from fondaco.ledger.genesis import Genesis
 from fondaco.node import keystore
@@ -37,6 +49,7 @@ from fondaco.transport.identity import PeerIdentity, make_certificate
 
 _log = logging.getLogger(__name__)
 POWER = 10
+MAX_TITLE = 200
 _JOIN_SECONDS = 20
 _MAX_INVITATION = 1 << 20
 INVITATION_SECONDS = 7 * 86400
@@ -55,13 +68,31 @@ class Invitation:
     validator_certificate: bytes
 
 
+def check_kind(kind: str) -> str:
+    """The same kind if an institution can be of it.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"an institution is no {kind[:40]}", remedy=f"give one of: {', '.join(KINDS)}")
+    return kind
+
+
 def new_folder(path: Path, *, org: str, title: str, kind: str, host: str, port: int) -> Folder:
     """A node's folder with its keys and users, not yet of any consortium.
 
     Raises:
-        NodeError: there is a node already. NamingError: not a name.
+        NodeError: there is a node already. UsageError: no such kind, title or port. NamingError: not a name.
     """
     check_part(org)
+    check_kind(kind)
+    if not title.strip() or not is_text(title, MAX_TITLE):
+        raise UsageError(
+            f"not a title: it is one line of up to {MAX_TITLE} bytes", remedy="give the institution's full name"
+        )
+    if not 0 < port < 1 << 16:
+        raise UsageError("a port is a number from 1 to 65535", remedy="give another, or 0 for one that is free")
     folder = Folder.create(path)
     for user in USER_ROLES | (REGULATOR_ROLES if kind == "regulator" else {}):
         folder.add_user(user)
@@ -165,6 +196,7 @@ def pin(
 def make_invitation(folder: Folder, *, organisation: str, kind: str) -> tuple[Invite, SecretKey, bytes]:
     """The transaction that opens an invitation, the invitation's key, which signs it, and the bytes of the file."""
     check_part(organisation)
+    check_kind(kind)
     settings = folder.settings()
     secret = SecretKey.generate()
     invite = Invite(
@@ -187,13 +219,27 @@ def make_invitation(folder: Folder, *, organisation: str, kind: str) -> tuple[In
     return invite, secret, base64.b64encode(to_bytes(invitation))
 
 
-def write_invitation(path: Path, data: bytes) -> None:
-    """Write an invitation file, mode 0600, never over another."""
+@contextlib.contextmanager
+def new_invitation(path: Path, data: bytes) -> Iterator[None]:
+    """Write an invitation to a new file, mode 0600, never over another, before the ledger hears of it.
+
+    Where the work within is refused, the file is gone again; where it is only late, it may still be done.
+
+    Raises:
+        NodeError: there is a file of this name, or none can be made there.
+    """
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(data + b"\n")
     except FileExistsError as fault:
         raise NodeError("there is a file of this name", remedy="choose another name", file=str(path)) from fault
+    except OSError as fault:
+        raise not_allowed(fault) from fault
+    try:
+        yield
+    except LedgerError:
+        path.unlink()
+        raise
 
 
 def read_invitation(path: Path) -> Invitation:
@@ -213,7 +259,10 @@ def read_invitation(path: Path) -> Invitation:
         data = base64.b64decode(text.strip(), validate=True)
     except binascii.Error as fault:
         raise NodeError("not an invitation", remedy=remedy, file=str(path)) from fault
-    return from_bytes(Invitation, data, limit=_MAX_INVITATION)
+    try:
+        return from_bytes(Invitation, data, limit=_MAX_INVITATION)
+    except CodecError as fault:
+        raise NodeError("an invitation that is cut or changed", remedy=remedy, file=str(path)) from fault
 
 
 def _service(folder: Folder, ledger: FollowerLedger, secret: SecretKey, validator: PeerIdentity) -> _Attached:
@@ -257,6 +306,12 @@ async def _join(folder: Folder, invitation: Invitation) -> int:
         member = _service(folder, ledger, folder.node_key, validator)
         try:
             return await _until_joined(member.service, folder.node_key.public.raw)
+        except PeerRefused as fault:
+            raise PeerRefused(
+                "the consortium does not know this node: the invitation was used before, is over or was cancelled",
+                remedy="ask for a new invitation",
+                **fault.details,
+            ) from fault
         finally:
             await member.endpoint.stop()
     finally:
@@ -293,8 +348,9 @@ def join(folder: Folder, invitation: Invitation) -> int:
     settings = folder.settings()
     if (invitation.organisation, invitation.kind) != (settings.org, settings.kind):
         raise NodeError(
-            f"the invitation is for {invitation.organisation} ({invitation.kind})",
-            remedy="ask for one of your own",
+            f"the invitation is for {invitation.organisation} ({invitation.kind}), "
+            f"and this node is of {settings.org} ({settings.kind})",
+            remedy="ask for one of your own, or make another folder with the --org and --kind of the invitation",
         )
     genesis = from_bytes(Genesis, invitation.genesis)
     height = asyncio.run(_join(folder, invitation))

@@ -144,6 +144,14 @@ def check_batch(batch: pa.RecordBatch, schema: Schema, file: str, first_row: int
         _check_range(values, column, file, first_row)
 
 
+def _range(column: Column) -> str:
+    """A declared range in words, in the units that a schema file uses."""
+    ends = [
+        f"{word} {limit}" for word, limit in (("from", column.minimum), ("to", column.maximum)) if limit is not None
+    ]
+    return " ".join(ends) + (f" in units of 10**-{column.scale}" if column.scale else "")
+
+
 def _check_range(values: pa.Array, column: Column, file: str, first_row: int) -> None:
     if column.type not in ("int64", "decimal", "float64"):
         return
@@ -167,8 +175,7 @@ def _check_range(values: pa.Array, column: Column, file: str, first_row: int) ->
         row = _first_true(pc.fill_null(compare(subject, edge), fill_value=False))
         if row is not None:
             raise ImportRefused(
-                f"a value is outside the declared range of {column.minimum} to {column.maximum}"
-                + (f" (in 10**-{column.scale})" if column.scale else ""),
+                f"a value is outside the declared range, {_range(column)}",
                 remedy="correct the value, or declare a wider range",
                 file=file,
                 row=first_row + row,

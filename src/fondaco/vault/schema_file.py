@@ -77,4 +77,6 @@ def read_schema(path: Path) -> Declared:
     try:
         return Declared(check_schema(schema), tuple(nulls))
     except NamingError as fault:
-        raise _refuse(fault.cause, str(path), str(fault.details.get("column") or "") or None) from fault
+        raise _refuse(
+            f"{fault.cause}: {fault.remedy}", str(path), str(fault.details.get("column") or "") or None
+        ) from fault

@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import math
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from fondaco.cli.demo import clear, data
 from fondaco.cli.demo.cast import AIRLINE, AUTHORITY, MEMBERS, REGULATOR, WEATHER, Cast
 from fondaco.cli.output import say
-from fondaco.errors import FondacoError
+from fondaco.errors import FondacoError, UsageError
 from fondaco.node.control import ControlError
 
 TOLERANCE = 1e-3
@@ -25,6 +27,7 @@ FLIGHTS, PLANES, HOURS = "/airline/ops/flights", "/authority/register/planes", "
 STATISTICS, INTERSECTION = "mpc.statistics", "psi.intersection"
 ALLOTMENT = 1000
 MINIMUM = 5
+_TERMINATED = 128 + signal.SIGTERM
 
 
 def fleet_workflow() -> dict[str, Any]:
@@ -124,8 +127,9 @@ class Checks:
 class Story:
     """Told once, with a running cast."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, kept: bool = False) -> None:
         self.folder = folder
+        self._kept = kept
         self.cast = Cast(folder)
         self.checks = Checks()
         self._began = time.monotonic()
@@ -153,6 +157,8 @@ class Story:
             self.cast.end()
         took = time.monotonic() - self._began
         say(f"\n{self.checks.compared} comparisons, {len(self.checks.wrong)} wrong; {took:.1f} s.")
+        if self._kept:
+            say(f"The nodes' folders and the audit bundle are in {self.folder}.")
         for what in self.checks.wrong:
             say(f"  wrong: {what}")
         return 1 if self.checks.wrong else 0
@@ -167,7 +173,7 @@ class Story:
         equal = {"weights": dict.fromkeys(MEMBERS, 1)}
         admitted = self.cast[REGULATOR].ask("governance-propose", kind="weights", body=equal)["proposal"]
         self.cast[REGULATOR].ask("vote", proposal=admitted)
-        say("     by its vote, the one that counts so far, theirs count as much from now on")
+        say("     only the founder's vote counts at first; by it, those of the others count as much from now on")
         proposal = self.cast[REGULATOR].ask("mint", amounts=dict.fromkeys(MEMBERS, ALLOTMENT))["proposal"]
         for org in (REGULATOR, AIRLINE, AUTHORITY):
             self.cast[org].ask("vote", proposal=proposal)
@@ -327,6 +333,7 @@ class Story:
                     beside="DuckDB",
                 )
         holder = self.cast[REGULATOR]
+        say("     the regulator coordinated and helped with the shares, and received nothing; it asks for the result")
         fault = _fault(lambda: holder.ask("result", task=delay["task"], step="delay"))
         self.checks.refused("the coordinator opens the result", fault, because="no result of this step")
 
@@ -385,7 +392,7 @@ class Story:
         changed.unlink()
         said = done.stderr.splitlines()[0] if done.stderr else ""
         self.checks.same("one changed bit is refused", "yes" if done.returncode == 5 else "no", "yes")
-        say(f"     {said}")
+        say(f"     it says: {said}")
 
 
 def _pinned(document: dict[str, Any], party: str, grant: str) -> dict[str, Any]:
@@ -403,13 +410,17 @@ def _fault(work: Callable[[], Any]) -> FondacoError | None:
     return None
 
 
+def _ended(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(_TERMINATED)
+
+
 def tell(folder: Path | None) -> int:
-    """Tell the story in `folder` (kept) or in one that is removed."""
+    """Tell the story in `folder` (kept) or in one that is removed; SIGTERM ends the nodes too."""
+    if folder is not None and folder.exists() and any(folder.iterdir()):
+        raise UsageError("the folder is not empty", remedy="give a new folder", folder=str(folder))
+    signal.signal(signal.SIGTERM, _ended)
     if folder is not None:
-        if folder.exists() and any(folder.iterdir()):
-            say(f"{folder} is not empty; give a new folder")
-            return 2
-        return Story(folder.resolve()).tell()
+        return Story(folder.resolve(), kept=True).tell()
     temporary = Path(tempfile.mkdtemp(prefix="fondaco-demo-"))
     try:
         return Story(temporary).tell()

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from fondaco.core.keys import PublicKey
 from fondaco.core.messages import from_value
-from fondaco.errors import NodeError
+from fondaco.core.names import DatasetName
+from fondaco.errors import NodeError, UsageError
 from fondaco.index import audit
 from fondaco.ledger.audit.answer import Shown
 from fondaco.ledger.audit.bundle import export
 from fondaco.ledger.audit.dimensions import DATASET, INSTITUTION, PURPOSE, TASK, Selection, Viewer
+from fondaco.ledger.contracts import registry
 from fondaco.ledger.contracts.identity.messages import Organisation
 from fondaco.node.control import Json, Progress, Verb
 from fondaco.node.verbs.common import PROOF_SECONDS, Group, parse_id, plain
@@ -24,14 +26,23 @@ from fondaco.node.verbs.common import PROOF_SECONDS, Group, parse_id, plain
 _EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 _NANOS = 1_000
+_CONTRACTS = sorted({kind.partition(".")[0] for kind in registry.kinds()} | {"ledger"})
 
 
 def parse_selection(arguments: Json) -> Selection:
     """What a person asks for.
 
     Raises:
-        NodeError, KeyMaterialError: an id, a key or a time is none.
+        NodeError, KeyMaterialError, NamingError: an id, a key, a time, a kind or a dataset's name is none.
     """
+    dataset, kind = str(arguments.get("dataset") or ""), str(arguments.get("kind") or "")
+    if dataset:
+        DatasetName.parse(dataset)
+    # What nothing can be of would be found as "no events", and be read as "it did not happen".
+    if kind and kind.partition(".")[0] not in _CONTRACTS:
+        raise UsageError(
+            f"no event is of the kind {kind[:80]}", remedy=f"give one of: {', '.join(_CONTRACTS)}, or KIND.EVENT"
+        )
     heights: dict[str, int | None] = {}
     for name in ("since", "until"):
         text = str(arguments.get(name) or "")
@@ -41,11 +52,11 @@ def parse_selection(arguments: Json) -> Selection:
     key = PublicKey.from_did(person).raw if person.startswith("did:") else parse_id(person)
     return Selection(
         institution=arguments.get("institution") or None,
-        dataset=arguments.get("dataset") or None,
+        dataset=dataset or None,
         key=key or None,
         task=parse_id(str(arguments.get("task") or "")) or None,
         purpose=arguments.get("purpose") or None,
-        kind=arguments.get("kind") or None,
+        kind=kind or None,
         **heights,
     )
 

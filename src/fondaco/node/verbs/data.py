@@ -9,7 +9,7 @@ import time
 from fondaco.core.cid import Cid
 from fondaco.core.messages import to_value
 from fondaco.core.names import DatasetName
-from fondaco.errors import NodeError
+from fondaco.errors import NodeError, UsageError
 from fondaco.index.catalogue import Catalogue
 from fondaco.ledger.contracts.catalog import keys as catalog_keys
 from fondaco.ledger.contracts.catalog import messages as catalog
@@ -17,34 +17,18 @@ from fondaco.ledger.light import trust_genesis, verify_proof
 from fondaco.node.control import Json, Progress, Verb
 from fondaco.node.node import Node
 from fondaco.node.sources import open_source
-from fondaco.node.verbs.common import DAY, PROOF_SECONDS, Group
+from fondaco.node.verbs import words
+from fondaco.node.verbs.common import PROOF_SECONDS, Group
 
-_RULE_DAYS = 90
-"""A default permission covers requests whose grants end before it does: it must outlive what is usually asked for."""
 _NUMBERS = ("price", "minimum_rows", "minimum_count")
-
-
-def _rules(rules: list[Json]) -> tuple[catalog.Rule, ...]:
-    return tuple(
-        catalog.Rule(
-            organisations=tuple(rule["organisations"]),
-            operations=tuple(rule["operations"]),
-            purposes=tuple(rule["purposes"]),
-            keys=tuple(rule.get("keys", [])),
-            columns=tuple(rule.get("columns", [])),
-            uses=int(rule.get("uses", 1)),
-            until=int(time.time()) + int(rule.get("days", _RULE_DAYS)) * DAY,
-        )
-        for rule in rules
-    )
 
 
 def _changed(terms: catalog.Terms, arguments: Json) -> catalog.Terms:
     """Terms with what the arguments say anew; what they leave out, or None, stays."""
     said: Json = {name: arguments[name] for name in _NUMBERS if arguments.get(name) is not None}
-    said |= {name: tuple(arguments[name]) for name in ("operations", "purposes") if arguments.get(name) is not None}
-    if arguments.get("rules") is not None:
-        said["rules"] = _rules(arguments["rules"])
+    for name, checked in (("operations", words.operations), ("purposes", words.purposes), ("rules", words.rules)):
+        if arguments.get(name) is not None:
+            said[name] = checked(arguments[name])
     return dataclasses.replace(terms, **said)
 
 
@@ -74,7 +58,8 @@ class DataVerbs(Group):
         loop = asyncio.get_running_loop()
 
         def report(rows: int, size: int) -> None:
-            loop.call_soon_threadsafe(progress, {"rows": rows, "bytes": size})
+            written = {"bytes": size} if size else {}  # chunks are written when they are full
+            loop.call_soon_threadsafe(progress, {"rows": rows} | written)
 
         cid = await asyncio.to_thread(self._node.vault.import_source, source, progress=report)
         described = self._node.vault.describe(cid)
@@ -119,16 +104,23 @@ class DataVerbs(Group):
             commitment=described.commitment,
             rows=described.rows if arguments.get("show_rows", True) else None,
             terms=catalog.Terms(
-                operations=tuple(arguments["operations"]),
-                purposes=tuple(arguments["purposes"]),
+                operations=words.operations(arguments["operations"]),
+                purposes=words.purposes(arguments["purposes"]),
                 price=int(arguments.get("price", 0)),
                 minimum_rows=int(arguments.get("minimum_rows", 0)),
                 minimum_count=int(arguments.get("minimum_count", 0)),
-                rules=_rules(arguments.get("rules", [])),
+                rules=words.rules(arguments.get("rules", [])),
             ),
         )
-        newest = self._ledger.query("catalog/latest", {"path": name.path})
-        if isinstance(newest, int) and msg.version <= newest:
+        found = self._ledger.query("catalog/latest", {"path": name.path})
+        newest = found if isinstance(found, int) else 0
+        if msg.version > newest + 1:
+            raise NodeError(
+                f"versions are published in their order, and {newest + 1} is next",
+                remedy=f"publish {name.path}@{newest + 1} first; it can be withdrawn again",
+                name=f"{name.path}@{msg.version}",
+            )
+        if msg.version <= newest:
             raise NodeError(
                 "this version is published already, and what was published stays as it is",
                 remedy="import it again under the same name, and publish the version that this makes",
@@ -141,21 +133,23 @@ class DataVerbs(Group):
         """Show the words and terms of a published version, or say some of them anew: grants that were given stay."""
         found = self._market.newest(DatasetName.parse(arguments["name"]))
         terms = _changed(found.terms, arguments)
-        words = {
+        said = {
             "title": found.title if arguments.get("title") is None else arguments["title"],
             "description": found.description if arguments.get("description") is None else arguments["description"],
         }
-        shown: Json = {"name": f"{found.path}@{found.version}", "status": found.status} | words | to_value(terms)
-        if (words["title"], words["description"], terms) == (found.title, found.description, found.terms):
+        shown: Json = {"name": f"{found.path}@{found.version}", "status": found.status} | said | to_value(terms)
+        if (said["title"], said["description"], terms) == (found.title, found.description, found.terms):
             return shown
-        msg = catalog.Update(path=found.path, version=found.version, terms=terms, **words)
+        msg = catalog.Update(path=found.path, version=found.version, terms=terms, **said)
         answer = await self._node.service.submit(msg, self._node.folder.user_key("steward"))
         return shown | {"height": answer.height}
 
     async def withdraw(self, arguments: Json, _progress: Progress) -> Json:
         """Take a published version back."""
         name = DatasetName.parse(arguments["name"])
-        msg = catalog.Withdraw(path=name.path, version=name.version or 0)
+        if name.version is None:
+            raise UsageError("a version is withdrawn, not all of a name", remedy=f"say which: {name}@1, for example")
+        msg = catalog.Withdraw(path=name.path, version=name.version)
         answer = await self._node.service.submit(msg, self._node.folder.user_key("steward"))
         return {"name": str(name), "height": answer.height}
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from fondaco.core.codec import Value
 from fondaco.core.messages import to_value
-from fondaco.errors import NodeError
+from fondaco.errors import NodeError, UsageError
 from fondaco.ledger.contracts.governance import messages as governance
 from fondaco.ledger.contracts.governance.effects import BODIES
 from fondaco.ledger.contracts.kit import derive
@@ -75,6 +76,15 @@ class GovernanceVerbs(Group):
         }
 
     async def _propose(self, kind: str, body: dict[str, Value], title: str) -> Json:
+        fields = {field.name: field for field in dataclasses.fields(BODIES[kind][0])}
+        unknown, missing = sorted(set(body) - set(fields)), [name for name in fields if name not in body]
+        if unknown or missing:
+            told = ", ".join(f"{name} ({field.type})" for name, field in fields.items())
+            raise UsageError(
+                f"unknown fields {unknown}, missing fields {missing}",
+                remedy=f"write each as name=value: {told}",
+                kind=kind,
+            )
         msg = governance.Propose(by=self._org, title=title, kind=kind, body=body)
         answer = await self._node.service.submit(msg, self._node.folder.user_key("officer"))
         return {"proposal": derive("proposal", answer.tx).hex(), "height": answer.height}
@@ -95,6 +105,12 @@ class GovernanceVerbs(Group):
         return await self._propose(kind, body, title)
 
     async def _admit(self, given: Json, title: str) -> Json:
+        lacks = [name for name in ("organisation", "file") if not isinstance(given.get(name), str)]
+        if lacks:
+            raise UsageError(
+                f"an admission lacks {' and '.join(lacks)}",
+                remedy="write: propose admit organisation=NAME file=WHERE, and kind=regulator for one",
+            )
         file = Path(given["file"])
         invite, _secret, data = setup.make_invitation(
             self._node.folder, organisation=given["organisation"], kind=given.get("kind", "member")
@@ -106,8 +122,8 @@ class GovernanceVerbs(Group):
             certificate=invite.certificate,
             expires=invite.expires,
         )
-        answer = await self._propose("governance.admit/1", to_value(body), title)
-        setup.write_invitation(file, data)
+        with setup.new_invitation(file, data):
+            answer = await self._propose("governance.admit/1", to_value(body), title)
         return answer | {"file": str(file)}
 
     async def cast(self, arguments: Json, _progress: Progress) -> Json:

@@ -7,11 +7,12 @@ import time
 from typing import Any
 
 from fondaco.core.names import DatasetName
-from fondaco.errors import NodeError
+from fondaco.errors import NodeError, UsageError
 from fondaco.ledger.contracts.grants import messages as grants
 from fondaco.ledger.contracts.kit import derive
 from fondaco.node.control import Json, Progress, Verb
 from fondaco.node.market import records
+from fondaco.node.verbs import words
 from fondaco.node.verbs.common import DAY, Group, parse_id
 
 
@@ -59,6 +60,13 @@ class GrantVerbs(Group):
         items: list[grants.Item] = []
         for wanted in arguments["datasets"]:
             dataset = self._market.newest(DatasetName.parse(wanted["name"]))
+            named = [*wanted.get("keys", []), *wanted.get("columns", [])]
+            if not named:
+                raise UsageError(
+                    f"no column of {dataset.path} is asked for", remedy="write the name, then =KEY,… or =KEY,…/COLUMN,…"
+                )
+            for column in named:
+                dataset.schema.column(column)
             items.append(
                 grants.Item(
                     path=dataset.path,
@@ -69,8 +77,8 @@ class GrantVerbs(Group):
             )
         msg = grants.RequestUse(
             items=tuple(items),
-            operations=tuple(arguments["operations"]),
-            purpose=arguments["purpose"],
+            operations=words.operations(arguments["operations"]),
+            purpose=words.purposes([arguments["purpose"]])[0],
             parties=tuple(dict.fromkeys([*arguments["parties"], arguments.get("coordinator") or self._coordinator()])),
             receivers=tuple(arguments.get("receivers") or [self._org]),
             uses=int(arguments.get("uses", 1)),
@@ -202,6 +210,8 @@ class GrantVerbs(Group):
     async def take_back(self, arguments: Json, _progress: Progress) -> Json:
         """Take back what is not answered yet of a request of this institution; its points are free again."""
         found = self._market.request(parse_id(arguments["request"]))
+        if found.organisation != self._org:
+            raise NodeError(f"the request is {found.organisation}'s", remedy="`fondaco requests` lists this one's own")
         answer = await self._node.service.submit(
             grants.WithdrawRequest(request=found.id), self._node.folder.user_key("analyst")
         )
@@ -210,5 +220,8 @@ class GrantVerbs(Group):
     async def give_back(self, arguments: Json, _progress: Progress) -> Json:
         """End a grant that this institution holds; the points of the uses that are left are free again."""
         msg = grants.GiveBack(grant=parse_id(arguments["grant"]))
+        held = next((g for g in records(self._ledger, "grants/grants", grants.Grant) if g.id == msg.grant), None)
+        if held is not None and held.holder != self._org:
+            raise NodeError(f"{held.holder} holds this grant", remedy="who gave a grant ends it with `fondaco revoke`")
         answer = await self._node.service.submit(msg, self._node.folder.user_key("analyst"))
         return {"grant": arguments["grant"], "status": "returned", "height": answer.height}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fondaco.ledger.cometbft.driver import CometLedger
+from fondaco.core.messages import from_value
+from fondaco.ledger.cometbft.driver import SAYS, CometLedger
+from fondaco.ledger.contracts.identity.messages import Organisation
 from fondaco.node import setup
 from fondaco.node.control import Json, Progress, Verb
 from fondaco.node.verbs.common import Group
@@ -32,11 +34,13 @@ class HouseVerbs(Group):
         return {
             "organisation": self._org,
             "title": self._node.settings.title,
+            "standing": self._standing(),
             "node": self._node.key.public.did,
             "port": self._node.endpoint.port,
             "chain": at.chain,
             "role": "validator" if self._node.settings.validator else "follower",
-            "ledger": at.says,
+            # A follower of several validators follows what they decide, and itself decides nothing.
+            "ledger": SAYS if len(signs) > 1 else at.says,
             "height": at.height,
             "app_hash": at.app_hash.hex(),
             "trust_root": self._ledger.genesis.hash.hex(),
@@ -44,6 +48,12 @@ class HouseVerbs(Group):
             "trouble": said,
             "datasets": [str(name) for name, _cid in self._node.vault.names()],
         }
+
+    def _standing(self) -> str:
+        """What the ledger has this institution as: active, or ended."""
+        rows = self._ledger.query("identity/organisations")
+        known = [from_value(Organisation, row) for row in rows] if isinstance(rows, list) else []
+        return next((found.status for found in known if found.name == self._org), "not known yet")
 
     async def stop(self, _arguments: Json, _progress: Progress) -> Json:
         """End the node in good order."""
@@ -56,6 +66,6 @@ class HouseVerbs(Group):
         msg, secret, data = setup.make_invitation(
             folder, organisation=arguments["organisation"], kind=arguments.get("kind", "member")
         )
-        answer = await self._node.service.submit(msg, folder.admin_key, secret)
-        setup.write_invitation(Path(arguments["file"]), data)
+        with setup.new_invitation(Path(arguments["file"]), data):
+            answer = await self._node.service.submit(msg, folder.admin_key, secret)
         return {"organisation": msg.organisation, "file": arguments["file"], "height": answer.height}

@@ -12,6 +12,7 @@ from fondaco.ledger.contracts.kit import derive
 from fondaco.ledger.contracts.market import messages as market
 from fondaco.node.control import Json, Progress, Verb
 from fondaco.node.market import records
+from fondaco.node.verbs import words
 from fondaco.node.verbs.common import DAY, Group, parse_id
 
 
@@ -37,8 +38,8 @@ class MarketVerbs(Group):
         msg = market.PutDemand(
             words=tuple(arguments.get("words", [])),
             columns=tuple(arguments.get("columns", [])),
-            operations=tuple(arguments["operations"]),
-            purpose=arguments["purpose"],
+            operations=words.operations(arguments["operations"]),
+            purpose=words.purposes([arguments["purpose"]])[0],
             max_price=int(arguments.get("max_price", 0)),
             until=int(time.time()) + int(arguments.get("days", 30)) * DAY,
         )
@@ -79,8 +80,8 @@ class MarketVerbs(Group):
             version=dataset.version,
             keys=tuple(arguments.get("keys") or ()),
             columns=tuple(arguments.get("columns") or ()),
-            operations=tuple(arguments["operations"]),
-            purposes=tuple(arguments["purposes"]),
+            operations=words.operations(arguments["operations"]),
+            purposes=words.purposes(arguments["purposes"]),
             price=int(arguments.get("price", dataset.terms.price)),
             uses=int(arguments.get("uses", 1)),
             until=now + int(arguments.get("days", 30)) * DAY,

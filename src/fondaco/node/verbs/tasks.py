@@ -7,7 +7,7 @@ import time
 
 from fondaco.core.contribution import METHODS
 from fondaco.core.messages import from_value
-from fondaco.errors import FlowError
+from fondaco.errors import FlowError, UsageError
 from fondaco.flow.heads import heads
 from fondaco.flow.planner import Plan, Planner, explain
 from fondaco.ledger.contracts.kit import derive
@@ -60,6 +60,8 @@ class TaskVerbs(Group):
             lacks = ", ".join(f"{m.operation} on {m.dataset} from {m.provider}" for m in plan.missing)
             other = " and ".join(dict.fromkeys(m.other for m in plan.missing if m.other))
             granted = f", or name the version that a grant of yours covers: {other}" if other else ""
+            keys = min((m.most_keys for m in plan.missing if m.most_keys), default=0)
+            granted += f"; or set most_keys to {keys} or fewer, as many as a grant of yours allows" if keys else ""
             raise FlowError(
                 f"no grant that can be used covers: {lacks}",
                 remedy=f"ask for it, as `fondaco explain` says under ask{granted}",
@@ -84,6 +86,12 @@ class TaskVerbs(Group):
     async def again(self, arguments: Json, progress: Progress) -> Json:
         """Ask the coordinator (this node) to start a failed task again."""
         task = arguments["task"]
+        coordinator = self._node.chain.record(task).coordinator
+        if coordinator != self._org:
+            raise FlowError(
+                f"{coordinator} coordinates this task, and its node alone starts it again",
+                remedy=f"ask {coordinator}'s operator for: fondaco run --again {task}",
+            )
         await self._node.coordinator.again(task)
         return await self._until_over(task, self._node.chain.record(task).deadline, progress)
 
@@ -162,6 +170,9 @@ class TaskVerbs(Group):
         """Open what this institution received of a step."""
         task, step = arguments["task"], arguments["step"]
         record = self._node.chain.record(task)
+        steps = [head.id for head in record.steps]
+        if step not in steps:
+            raise UsageError(f"the task has no step {step[:64]}", remedy=f"name one of: {', '.join(steps)}", task=task)
         folder = self._node.folder
         secret = folder.user_seal("analyst") if record.initiator == self._org else folder.seal_key
         committed = self._node.chain.outcome(task, record.attempt, step, self._org)
