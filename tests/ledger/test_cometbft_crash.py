@@ -15,6 +15,7 @@ import pytest
 from comet_world import comet_ledger
 from ledger_world import Counter, adding, counter_genesis
 
+from fondaco.errors import LedgerError
 from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.ledger.cometbft.home import Home
 from fondaco.ledger.cometbft.process import Supervisor, find_program, text_of
@@ -152,7 +153,9 @@ def test_cometbft_killed_with_transactions_in_its_mempool_loses_none(tmp_path: P
         pid = ledger.supervisor.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
+        until(lambda: "exit code -9" in (ledger.trouble or ""))
         assert all(future.result(SECONDS).result.code == 0 for future in futures)
+        until(lambda: ledger.trouble is None)  # blocks are made again
         whole(ledger, 301)
     finally:
         ledger.stop()
@@ -192,6 +195,34 @@ def test_a_program_that_ends_is_started_again_and_its_words_are_told(
     assert "it hurts (a reason)" in caplog.text
     assert line in (tmp_path / "cometbft.log").read_text()
     assert supervisor.pid is None
+
+
+def test_a_program_that_cannot_be_run_is_told_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fondaco.ledger.cometbft.process.FIRST_PAUSE", 0.01)
+    supervisor = failing(tmp_path, "while true; do sleep 0.05; done")
+    (tmp_path / "program").rename(tmp_path / "elsewhere")
+    supervisor.start()
+    until(lambda: "cannot be run" in (supervisor.trouble or ""))
+    supervisor.made_block()  # of a run before
+    assert "No such file" in (supervisor.trouble or "")
+    (tmp_path / "elsewhere").rename(tmp_path / "program")
+    until(lambda: supervisor.pid is not None)
+    monkeypatch.setattr("fondaco.ledger.cometbft.process.STEADY", 0.0)
+    until(lambda: supervisor.trouble is None)
+    supervisor.stop()
+
+
+@pytest.mark.parametrize("mode", [None, 0o600])
+def test_a_named_program_that_is_none_is_refused(
+    mode: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "program"
+    if mode is not None:
+        program.write_text("#!/bin/sh\n")
+        program.chmod(mode)
+    monkeypatch.setenv("FONDACO_COMETBFT", str(program))
+    with pytest.raises(LedgerError, match="cannot be run"):
+        find_program()
 
 
 def test_a_program_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,6 @@ Each institution is a node of its own with a folder of its own, and every other 
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -57,15 +56,11 @@ def init(
 @app.command()
 def start(dir_: Place = HERE) -> None:
     """Start every node that does not run, and wait until all answer; of a new network until its first block."""
-    from fondaco.ledger.cometbft.process import PROGRAM, find_program
+    from fondaco.ledger.cometbft.process import find_program
     from fondaco.node import network
 
     found = network.load(dir_)
-    program = find_program()
-    if not os.access(program, os.X_OK) or not program.is_file():
-        raise NodeError(
-            "CometBFT cannot be run", remedy=f"run `make chain`, or correct {PROGRAM} if it is set", file=str(program)
-        )
+    find_program()
     started = [(name, launch(found.path / name)) for name in found.organisations if _status(found.path / name) is None]
     for name, process in started:
         wait_ready(found.path / name, process)

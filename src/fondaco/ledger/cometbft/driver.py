@@ -298,6 +298,7 @@ class CometLedger(Ledger):
                 self._unsealed[height] = executed.txs
             self._grown.notify_all()
             self._snapshot(height)
+        self.supervisor.made_block()
         places = {hashlib.sha256(tx).digest(): index for index, tx in enumerate(executed.txs)}
         self._backlog.block(height, places)
         self._pending.block(height, places, done.results)

@@ -3,7 +3,8 @@
 CometBFT writes a JSON line a message. Its errors go into our log as it says them; everything goes to `cometbft.log`
 beside its home, which is begun anew when it is over 16 MiB. A process that dies is started again after 0.5 s, then
 twice as long each time up to 30 s; a run of a minute begins the count again. The pause and the last words are told
-by `trouble`. It trusts the program that it finds, which `make chain` built from pinned sources.
+by `trouble`, until it has made a block again or has run for that minute. It trusts the program that it finds, which
+`make chain` built from pinned sources.
 """
 
 from __future__ import annotations
@@ -36,16 +37,21 @@ def find_program() -> Path:
     """The CometBFT program: $FONDACO_COMETBFT, the one that `make chain` built, or `fondaco-cometbft` on the path.
 
     Raises:
-        LedgerError: there is none.
+        LedgerError: there is none, or it is no program.
     """
     named = os.environ.get(PROGRAM)
+    remedy = f"run `make chain`, or name the program in {PROGRAM}"
     built = Path(__file__).parents[4] / "build" / "cometbft"
     for found in (named, built if built.exists() else None, shutil.which("fondaco-cometbft")):
-        if found is not None:
-            return Path(found)
+        if not found:
+            continue
+        program = Path(found)
+        if not program.is_file() or not os.access(program, os.X_OK):
+            raise LedgerError("CometBFT cannot be run", remedy=remedy, file=str(program))
+        return program
     raise LedgerError(
         "CometBFT is not here, which a ledger of several validators needs",
-        remedy=f"run `make chain`, or name the program in {PROGRAM}",
+        remedy=remedy,
     )
 
 
@@ -62,7 +68,8 @@ class Supervisor:
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._said = ""
-        self.trouble: str | None = None
+        self._trouble: str | None = None
+        self._began = 0.0
         self.starts = 0
         self._thread = threading.Thread(target=self._run, name="cometbft", daemon=True)
 
@@ -76,6 +83,18 @@ class Supervisor:
         with self._lock:
             found = self._process
         return found.pid if found is not None and found.poll() is None else None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it ended last, and when it is started again; None when all is well."""
+        if self.pid is not None and time.monotonic() - self._began > STEADY:
+            return None
+        return self._trouble
+
+    def made_block(self) -> None:
+        """The application committed a block, so what runs now is well."""
+        if self._trouble is not None and self.pid is not None:
+            self._trouble = None
 
     def give_up(self) -> None:
         """Do not start it again when it ends: the application cannot go on."""
@@ -100,14 +119,18 @@ class Supervisor:
     def _run(self) -> None:
         pause = FIRST_PAUSE
         while not self._stopping.is_set():
-            began = time.monotonic()
-            code = self._once()
+            self._began = time.monotonic()
+            try:
+                ended = f"CometBFT ended (exit code {self._once()})"
+            except OSError as fault:
+                ended = f"CometBFT cannot be run ({fault})"
             if self._stopping.is_set():
                 return
-            if time.monotonic() - began > STEADY:
+            if time.monotonic() - self._began > STEADY:
                 pause = FIRST_PAUSE
-            self.trouble = f"CometBFT ended (exit code {code}); again in {pause:g} s. Its last words: {self._said}"
-            _log.warning("%s", self.trouble)
+            said = f" Its last words: {self._said}" if self._said else ""
+            self._trouble = f"{ended}; again in {pause:g} s.{said}"
+            _log.warning("%s", self._trouble)
             self._stopping.wait(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
