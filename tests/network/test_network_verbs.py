@@ -55,7 +55,7 @@ def test_a_consortium_is_made_started_grown_by_vote_stopped_and_started_again(pl
     rows = nodes(place)
     assert [row["organisation"] for row in rows] == ["org-1", "org-2", "late"]
     assert all(row["runs"] and row["validators"] == 3 for row in rows)
-    assert "late" in run("network", "add-validator", "late", "--dir", place, code=NodeError.exit_code)
+    assert "late" in run("network", "add-validator", "late", "--dir", place, code=LedgerError.exit_code)
 
     guest = f"{place}/guest"
     run("invite", "guest", "--file", f"{guest}.invitation", "--dir", f"{place}/org-1")
@@ -131,7 +131,7 @@ def test_no_node_is_started_without_a_cometbft_that_can_be_run(tmp_path: Path, m
     (tmp_path / "text").write_text("no program")
     for program in (tmp_path / "gone", tmp_path / "text", tmp_path):
         monkeypatch.setenv("FONDACO_COMETBFT", str(program))
-        said = run("network", "start", "--dir", where, code=NodeError.exit_code)
+        said = run("network", "start", "--dir", where, code=LedgerError.exit_code)
         assert "CometBFT cannot be run" in said
         assert str(program) in said
     assert not any(row["runs"] for row in nodes(where))
