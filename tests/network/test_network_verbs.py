@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fondaco.errors import NamingError, NodeError
+from fondaco.errors import LedgerError, NamingError, NodeError
 from fondaco.node import network
 
 DEADLINE = 150
@@ -55,7 +55,7 @@ def test_a_consortium_is_made_started_grown_by_vote_stopped_and_started_again(pl
     rows = nodes(place)
     assert [row["organisation"] for row in rows] == ["org-1", "org-2", "late"]
     assert all(row["runs"] and row["validators"] == 3 for row in rows)
-    assert "late" in run("network", "add-validator", "late", "--dir", place, code=LedgerError.exit_code)
+    assert "late" in run("network", "add-validator", "late", "--dir", place, code=NodeError.exit_code)
 
     guest = f"{place}/guest"
     run("invite", "guest", "--file", f"{guest}.invitation", "--dir", f"{place}/org-1")
