@@ -127,6 +127,11 @@ pub fn hashed_products(uniform: &[[u8; 64]], half: &Scalar) -> Vec<CompressedRis
     if let Some(encoded) = crate::simd::points::hashed_products(uniform, half.as_bytes()) {
         return encoded.into_iter().map(CompressedRistretto).collect();
     }
+    by_the_library(uniform, half)
+}
+
+/// The same by the library, one point after the other.
+fn by_the_library(uniform: &[[u8; 64]], half: &Scalar) -> Vec<CompressedRistretto> {
     let products = |uniform: &[[u8; 64]]| {
         let points: Vec<RistrettoPoint> = uniform
             .iter()
@@ -242,6 +247,8 @@ mod tests {
         for (input, product) in inputs.iter().zip(&all).step_by(7) {
             assert_eq!((hash_to_group(input) * *key).compress(), *product);
         }
+        let uniform: Vec<[u8; 64]> = inputs.iter().map(|input| uniform(input)).collect();
+        assert_eq!(by_the_library(&uniform, &(*key * half())), all);
     }
 
     #[test]

@@ -150,7 +150,11 @@ pub const fn place(shape: Shape, table: usize, row: usize, column: usize) -> usi
 #[must_use]
 pub fn prepare(shape: Shape, seed: &[u8; 32], data: &[u8], watch: Watch<'_>) -> Prepared {
     let counted = Counted::new(watch, "prepare answers", shape.packs());
-    let public = public_blocks(seed, shape.tables * shape.blocks);
+    let mut public = public_blocks(seed, shape.tables * shape.blocks);
+    // Sums over blocks are of products place by place, so what is summed is put in order once, and not each block.
+    public
+        .par_iter_mut()
+        .for_each(|block| ring::first().disordered(block));
     let key = PublicKey::of(seed);
     let mut digits = vec![0u32; shape.prepared()];
     let mut random = vec![0u8; shape.random_bytes()];
@@ -177,7 +181,18 @@ pub fn prepare(shape: Shape, seed: &[u8; 32], data: &[u8], watch: Watch<'_>) -> 
     Prepared { digits, random }
 }
 
-/// The random part of one column's sum: evaluations modulo the first prime.
+/// Bytes of one column and block as coefficients: the row that is i-th multiplies X^-i, which is -X^(d - i).
+#[inline(always)]
+pub(super) fn coefficients_body(bytes: &[u8], q: u32, poly: &mut Poly) {
+    // A small number's residue: itself, or with q.
+    let residue = |x: i32| (x as u32).min((x as u32).wrapping_add(q));
+    poly[0] = residue(i32::from(bytes[0] as i8));
+    for (value, &byte) in poly[1..].iter_mut().rev().zip(&bytes[1..]) {
+        *value = residue(-i32::from(byte as i8));
+    }
+}
+
+/// The random part of one column's sum: evaluations modulo the first prime. Those of `public` are in the butterflies' order.
 fn random_part(
     shape: Shape,
     public: &[Poly],
@@ -190,13 +205,8 @@ fn random_part(
     let mut poly = ring::zero();
     for (block, public) in public.iter().enumerate() {
         let from = place(shape, table, block * DEGREE, column);
-        let bytes = &data[from..from + DEGREE];
-        // The row that is i-th in its block multiplies X^-i, which is -X^(d - i).
-        poly[0] = prime.signed(i32::from(bytes[0] as i8));
-        for (value, &byte) in poly[1..].iter_mut().rev().zip(&bytes[1..]) {
-            *value = prime.signed(-i32::from(byte as i8));
-        }
-        prime.transform(&mut poly);
+        super::simd::coefficients(&data[from..from + DEGREE], prime.q, &mut poly);
+        prime.butterflied(&mut poly);
         super::simd::gather(&poly, public, &mut sums);
         if block % pack::FOLD == pack::FOLD - 1 {
             for sum in &mut sums {
@@ -207,6 +217,7 @@ fn random_part(
     for (value, sum) in poly.iter_mut().zip(sums) {
         *value = (sum % u64::from(prime.q)) as u32;
     }
+    prime.ordered(&mut poly);
     poly
 }
 

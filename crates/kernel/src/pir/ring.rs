@@ -147,19 +147,34 @@ impl Prime {
 
     /// From coefficients to evaluations in Galois order. In and out below q.
     pub fn transform(&self, poly: &mut Poly) {
+        self.butterflied(poly);
+        self.ordered(poly);
+    }
+
+    /// From coefficients to evaluations in the order in which the butterflies leave them. In and out below q.
+    pub fn butterflied(&self, poly: &mut Poly) {
         super::simd::butterflies(poly, &self.forward, self.q);
+    }
+
+    /// From the butterflies' order to Galois order.
+    pub fn ordered(&self, poly: &mut Poly) {
         let copy = *poly;
         for (value, &from) in poly.iter_mut().zip(&self.order) {
             *value = copy[from as usize];
         }
     }
 
-    /// From evaluations in Galois order to coefficients. In and out below q.
-    pub fn invert(&self, poly: &mut Poly) {
+    /// From Galois order to the butterflies' order.
+    pub fn disordered(&self, poly: &mut Poly) {
         let copy = *poly;
         for (&value, &to) in copy.iter().zip(&self.order) {
             poly[to as usize] = value;
         }
+    }
+
+    /// From evaluations in Galois order to coefficients. In and out below q.
+    pub fn invert(&self, poly: &mut Poly) {
+        self.disordered(poly);
         super::simd::inverse_butterflies(poly, &self.backward, self.scale, self.q);
     }
 }

@@ -5,7 +5,7 @@
 //! ones are the reference: tests compare all that this machine can run.
 #![allow(unsafe_code)]
 
-use super::{pack, ring, sample, scan};
+use super::{matrix, pack, ring, sample, scan};
 use pack::LANES;
 use ring::{Poly, DEGREE};
 
@@ -350,6 +350,10 @@ pub fn lanes(tile: &[u32], keys: &[&[u64]], q: u32, out: &mut [[u64; LANES]]) {
     pack::lanes_body(tile, keys, q, out);
 }
 
+versions! {
+    /// See `matrix::coefficients_body`.
+    coefficients = matrix::coefficients_body, (bytes: &[u8], q: u32, poly: &mut Poly)
+}
 versions! {
     /// See `scan::digits_body`.
     digits = scan::digits_body, (residues: &[u32], out: &mut scan::Digits)

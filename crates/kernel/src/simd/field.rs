@@ -69,23 +69,17 @@ const fn without(ones: i64, weights: i64) -> i64 {
 
 /// A number in limbs of 51 bits as limbs that are positive and negative.
 const fn balanced(limbs: [u64; LIMBS]) -> [f64; LIMBS] {
-    let mut out = [0i64; LIMBS];
+    let mut out = [0.0; LIMBS];
     let mut carry = 0;
     let mut at = 0;
     while at < LIMBS {
         let limb = limbs[at] as i64 + carry;
         carry = (limb + (1 << 50)) >> BITS;
-        out[at] = limb - (carry << BITS);
+        out[at] = (limb - (carry << BITS)) as f64;
         at += 1;
     }
-    out[0] += 19 * carry;
-    [
-        out[0] as f64,
-        out[1] as f64,
-        out[2] as f64,
-        out[3] as f64,
-        out[4] as f64,
-    ]
+    out[0] += (19 * carry) as f64;
+    out
 }
 
 /// The limbs of 255 bits of a little-endian number; the highest bit is left out.
@@ -181,14 +175,12 @@ impl Wide {
     pub(super) fn carried(&self) -> Element {
         let unit = _mm256_set1_epi64x(UNIT.to_bits() as i64);
         let mask = _mm256_set1_epi64x(MASK as i64);
+        let above = _mm256_set1_pd(UNIT + LIMB / 2.0);
         let mut out = [_mm256_set1_pd(0.0); LIMBS];
         let mut number = _mm256_add_epi64(self.0[0], _mm256_set1_epi64x(BIAS));
         for at in 0..LIMBS {
             let digit = _mm256_or_si256(_mm256_and_si256(number, mask), unit);
-            out[at] = _mm256_sub_pd(
-                _mm256_castsi256_pd(digit),
-                _mm256_set1_pd(UNIT + LIMB / 2.0),
-            );
+            out[at] = _mm256_sub_pd(_mm256_castsi256_pd(digit), above);
             let carry = _mm256_srli_epi64::<BITS>(number);
             if at + 1 < LIMBS {
                 let bias = _mm256_set1_epi64x(BIAS - (1 << 11));
@@ -385,10 +377,8 @@ impl Element {
             carry = _mm256_srli_epi64::<BITS>(_mm256_add_epi64(limb, carry));
         }
         let twice = _mm256_add_epi64(carry, carry);
-        carry = _mm256_add_epi64(
-            _mm256_add_epi64(carry, twice),
-            _mm256_slli_epi64::<4>(carry),
-        );
+        let three = _mm256_add_epi64(carry, twice);
+        carry = _mm256_add_epi64(three, _mm256_slli_epi64::<4>(carry));
         for limb in &mut number {
             let sum = _mm256_add_epi64(*limb, carry);
             carry = _mm256_srli_epi64::<BITS>(sum);
