@@ -1,8 +1,7 @@
-"""Python's collector of cycles, for a process that runs for long: it looks seldom, and not at what was loaded.
+"""Python's collector of cycles, for a process that runs for long: it looks seldom.
 
-What a node loads at first stays to its end, and what it makes for each transaction holds no cycle, so there is nothing
-to be found after each 700 new objects, as Python looks unless told. A look at all is a pause that grows with what is
-kept in memory. Trusts and leaks nothing.
+What a node makes for each transaction holds no cycle, so there is nothing to be found after each 700 new objects, as
+Python looks unless told. A look at all is a pause that grows with what is kept in memory. Trusts and leaks nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +12,5 @@ NEW, YOUNG, OLD = 50_000, 20, 100  # new objects a look; looks at them a look at
 
 
 def collect_seldom() -> None:
-    """To be called once, when all is loaded."""
-    gc.freeze()
+    """To be called once. Nothing is frozen: what is frozen is not freed at the end, and libraries then tell of leaks."""
     gc.set_threshold(NEW, YOUNG, OLD)
