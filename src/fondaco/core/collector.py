@@ -12,5 +12,5 @@ NEW, YOUNG, OLD = 50_000, 20, 100  # new objects a look; looks at them a look at
 
 
 def collect_seldom() -> None:
-    """To be called once. Nothing is frozen: what is frozen is not freed at the end, and libraries then tell of leaks."""
+    """To be called once. Nothing is frozen: that would not be freed at the end, and libraries tell of such as leaks."""
     gc.set_threshold(NEW, YOUNG, OLD)
