@@ -4,7 +4,9 @@ ValueError for input of ours that does not fit. A `ProtocolFault` ends a protoco
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Generic, Literal, TypeVar
+
+_T = TypeVar("_T")
 
 class ProtocolFault(Exception):
     """A protocol ended before its end; the text says at which message, never a secret."""
@@ -30,7 +32,7 @@ def sha256_many(data: bytes, offsets: bytes) -> bytes:
 def keyed_ids(key: bytes, data: bytes, offsets: bytes) -> bytes:
     """Keyed BLAKE3 of each of n items, cut to 128 bits, under a 32-byte key. 16 * n bytes."""
 
-def read_transaction(data: bytes, body: MessageReader) -> tuple[bytes, tuple[bytes, ...], Any, bytes, bytes] | None:
+def read_transaction(data: bytes, body: MessageReader[_T]) -> tuple[bytes, tuple[bytes, ...], _T, bytes, bytes] | None:
     """What is signed, signatures, the body as `body` makes it, SHA-256 of all and mark (empty without a signer).
 
     None for bytes of another form.
@@ -39,19 +41,19 @@ def read_transaction(data: bytes, body: MessageReader) -> tuple[bytes, tuple[byt
 def ed25519_verify_many(keys: bytes, signatures: bytes, data: bytes, offsets: bytes) -> bytes:
     """One byte for each of n messages: 1 when libsodium would accept; 32 * n bytes of keys, 64 * n of signatures."""
 
-class MessageReader:
+class MessageReader(Generic[_T]):
     """Reads messages of one class, a frozen dataclass with slots, from canonical bytes (fondaco.core.messages)."""
 
-    def __init__(self, cls: type, fields: tuple[tuple[str, object], ...]) -> None:
+    def __init__(self, cls: type[_T], fields: tuple[tuple[str, object], ...]) -> None:
         """`fields` are (name, shape) in canonical order.
 
         A shape is "int", "bool", "bytes", "str", "any"; ("optional" | "tuple" | "dict", shape); (class, fields).
         """
 
-    def read(self, data: bytes, depth: int, items: int) -> object | None:
+    def read(self, data: bytes, depth: int, items: int) -> _T | None:
         """The message, nested at most `depth` and of at most `items` items; None for bytes that are none."""
 
-    def altered(self, message: object, changes: dict[str, object]) -> object:
+    def altered(self, message: _T, changes: dict[str, object]) -> _T:
         """A message of the class with other values in some fields, whose types nobody looks at; TypeError: no field."""
 
 def check_canonical(data: bytes, depth: int, items: int) -> None:

@@ -10,18 +10,13 @@
               functions of Python's stable interface make an instance and fill its slots"
 )]
 
+use crate::value::{BYTES, LIST, MAP, NEGATIVE, TEXT, UNSIGNED};
 use fondaco_kernel::ledger_canonical::Reader;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 
-const UNSIGNED: u8 = 0;
-const NEGATIVE: u8 = 1;
-const BYTES: u8 = 2;
-const TEXT: u8 = 3;
-const LIST: u8 = 4;
-const MAP: u8 = 5;
 const SIMPLE: u8 = 7;
 const FALSE: u8 = 20;
 const TRUE: u8 = 21;

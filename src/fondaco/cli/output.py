@@ -25,7 +25,6 @@ _LISTED = {
     "matches",
     "missing",
     "offers",
-} | {
     "proposals",
     "requests",
     "tasks",

@@ -29,7 +29,7 @@ _PLANS: dict[type, tuple[tuple[str, type | None, _Reader], ...]] = {}
 _KINDS: dict[type, str] = {}
 _FIELDS: dict[type, tuple[str, ...]] = {}
 _FROZEN: dict[type, bool] = {}
-_KERNEL: dict[type, _kernel.MessageReader] = {}
+_KERNEL: dict[type, _kernel.MessageReader[Any]] = {}
 _MAX_NAMED, _MAX_SHOWN = 5, 64
 _REMEDY = "send every field of this message, each of its declared type, and no others"
 
@@ -100,7 +100,7 @@ def _fields(cls: type) -> tuple[tuple[str, object], ...]:
     return tuple((name, _shape(hints[name])) for name in _FIELDS[cls])
 
 
-def kernel_reader(cls: type) -> _kernel.MessageReader:
+def kernel_reader(cls: type[T]) -> _kernel.MessageReader[T]:
     """What reads, alters and builds messages of a class in the kernel."""
     found = _KERNEL.get(cls)
     if found is None:
@@ -218,7 +218,7 @@ def from_value(cls: type[T], value: Value) -> T:
 
 def altered(msg: T, **changes: Any) -> T:
     """The message with other values in these fields, as `dataclasses.replace` at a third of its price."""
-    return kernel_reader(type(msg)).altered(msg, changes)  # type: ignore[return-value]
+    return kernel_reader(type(msg)).altered(msg, changes)
 
 
 def _to_plain(value: Any) -> Any:
@@ -256,5 +256,5 @@ def from_bytes(cls: type[T], data: bytes, *, limit: int = codec.DEFAULT_LIMIT, i
     if len(data) <= limit:
         found = kernel_reader(cls).read(bytes(data), codec.MAX_DEPTH, items)
         if found is not None:
-            return found  # type: ignore[return-value]
+            return found
     return from_value(cls, codec.decode(data, limit=limit, items=items))  # to say what is wrong
