@@ -11,14 +11,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock, PoisonError, RwLock};
 
-use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
+use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::scalar::Scalar;
-use curve25519_dalek::traits::Identity;
 use rayon::prelude::*;
 use sha2::{Digest, Sha512};
 
-use crate::ledger_multiples::Multiples;
+use crate::ledger_multiples::{encoded_sums, Multiples};
 use crate::Items;
 
 /// Bytes of a raw public key.
@@ -45,7 +44,11 @@ struct Opened {
     multiples: OnceLock<Option<Multiples>>,
 }
 
-static BASE: LazyLock<Multiples> = LazyLock::new(|| Multiples::of(&ED25519_BASEPOINT_POINT, 8));
+static BASE: LazyLock<Option<Multiples>> =
+    LazyLock::new(|| Multiples::of(&ED25519_BASEPOINT_POINT, 8));
+/// The encodings of the points of small order; others of them are no encoding that a sum is compared with.
+static SMALL: LazyLock<[[u8; KEY_BYTES]; 8]> =
+    LazyLock::new(|| EIGHT_TORSION.map(|point| point.compress().0));
 static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 impl Opened {
@@ -62,14 +65,13 @@ impl Opened {
         })
     }
 
-    /// `s` times the base point less `challenge` times the key.
-    fn equation(&self, challenge: &Scalar, s: &Scalar) -> EdwardsPoint {
+    /// Its multiples, once it has signed often.
+    fn multiples(&self) -> Option<&Multiples> {
         if self.seen.load(Ordering::Relaxed) < OFTEN {
             self.seen.fetch_add(1, Ordering::Relaxed);
-        } else if let Some(multiples) = self.multiples.get_or_init(|| self.keep()) {
-            return BASE.add_to(multiples.add_to(EdwardsPoint::identity(), challenge), s);
+            return None;
         }
-        EdwardsPoint::vartime_double_scalar_mul_basepoint(challenge, &self.point, s)
+        self.multiples.get_or_init(|| self.keep()).as_ref()
     }
 
     /// Its multiples, if there is room for more.
@@ -80,6 +82,7 @@ impl Opened {
             })
             .is_ok();
         room.then(|| Multiples::of(&self.point, KEY_DIGITS))
+            .flatten()
     }
 }
 
@@ -91,17 +94,84 @@ impl Drop for Opened {
     }
 }
 
-/// What a signature's R must be for it to hold, or `None` if nothing makes it hold.
-fn expected(opened: &Opened, key: &[u8], signature: &[u8], message: &[u8]) -> Option<EdwardsPoint> {
-    let (r, s) = signature.split_at_checked(KEY_BYTES)?;
-    let s = Option::<Scalar>::from(Scalar::from_canonical_bytes(s.try_into().ok()?))?;
-    let mut hash = Sha512::new();
-    hash.update(r);
-    hash.update(key);
-    hash.update(message);
-    let challenge = Scalar::from_bytes_mod_order_wide(&hash.finalize().into());
-    let found = opened.equation(&challenge, &s);
-    (!found.is_small_order()).then_some(found)
+/// A signature that may hold: it does if `s` times the base point less `challenge` times the key is its R.
+struct Claim<'a> {
+    index: usize,
+    opened: &'a Opened,
+    challenge: Scalar,
+    s: Scalar,
+    r: &'a [u8],
+}
+
+impl<'a> Claim<'a> {
+    /// `None` if nothing makes it hold.
+    fn of(
+        index: usize,
+        opened: &'a Opened,
+        key: &[u8],
+        signature: &'a [u8],
+        message: &[u8],
+    ) -> Option<Self> {
+        let (r, s) = signature.split_at_checked(KEY_BYTES)?;
+        if SMALL.iter().any(|small| small == r) {
+            return None;
+        }
+        let s = Option::<Scalar>::from(Scalar::from_canonical_bytes(s.try_into().ok()?))?;
+        let mut hash = Sha512::new();
+        hash.update(r);
+        hash.update(key);
+        hash.update(message);
+        Some(Self {
+            index,
+            opened,
+            challenge: Scalar::from_bytes_mod_order_wide(&hash.finalize().into()),
+            s,
+            r,
+        })
+    }
+}
+
+/// Which claims hold by the lanes, of keys whose multiples are kept. The rest are for the library to judge: what the
+/// lanes do not find held may hold. That they find held what does not would take an R whose wrong sum has it as its encoding,
+/// and the sum hangs on R by a hash.
+fn held_by_lanes(claims: &[Claim<'_>]) -> Vec<bool> {
+    let mut held = vec![false; claims.len()];
+    let Some(base) = &*BASE else {
+        return held;
+    };
+    let (places, sums): (Vec<usize>, Vec<_>) = claims
+        .iter()
+        .enumerate()
+        .filter_map(|(place, claim)| {
+            let own = claim.opened.multiples()?;
+            Some((place, [(own, &claim.challenge), (base, &claim.s)]))
+        })
+        .unzip();
+    for (place, found) in places
+        .into_iter()
+        .zip(encoded_sums(&sums).unwrap_or_default())
+    {
+        held[place] = claims[place].r == found;
+    }
+    held
+}
+
+/// Which claims hold, by the library.
+fn held(claims: &[&Claim<'_>]) -> Vec<bool> {
+    let sums: Vec<EdwardsPoint> = claims
+        .iter()
+        .map(|claim| {
+            EdwardsPoint::vartime_double_scalar_mul_basepoint(
+                &claim.challenge,
+                &claim.opened.point,
+                &claim.s,
+            )
+        })
+        .collect();
+    // One inversion for all of them.
+    let encoded = EdwardsPoint::compress_batch_alloc(&sums);
+    let same = |(claim, found): (&&Claim<'_>, &CompressedEdwardsY)| claim.r == found.0;
+    claims.iter().zip(&encoded).map(same).collect()
 }
 
 /// Keys as they were opened, `None` for those that libsodium takes not: who signs once signs again.
@@ -145,31 +215,22 @@ pub fn verify_many(keys: &[u8], signatures: &[u8], messages: &Items<'_>) -> Opti
     let opened = open_keys(keys);
     let chunk = |first: usize| -> Vec<u8> {
         let places = first..count.min(first + CHUNK);
-        let points: Vec<Option<EdwardsPoint>> = places
-            .clone()
-            .map(|index| {
-                let key = &keys[index * KEY_BYTES..][..KEY_BYTES];
-                let signature = &signatures[index * SIGNATURE_BYTES..][..SIGNATURE_BYTES];
-                expected(
-                    opened[index].as_ref()?,
-                    key,
-                    signature,
-                    messages.item(index),
-                )
-            })
-            .collect();
-        let held: Vec<EdwardsPoint> = points.iter().copied().flatten().collect();
-        // One inversion for all of them.
-        let mut encoded = EdwardsPoint::compress_batch_alloc(&held).into_iter();
-        points
-            .iter()
-            .zip(places)
-            .map(|(point, index)| {
-                let r = &signatures[index * SIGNATURE_BYTES..][..KEY_BYTES];
-                let found = point.and_then(|_| encoded.next());
-                u8::from(found.is_some_and(|found| found.0 == *r))
-            })
-            .collect()
+        let claim = |index: usize| {
+            let key = &keys[index * KEY_BYTES..][..KEY_BYTES];
+            let signature = &signatures[index * SIGNATURE_BYTES..][..SIGNATURE_BYTES];
+            let opened = opened[index].as_ref()?;
+            Claim::of(index, opened, key, signature, messages.item(index))
+        };
+        let mut out = vec![0; places.len()];
+        let claims: Vec<Claim<'_>> = places.filter_map(claim).collect();
+        let quick = held_by_lanes(&claims);
+        let (sure, rest): (Vec<_>, Vec<_>) = claims.iter().zip(quick).partition(|(_, held)| *held);
+        let rest: Vec<&Claim<'_>> = rest.into_iter().map(|(claim, _)| claim).collect();
+        let judged = rest.iter().copied().zip(held(&rest));
+        for (claim, held) in sure.into_iter().chain(judged) {
+            out[claim.index - first] = u8::from(held);
+        }
+        out
     };
     let firsts = (0..count).step_by(CHUNK);
     if count < SHARED {

@@ -33,6 +33,7 @@ use std::arch::x86_64::{
     _mm256_storeu_si256, _mm256_sub_epi64, _mm256_sub_pd, _mm256_xor_pd,
 };
 
+pub(super) mod rows;
 /// Elements side by side.
 pub(super) const LANES: usize = 4;
 const LIMBS: usize = 5;
@@ -85,9 +86,8 @@ const fn balanced(limbs: [u64; LIMBS]) -> [f64; LIMBS] {
 /// The limbs of 255 bits of a little-endian number; the highest bit is left out.
 fn limbs(bytes: &[u8; 32]) -> [u64; LIMBS] {
     let word = |at: usize| {
-        let mut eight = [0; 8];
-        eight.copy_from_slice(&bytes[at..at + 8]);
-        u64::from_le_bytes(eight)
+        let eight = bytes[at..].first_chunk().expect("32 bytes hold it");
+        u64::from_le_bytes(*eight)
     };
     [
         word(0) & MASK,

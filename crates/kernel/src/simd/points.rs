@@ -27,6 +27,8 @@ use std::arch::x86_64::{
 };
 use zeroize::Zeroize;
 
+pub(crate) mod kept;
+
 const D: [u64; 5] = [
     0x3_4dca_1359_78a3,
     0x1_a828_3b15_6ebd,
@@ -400,7 +402,7 @@ fn doubles_encoded(points: &[Point]) -> Vec<[[u8; 32]; LANES]> {
 const BATCH: usize = 256;
 
 /// Whether the processor has what the functions here are compiled for.
-fn available() -> bool {
+pub(crate) fn available() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
 }
 
