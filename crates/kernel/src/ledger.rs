@@ -27,7 +27,7 @@ pub const SIGNATURE_BYTES: usize = 64;
 const CHUNK: usize = 64;
 // Some megabyte.
 const MOST_OPENED: usize = 4096;
-// A key that signed so often is likely to sign again, and its multiples cost five times what they save each time.
+// A key that signed so often is likely to sign again; its multiples cost as much as so many signatures save by them.
 const OFTEN: u32 = 16;
 const KEY_DIGITS: usize = 5;
 // Of 130 KB each.
