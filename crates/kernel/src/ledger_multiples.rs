@@ -85,6 +85,7 @@ mod kept {
 
     pub(super) enum Row {}
 
+    #[expect(dead_code, reason = "no lanes read it")]
     pub(super) struct Term<'a> {
         pub(super) row: &'a Row,
         pub(super) negative: bool,
