@@ -191,7 +191,7 @@ impl PirIndex {
         py.allow_threads(|| {
             let table = self.0.single();
             let shape = table.layout.shape();
-            let query = vec![1_234_567u32; shape.rows()];
+            let query = 1_234_567u32.to_le_bytes().repeat(shape.rows());
             let began = Instant::now();
             let sums = scan::scan(table.data(), shape.width, &vec![query.as_slice(); queries]);
             let passed = began.elapsed().as_secs_f64();

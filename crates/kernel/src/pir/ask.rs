@@ -4,9 +4,9 @@
 //! Which rows are asked for, the secret and the errors touch no branch and no index. For parameters and their source
 //! see `matrix`.
 
-use super::matrix::{public_blocks, Query, Shape, ANSWER_BITS, ONES, RANDOM_BITS, SCALE};
-use super::pack::{self, PublicKey, SwitchKey, PACK};
-use super::ring::{self, Poly, DEGREE, HALF};
+use super::matrix::{public_blocks, Shape, ANSWER_BITS, ONES, RANDOM_BITS, SCALE};
+use super::pack::{self, PublicKey, SwitchKey, KEY_BYTES, PACK};
+use super::ring::{self, Poly, DEGREE, HALF, Q1};
 use super::sample::Stream;
 use rayon::prelude::*;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -14,6 +14,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// What an asker keeps of one query until its answer is there.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Secret(Vec<i32>);
+
+/// Three rows of one table whose sum is asked for, or none (`NOWHERE`).
+pub type Wish = [u32; ONES];
 
 /// What an asker needs of an index to ask: made once, used for every query.
 pub struct Public {
@@ -31,7 +34,7 @@ impl Public {
             return None;
         }
         let random = random
-            .chunks_exact(3 * DEGREE)
+            .par_chunks_exact(3 * DEGREE)
             .map(|pack| {
                 let (mut low, mut high) = (ring::zero(), ring::zero());
                 for ((three, low), high) in pack
@@ -57,21 +60,23 @@ impl Public {
         })
     }
 
-    /// Ask each table for the sum of three rows, which differ, or for nothing (`NOWHERE`).
+    /// Ask each table for the sum of three rows, which differ, or for nothing: the query, of `shape.query_bytes()`
+    /// whatever is asked, to `out`.
     ///
     /// # Panics
-    /// If there is not one wish for each table.
+    /// If there is not one wish for each table, or `out` has another length.
     #[must_use]
-    pub fn query(&self, wishes: &[[u32; ONES]]) -> (Secret, Query) {
+    pub fn query(&self, wishes: &[Wish], out: &mut [u8]) -> Secret {
         assert_eq!(wishes.len(), self.shape.tables);
+        assert_eq!(out.len(), self.shape.query_bytes());
         let mut stream = Stream::secret();
         let mut secret = Secret(vec![0i32; DEGREE]);
         stream.gaussian(&mut secret.0);
         let (mut first, mut second) = transformed(&secret);
-        let key = self.switch_key(&first, &second, &mut stream);
-        let mut selection = vec![0u32; self.shape.tables * self.shape.rows()];
+        let (key, selection) = out.split_at_mut(KEY_BYTES);
+        self.switch_key(&first, &second, &mut stream).to_bytes(key);
         selection
-            .par_chunks_exact_mut(DEGREE)
+            .par_chunks_exact_mut(4 * DEGREE)
             .zip(&self.blocks)
             .enumerate()
             .for_each(|(number, (selection, public))| {
@@ -81,7 +86,7 @@ impl Public {
             });
         first.zeroize();
         second.zeroize();
-        (secret, Query { key, selection })
+        secret
     }
 
     /// -w s + e + 2^28 `tau_5(s)`, as evaluations.
@@ -122,16 +127,19 @@ impl Public {
             return None;
         }
         let (mut first, mut second) = transformed(secret);
-        let mut row = Vec::with_capacity(self.shape.columns());
-        for (answer, (low, high)) in answer.chunks(2 * PACK).zip(&self.random) {
-            let masks = mask(low, high, &first, &second);
-            for (two, mask) in answer.chunks_exact(2).zip(masks) {
-                let value =
-                    i64::from(u16::from_le_bytes([two[0], two[1]])) << (RANDOM_BITS - ANSWER_BITS);
-                let phase = value + mask + (1 << (RANDOM_BITS - 9));
-                row.push((phase >> (RANDOM_BITS - 8)) as u8 ^ 0x80);
-            }
-        }
+        let row = answer
+            .par_chunks(2 * PACK)
+            .zip(&self.random)
+            .flat_map_iter(|(answer, (low, high))| {
+                let masks = mask(low, high, &first, &second);
+                let values = answer.as_chunks::<2>().0.iter().zip(masks);
+                values.map(|(&two, mask)| {
+                    let value = i64::from(u16::from_le_bytes(two)) << (RANDOM_BITS - ANSWER_BITS);
+                    let phase = value + mask + (1 << (RANDOM_BITS - 9));
+                    (phase >> (RANDOM_BITS - 8)) as u8 ^ 0x80
+                })
+            })
+            .collect();
         first.zeroize();
         second.zeroize();
         Some(row)
@@ -139,37 +147,37 @@ impl Public {
 }
 
 /// One block of a query: the encryption of 1 for each wanted row and of 0 for the others, from `first_row` on.
-fn encrypted(
-    public: &Poly,
-    secret: &Poly,
-    wish: [u32; ONES],
-    first_row: u32,
-    selection: &mut [u32],
-) {
+fn encrypted(public: &Poly, secret: &Poly, wish: Wish, first_row: u32, selection: &mut [u8]) {
     let prime = ring::first();
-    let mut poly = ring::zero();
-    for ((value, &a), &s) in poly.iter_mut().zip(public).zip(secret) {
-        *value = prime.times(a, s);
-    }
-    prime.invert(&mut poly);
-    let mut error = [0i32; DEGREE];
-    Stream::secret().gaussian(&mut error);
-    for (at, ((out, &product), &error)) in selection
-        .iter_mut()
-        .zip(poly.iter())
-        .zip(&error)
-        .enumerate()
-    {
+    let mut product = [0u32; DEGREE];
+    super::simd::products(prime, public, secret, &mut product);
+    prime.invert(&mut product);
+    let mut errors = [0i32; DEGREE];
+    Stream::secret().gaussian(&mut errors);
+    super::simd::hidden(&product, &errors, wish, first_row, selection);
+    errors.zeroize();
+    product.zeroize();
+}
+
+/// Error, less the product, and 1 in the rows of the wish: residues modulo the first prime, four bytes each.
+#[inline(always)]
+pub(super) fn hidden_body(
+    product: &Poly,
+    errors: &[i32; DEGREE],
+    wish: Wish,
+    first_row: u32,
+    out: &mut [u8],
+) {
+    let plus = |a: u32, b: u32| (a + b).min((a + b).wrapping_sub(Q1));
+    let places = out.as_chunks_mut::<4>().0.iter_mut();
+    for (here, ((out, &product), &error)) in (first_row..).zip(places.zip(product).zip(errors)) {
         // The wanted rows are found by arithmetic, so that which they are does not show in time.
-        let here = u64::from(first_row + at as u32);
-        let wanted: u64 = wish
-            .iter()
-            .map(|&row| (here ^ u64::from(row)).wrapping_sub(1) >> 63)
-            .sum();
-        let noisy = prime.plus(prime.q - product, prime.signed(error));
-        *out = prime.plus(noisy, wanted as u32 * SCALE);
+        let other = |row: u32| (here ^ row | (here ^ row).wrapping_neg()) >> 31;
+        let wanted = ONES as u32 - wish.iter().map(|&row| other(row)).sum::<u32>();
+        let error = (error as u32).min((error as u32).wrapping_add(Q1));
+        let noisy = plus(Q1 - product, error);
+        *out = plus(noisy, wanted * SCALE).to_le_bytes();
     }
-    error.zeroize();
 }
 
 /// The secret's evaluations modulo both primes.
@@ -189,9 +197,7 @@ fn transformed(secret: &Secret) -> (Box<Poly>, Box<Poly>) {
 fn mask(low: &Poly, high: &Poly, first: &Poly, second: &Poly) -> Vec<i64> {
     let product = |a: &Poly, s: &Poly, prime: &ring::Prime| {
         let mut poly = ring::zero();
-        for ((value, &a), &s) in poly.iter_mut().zip(a).zip(s) {
-            *value = prime.times(a, s);
-        }
+        super::simd::products(prime, a, s, &mut poly);
         prime.invert(&mut poly);
         poly
     };
@@ -212,7 +218,7 @@ fn mask(low: &Poly, high: &Poly, first: &Poly, second: &Poly) -> Vec<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::matrix::{answer, place, prepare, NOWHERE};
+    use super::super::matrix::{answer, place, prepare, Query, NOWHERE};
     use super::super::progress::UNWATCHED;
     use super::*;
 
@@ -237,11 +243,15 @@ mod tests {
             [NOWHERE, NOWHERE, NOWHERE],
             [NOWHERE, [5, 6, 4000], [7, 9, 8]],
         ];
-        let (secrets, queries): (Vec<_>, Vec<_>) =
-            wishes.iter().map(|wish| public.query(wish)).unzip();
-        let queries: Vec<Query> = queries
+        let mut bytes = vec![vec![0; shape.query_bytes()]; wishes.len()];
+        let secrets: Vec<Secret> = wishes
             .iter()
-            .map(|query| Query::from_bytes(shape, &query.to_bytes()).expect("its own bytes"))
+            .zip(&mut bytes)
+            .map(|(wish, out)| public.query(wish, out))
+            .collect();
+        let queries: Vec<Query> = bytes
+            .iter()
+            .map(|query| Query::from_bytes(shape, query).expect("its own bytes"))
             .collect();
         let answers = answer(shape, &data, &prepared.digits, &queries);
         for ((wishes, secret), answer) in wishes.iter().zip(&secrets).zip(&answers) {
@@ -273,7 +283,9 @@ mod tests {
         let prepared = prepare(shape, &seed, &data, UNWATCHED);
         let public = Public::new(shape, &seed, &prepared.random).expect("of the right length");
         let rows = [77, 2047, 2048];
-        let (secret, query) = public.query(&[rows]);
+        let mut bytes = vec![0; shape.query_bytes()];
+        let secret = public.query(&[rows], &mut bytes);
+        let query = Query::from_bytes(shape, &bytes).expect("its own bytes");
         let answer = &answer(shape, &data, &prepared.digits, &[query])[0];
         let (first, second) = transformed(&secret);
         let masks = mask(&public.random[0].0, &public.random[0].1, &first, &second);

@@ -214,13 +214,16 @@ impl Asker {
             .map(|record| self.location(ready, record))
             .collect();
         let (batch_layout, single_layout) = layouts(&told.description, told.rounds);
-        let mut message = Vec::new();
+        let singles = told.rounds.singles(round);
+        let ahead = batch_layout.map_or(0, |layout| layout.shape().query_bytes());
+        let each = single_layout.shape().query_bytes();
+        let mut message = vec![0u8; ahead + singles * each];
+        let (first, rest) = message.split_at_mut(ahead);
         let mut left: Vec<Option<usize>> = range.clone().map(Some).collect();
         let mut batch = None;
         if let (Some(public), Some(layout)) = (&ready.batch, batch_layout) {
             let (wishes, tables) = layout.wishes(&locations);
-            let (secret, query) = public.query(&wishes);
-            message = query.to_bytes();
+            let secret = public.query(&wishes, first);
             left = range
                 .zip(&tables)
                 .filter(|(_, table)| table.is_none())
@@ -228,7 +231,6 @@ impl Asker {
                 .collect();
             batch = Some((secret, tables));
         }
-        let singles = told.rounds.singles(round);
         if left.len() > singles {
             return Err(Fault::Unlucky {
                 what: "an assignment of the keys to tables",
@@ -236,10 +238,9 @@ impl Asker {
         }
         left.resize(singles, None);
         let mut asked = Vec::with_capacity(singles);
-        for record in left {
+        for (record, out) in left.into_iter().zip(rest.chunks_exact_mut(each)) {
             let wish = record.map(|record| single_layout.wish(&self.location(ready, record)).0);
-            let (secret, query) = ready.single.query(&[wish.unwrap_or(NOWHERE)]);
-            message.extend(query.to_bytes());
+            let secret = ready.single.query(&[wish.unwrap_or(NOWHERE)], out);
             asked.push((secret, record));
         }
         let asked = Asked {

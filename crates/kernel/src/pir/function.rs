@@ -40,7 +40,7 @@ impl Function {
     pub fn outputs(&self, keys: &[&[u8]]) -> Vec<Zeroizing<[u8; 64]>> {
         let mut outputs = Vec::with_capacity(keys.len());
         for keys in keys.chunks(BATCH) {
-            let uniform = keys.iter().map(|key| *expanded(&[key], DOMAIN));
+            let uniform = keys.iter().map(|key| *uniform(key));
             let uniform = Zeroizing::new(uniform.collect::<Vec<_>>());
             let encoded = hashed_products(&uniform, &self.half);
             for (key, point) in keys.iter().zip(&encoded) {
@@ -49,6 +49,11 @@ impl Function {
         }
         outputs
     }
+}
+
+/// The 64 bytes that become a key's point.
+pub(super) fn uniform(key: &[u8]) -> Zeroizing<[u8; 64]> {
+    expanded(&[key], DOMAIN)
 }
 
 /// The secret of a seed: `DeriveKeyPair` of RFC 9497, section 3.2.1, without its second try, which no seed needs but
@@ -67,7 +72,7 @@ pub fn secret_of(seed: &[u8; 32], info: &[u8]) -> Zeroizing<[u8; 32]> {
 }
 
 /// 64 bytes of `expand_message_xmd` (RFC 9380, section 5.3.1) with SHA-512.
-fn expanded(message: &[&[u8]], domain: &[u8]) -> Zeroizing<[u8; 64]> {
+pub(super) fn expanded(message: &[&[u8]], domain: &[u8]) -> Zeroizing<[u8; 64]> {
     let length = [u8::try_from(domain.len()).expect("a few words of ours")];
     let mut first = Sha512::new().chain_update([0u8; 128]);
     for part in message {
@@ -85,7 +90,8 @@ fn expanded(message: &[&[u8]], domain: &[u8]) -> Zeroizing<[u8; 64]> {
     Zeroizing::new(uniform.into())
 }
 
-fn finalize(key: &[u8], point: &[u8; 32]) -> Zeroizing<[u8; 64]> {
+/// The output for a key of at most 65,535 bytes and its point times the secret (section 3.3.1).
+pub(super) fn finalize(key: &[u8], point: &[u8; 32]) -> Zeroizing<[u8; 64]> {
     let length = u16::try_from(key.len()).expect("keys were measured before");
     let hash = Sha512::new()
         .chain_update(length.to_be_bytes())

@@ -18,7 +18,7 @@
 //! Adversary: semi-honest server for correctness, any server for privacy of the query as long as it learns nothing of
 //! what the asker decodes. The asker learns whole sums: what may be read in them is the business of `record`.
 
-use super::pack::{self, PublicKey, SwitchKey, PACK, PREPARED};
+use super::pack::{self, PublicKey, SwitchKey, KEY_BYTES, PACK, PREPARED};
 use super::progress::{Counted, Watch};
 use super::ring::{self, Poly, DEGREE, Q, Q1};
 use super::sample::Stream;
@@ -88,7 +88,7 @@ impl Shape {
     /// Bytes of one query on the wire.
     #[must_use]
     pub const fn query_bytes(&self) -> usize {
-        7 * DEGREE + 4 * self.rows() * self.tables
+        KEY_BYTES + 4 * self.rows() * self.tables
     }
 
     /// Bytes of one answer on the wire.
@@ -126,10 +126,11 @@ impl Shape {
 /// The random halves of all queries: evaluations modulo the first prime, one for each block of rows.
 #[must_use]
 pub fn public_blocks(seed: &[u8; 32], blocks: usize) -> Vec<Poly> {
-    (0..blocks as u64)
-        .into_par_iter()
-        .map(|block| Stream::public(seed, "fondaco/pir/block", block).uniform(ring::first()))
-        .collect()
+    let mut made = vec![[0u32; DEGREE]; blocks];
+    made.par_iter_mut().enumerate().for_each(|(block, poly)| {
+        Stream::public(seed, "fondaco/pir/block", block as u64).uniform_into(ring::first(), poly);
+    });
+    made
 }
 
 /// What is computed once of a matrix.
@@ -229,80 +230,65 @@ const fn switch(x: u64, bits: u32) -> u32 {
     scaled as u32 & ((1u64 << bits) - 1) as u32
 }
 
-/// One query as the server takes it.
+/// One query as the server takes it, in the bytes that it came in.
 #[derive(Clone)]
-pub struct Query {
+pub struct Query<'a> {
     /// The asker's half of the key-switching key.
-    pub key: SwitchKey,
-    /// The encrypted indicator vectors of all tables, residues modulo the first prime.
-    pub selection: Vec<u32>,
+    key: SwitchKey,
+    /// The encrypted indicator vectors of all tables, residues modulo the first prime, four bytes each.
+    selection: &'a [u8],
 }
 
-impl Query {
-    /// As bytes: `shape.query_bytes()`, whatever is asked.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(7 * DEGREE + 4 * self.selection.len());
-        for (&low, &high) in self.key.first.iter().zip(self.key.second.iter()) {
-            out.extend_from_slice(&(u64::from(low) | u64::from(high) << 30).to_le_bytes()[..7]);
-        }
-        for value in &self.selection {
-            out.extend_from_slice(&value.to_le_bytes());
-        }
-        out
+/// The largest of words of four little-endian bytes.
+#[inline(always)]
+pub(super) fn largest_body(words: &[u8], out: &mut u32) {
+    for &four in words.as_chunks::<4>().0 {
+        *out = (*out).max(u32::from_le_bytes(four));
     }
+}
 
+impl<'a> Query<'a> {
     /// From bytes, strictly: the exact length, every residue below its prime.
     #[must_use]
-    pub fn from_bytes(shape: Shape, bytes: &[u8]) -> Option<Self> {
+    pub fn from_bytes(shape: Shape, bytes: &'a [u8]) -> Option<Self> {
         if bytes.len() != shape.query_bytes() {
             return None;
         }
-        let (key, selection) = bytes.split_at(7 * DEGREE);
-        let (mut first, mut second) = (ring::zero(), ring::zero());
-        for ((seven, low), high) in key
-            .chunks_exact(7)
-            .zip(first.iter_mut())
-            .zip(second.iter_mut())
-        {
-            let mut eight = [0u8; 8];
-            eight[..7].copy_from_slice(seven);
-            let both = u64::from_le_bytes(eight);
-            *low = (both & 0x3fff_ffff) as u32;
-            *high = (both >> 30) as u32;
-            if *low >= Q1 || *high >= ring::Q2 {
-                return None;
-            }
-        }
-        let selection: Vec<u32> = selection
-            .chunks_exact(4)
-            .map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]))
-            .collect();
-        if selection.iter().any(|&value| value >= Q1) {
-            return None;
-        }
-        let key = SwitchKey { first, second };
-        Some(Self { key, selection })
+        let (key, selection) = bytes.split_at(KEY_BYTES);
+        let key = SwitchKey::from_bytes(key)?;
+        let sound = selection.par_chunks(4 * DEGREE).all(|part| {
+            let mut largest = 0;
+            super::simd::largest(part, &mut largest);
+            largest < Q1
+        });
+        sound.then_some(Self { key, selection })
     }
 }
 
 /// Answer many queries in one pass over the matrix: `shape.answer_bytes()` for each.
 #[must_use]
 pub fn answer(shape: Shape, data: &[u8], digits: &[u32], queries: &[Query]) -> Vec<Vec<u8>> {
-    let mut sums = vec![Vec::with_capacity(shape.packs() * PACK); queries.len()];
-    for (table, data) in data.chunks_exact(shape.table_bytes()).enumerate() {
-        let part = table * shape.rows()..(table + 1) * shape.rows();
-        let selections: Vec<&[u32]> = queries
-            .iter()
-            .map(|query| &query.selection[part.clone()])
-            .collect();
-        for (sums, found) in sums.iter_mut().zip(scan(data, shape.width, &selections)) {
-            sums.extend(found);
-        }
-    }
-    for sums in &mut sums {
-        sums.resize(shape.packs() * PACK, 0);
-    }
+    // Tables side by side: one alone is too narrow to keep all threads at work to its end.
+    let tables: Vec<Vec<Vec<u32>>> = data
+        .par_chunks_exact(shape.table_bytes())
+        .enumerate()
+        .map(|(table, data)| {
+            let part = 4 * table * shape.rows()..4 * (table + 1) * shape.rows();
+            let selections: Vec<&[u8]> = queries
+                .iter()
+                .map(|query| &query.selection[part.clone()])
+                .collect();
+            scan(data, shape.width, &selections)
+        })
+        .collect();
+    let sums: Vec<Vec<u32>> = (0..queries.len())
+        .map(|query| {
+            let found = tables.iter().flat_map(|sums| &sums[query]).copied();
+            let mut sums: Vec<u32> = found.collect();
+            sums.resize(shape.packs() * PACK, 0);
+            sums
+        })
+        .collect();
     let keys: Vec<&SwitchKey> = queries.iter().map(|query| &query.key).collect();
     pack::pack(digits, &keys, &sums)
         .par_iter()

@@ -34,3 +34,4 @@ pub mod scan;
 mod sealing;
 pub mod simd;
 pub mod two;
+mod verifiable;

@@ -207,7 +207,38 @@ pub struct SwitchKey {
     pub second: Box<Poly>,
 }
 
+/// Bytes of a key: for each place seven, of which 30 bits are modulo the first prime and 26 modulo the second.
+pub(super) const KEY_BYTES: usize = 7 * DEGREE;
+
 impl SwitchKey {
+    /// As bytes, into `KEY_BYTES`.
+    pub(super) fn to_bytes(&self, out: &mut [u8]) {
+        let both = self.first.iter().zip(self.second.iter());
+        for (out, (&low, &high)) in out.chunks_exact_mut(7).zip(both) {
+            out.copy_from_slice(&(u64::from(low) | u64::from(high) << 30).to_le_bytes()[..7]);
+        }
+    }
+
+    /// From `KEY_BYTES`, strictly: every residue below its prime.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (mut first, mut second) = (ring::zero(), ring::zero());
+        for ((seven, low), high) in bytes
+            .chunks_exact(7)
+            .zip(first.iter_mut())
+            .zip(second.iter_mut())
+        {
+            let mut eight = [0u8; 8];
+            eight[..7].copy_from_slice(seven);
+            let both = u64::from_le_bytes(eight);
+            *low = (both & 0x3fff_ffff) as u32;
+            *high = (both >> 30) as u32;
+            if *low >= ring::Q1 || *high >= Q2 {
+                return None;
+            }
+        }
+        Some(Self { first, second })
+    }
+
     /// Each half twice over, so that a rotation is a slice; widened, so that a product takes it as it lies.
     fn doubled(&self) -> [Vec<u64>; 2] {
         [&self.first, &self.second].map(|poly| {

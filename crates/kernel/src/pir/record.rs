@@ -1,24 +1,22 @@
 //! What keeps an asker from reading a record that it did not ask for: every record is sealed under its own key.
 //!
 //! The key comes from the verifiable oblivious pseudorandom function of RFC 9497 (ristretto255-SHA512, mode VOPRF,
-//! by the crate `voprf`) over the record's lookup key: the provider helps to evaluate it once for each key that it
+//! see `verifiable`) over the record's lookup key: the provider helps to evaluate it once for each key that it
 //! lets the asker ask for, without learning the key, and proves that it used the secret that it published. Where a
 //! record lies hashes from the same output. The sealed form is nonce, ChaCha20-Poly1305 of length, payload and
 //! zeros up to the index's width, and the tag; the nonce is random, since a record may be sealed anew under its key.
 
 use super::function::{self, Function};
+use super::verifiable::{self, random_scalar};
 use chacha20poly1305::aead::rand_core::{OsRng, RngCore};
 use chacha20poly1305::aead::{AeadInPlace, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce, Tag};
-use voprf::{
-    BlindedElement, EvaluationElement, Group, Proof, Ristretto255, VoprfClient, VoprfServer,
-};
+use curve25519_dalek::ristretto::RistrettoPoint;
+use curve25519_dalek::scalar::Scalar;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-/// Bytes of a blinded or evaluated element.
-pub const ELEMENT: usize = 32;
-/// Bytes of a proof.
-pub const PROOF: usize = 64;
+pub use super::verifiable::{ELEMENT, PROOF};
+
 /// Bytes of a secret.
 pub const SECRET: usize = 32;
 /// The most bytes of a lookup key: what RFC 9497 takes as an input.
@@ -27,9 +25,6 @@ const INFO: &[u8] = b"fondaco hidden query";
 const NONCE: usize = 12;
 const LENGTH: usize = 4;
 const TAG: usize = 16;
-
-type Server = VoprfServer<Ristretto255>;
-type Client = VoprfClient<Ristretto255>;
 
 /// What the function says of one lookup key: where its record lies, and what opens it.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -54,7 +49,8 @@ impl Output {
 
 /// The provider's secret of one generation of records.
 pub struct Evaluator {
-    server: Server,
+    secret: Zeroizing<Scalar>,
+    public: [u8; ELEMENT],
     /// The same function for keys of the provider's own.
     function: Function,
 }
@@ -77,15 +73,21 @@ impl Evaluator {
     #[must_use]
     pub fn from_seed(seed: &[u8; SECRET]) -> Option<Self> {
         let secret = function::secret_of(seed, INFO);
-        let server = Server::new_with_key(&*secret).ok()?;
         let function = Function::new(&secret)?;
-        Some(Self { server, function })
+        let secret: Option<Scalar> = Scalar::from_canonical_bytes(*secret).into();
+        let secret = Zeroizing::new(secret.filter(|secret| *secret != Scalar::ZERO)?);
+        let public = RistrettoPoint::mul_base(&secret).compress().0;
+        Some(Self {
+            secret,
+            public,
+            function,
+        })
     }
 
     /// The public key, 32 bytes.
     #[must_use]
-    pub fn public(&self) -> [u8; ELEMENT] {
-        <Ristretto255 as Group>::serialize_elem(self.server.get_public_key()).into()
+    pub const fn public(&self) -> [u8; ELEMENT] {
+        self.public
     }
 
     /// The outputs for keys of the provider's own, in their order; None if one has no or too many bytes.
@@ -107,31 +109,14 @@ impl Evaluator {
     /// Evaluate blinded elements, 32 bytes each, and prove it: elements, then the proof. None if one is no element.
     #[must_use]
     pub fn blind_evaluate(&self, blinded: &[u8]) -> Option<Vec<u8>> {
-        if blinded.is_empty() || !blinded.len().is_multiple_of(ELEMENT) {
-            return None;
-        }
-        let elements: Vec<BlindedElement<Ristretto255>> = blinded
-            .chunks_exact(ELEMENT)
-            .map(BlindedElement::deserialize)
-            .collect::<Result<_, _>>()
-            .ok()?;
-        let evaluated = self
-            .server
-            .batch_blind_evaluate(&mut OsRng, &elements)
-            .ok()?;
-        let mut out = Vec::with_capacity(blinded.len() + PROOF);
-        for message in &evaluated.messages {
-            out.extend_from_slice(&message.serialize());
-        }
-        out.extend_from_slice(&evaluated.proof.serialize());
-        Some(out)
+        verifiable::evaluated(&self.secret, &self.public, blinded, &random_scalar())
     }
 }
 
 /// An asker's blinded keys.
 pub struct Blinded {
     keys: Vec<Zeroizing<Vec<u8>>>,
-    clients: Vec<Client>,
+    blinds: Zeroizing<Vec<Scalar>>,
     message: Vec<u8>,
 }
 
@@ -139,19 +124,15 @@ impl Blinded {
     /// Blind keys; None if one has no or too many bytes.
     #[must_use]
     pub fn new(keys: Vec<Zeroizing<Vec<u8>>>) -> Option<Self> {
-        let mut clients = Vec::with_capacity(keys.len());
-        let mut message = Vec::with_capacity(keys.len() * ELEMENT);
-        for key in &keys {
-            if key.is_empty() || key.len() > MAX_KEY {
-                return None;
-            }
-            let blinded = Client::blind(key, &mut OsRng).ok()?;
-            message.extend_from_slice(&blinded.message.serialize());
-            clients.push(blinded.state);
+        if keys.iter().any(|key| key.is_empty() || key.len() > MAX_KEY) {
+            return None;
         }
+        let blinds: Vec<Scalar> = keys.iter().map(|_| *random_scalar()).collect();
+        let plain: Vec<&[u8]> = keys.iter().map(|key| key.as_slice()).collect();
+        let message = verifiable::blinded(&plain, &blinds);
         Some(Self {
             keys,
-            clients,
+            blinds: Zeroizing::new(blinds),
             message,
         })
     }
@@ -165,23 +146,9 @@ impl Blinded {
     /// The outputs, in the order of the keys; None if the evaluation is malformed or its proof does not hold.
     #[must_use]
     pub fn finish(&self, public: &[u8; ELEMENT], evaluation: &[u8]) -> Option<Vec<Output>> {
-        if evaluation.len() != self.message.len() + PROOF {
-            return None;
-        }
-        let (elements, proof) = evaluation.split_at(self.message.len());
-        let elements: Vec<EvaluationElement<Ristretto255>> = elements
-            .chunks_exact(ELEMENT)
-            .map(EvaluationElement::deserialize)
-            .collect::<Result<_, _>>()
-            .ok()?;
-        let proof = Proof::deserialize(proof).ok()?;
-        let public = <Ristretto255 as Group>::deserialize_elem(public).ok()?;
         let keys: Vec<&[u8]> = self.keys.iter().map(|key| key.as_slice()).collect();
-        let outputs =
-            Client::batch_finalize(&keys, &self.clients, &elements, &proof, public).ok()?;
-        outputs
-            .map(|output| output.ok().map(|output| Output::of(&output)))
-            .collect()
+        let outputs = verifiable::outputs(&keys, &self.blinds, &self.message, public, evaluation)?;
+        Some(outputs.iter().map(|output| Output::of(&**output)).collect())
     }
 }
 
@@ -272,6 +239,9 @@ pub fn open(key: &[u8; 32], sealed: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use voprf::{Group, Ristretto255, VoprfServer};
+
+    type Server = VoprfServer<Ristretto255>;
 
     fn evaluator() -> Evaluator {
         Evaluator::from_seed(&[7; 32]).expect("a key")
@@ -326,7 +296,8 @@ mod tests {
         for seed in [[0; 32], [7; 32], [0xff; 32]] {
             let said = Server::new_from_seed(&seed, INFO).expect("a key");
             let made = Evaluator::from_seed(&seed).expect("a key");
-            assert_eq!(made.server.get_public_key(), said.get_public_key());
+            let public: [u8; ELEMENT] = Ristretto255::serialize_elem(said.get_public_key()).into();
+            assert_eq!(made.public(), public);
         }
     }
 
@@ -339,8 +310,9 @@ mod tests {
             .collect();
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         let made = evaluator.evaluate_all(&keys).expect("keys");
+        let server = Server::new_from_seed(&[7; 32], INFO).expect("a key");
         for (key, made) in keys.iter().zip(&made) {
-            let said = Output::of(&evaluator.server.evaluate(key).expect("a key"));
+            let said = Output::of(&server.evaluate(key).expect("a key"));
             assert_eq!((made.location, made.seal), (said.location, said.seal));
         }
         assert!(evaluator.evaluate_all(&[b"a", b""]).is_none());

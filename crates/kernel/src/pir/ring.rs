@@ -67,7 +67,7 @@ pub struct Prime {
     /// The prime.
     pub q: u32,
     bits: u32,
-    barrett: u64,
+    barrett: u32,
     forward: Vec<(u32, u32)>,
     backward: Vec<(u32, u32)>,
     scale: (u32, u32),
@@ -105,7 +105,7 @@ impl Prime {
         Self {
             q,
             bits,
-            barrett: (1u64 << (2 * bits)) / u64::from(q),
+            barrett: ((1u64 << (2 * bits)) / u64::from(q)) as u32,
             forward: table(psi),
             backward: table(inverse(psi, q)),
             scale: (scale, shoup(scale, q)),
@@ -117,7 +117,9 @@ impl Prime {
     #[inline(always)]
     #[must_use]
     pub fn reduce(&self, x: u64) -> u32 {
-        let estimate = ((x >> (self.bits - 1)) * self.barrett) >> (self.bits + 1);
+        // Both factors are below 2^32, which the cast tells the compiler: a vector's product has 32 bits by 32.
+        let high = u64::from((x >> (self.bits - 1)) as u32);
+        let estimate = (high * u64::from(self.barrett)) >> (self.bits + 1);
         let rest = (x - estimate * u64::from(self.q)) as u32;
         let rest = rest.min(rest.wrapping_sub(2 * self.q));
         rest.min(rest.wrapping_sub(self.q))
@@ -176,6 +178,14 @@ impl Prime {
     pub fn invert(&self, poly: &mut Poly) {
         self.disordered(poly);
         super::simd::inverse_butterflies(poly, &self.backward, self.scale, self.q);
+    }
+}
+
+/// The products of residues, place by place.
+#[inline(always)]
+pub(super) fn products_body(prime: &Prime, a: &Poly, b: &Poly, out: &mut Poly) {
+    for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+        *out = prime.times(a, b);
     }
 }
 

@@ -1,17 +1,33 @@
-//! Where numbers come from: public ones from a seed that both sides have, secret ones from the operating system.
+//! Where numbers come from: public ones from a seed that both sides have, by BLAKE3; secret ones from a key of the
+//! operating system's, by AES-256 in counter mode, a quarter of BLAKE3's time for a stream on processors with AES.
 //!
 //! The error and the secret are discrete Gaussians of standard deviation 6.4, drawn by comparing 63 random bits with
 //! the whole table of the cumulative distribution, so that time and memory do not tell the value. The table is exact
 //! to 2^-63, and what it leaves out has less mass than that.
 
 use super::ring::{Poly, Prime, DEGREE};
-use zeroize::Zeroize;
+use aes::cipher::{BlockCipherEncrypt, KeyInit};
+use aes::Aes256;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The standard deviation of error and secret.
 pub const SIGMA: f64 = 6.4;
 
-/// A stream of bytes from a secret or public seed: BLAKE3 as an extendable-output function.
-pub struct Stream(blake3::OutputReader);
+/// A stream of bytes from a secret or public seed.
+pub struct Stream(Source);
+
+enum Source {
+    /// BLAKE3 as an extendable-output function.
+    Public(blake3::OutputReader),
+    /// AES-256 of this number and those that follow, under a key used for this stream alone.
+    Secret(Box<Aes256>, u128),
+}
+
+/// The next block of the counter.
+fn counted(next: &mut u128) -> aes::Block {
+    *next += 1;
+    (*next - 1).to_le_bytes().into()
+}
 
 impl Stream {
     /// The stream of a public seed, one of many told apart by `domain` and `number`.
@@ -22,30 +38,49 @@ impl Stream {
             .update(domain.as_bytes())
             .update(&[0])
             .update(&number.to_le_bytes());
-        Self(hasher.finalize_xof())
+        Self(Source::Public(hasher.finalize_xof()))
     }
 
     /// A fresh secret stream, seeded by the operating system.
     #[must_use]
     pub fn secret() -> Self {
         use chacha20poly1305::aead::rand_core::{OsRng, RngCore};
-        let mut seed = [0u8; 32];
-        OsRng.fill_bytes(&mut seed);
-        let stream = Self(blake3::Hasher::new_keyed(&seed).finalize_xof());
-        seed.zeroize();
-        stream
+        let mut key = Zeroizing::new([0u8; 32]);
+        OsRng.fill_bytes(&mut *key);
+        let cipher = Box::new(Aes256::new((&*key).into()));
+        Self(Source::Secret(cipher, 0))
     }
 
     /// Fill `out`.
     pub fn fill(&mut self, out: &mut [u8]) {
-        self.0.fill(out);
+        match &mut self.0 {
+            Source::Public(reader) => reader.fill(out),
+            Source::Secret(cipher, next) => {
+                let (blocks, rest) = aes::Block::slice_as_chunks_mut(out);
+                for block in &mut *blocks {
+                    *block = counted(next);
+                }
+                cipher.encrypt_blocks(blocks);
+                if !rest.is_empty() {
+                    let mut last = counted(next);
+                    cipher.encrypt_block(&mut last);
+                    rest.copy_from_slice(&last[..rest.len()]);
+                }
+            }
+        }
     }
 
     /// A polynomial of uniform residues, by rejection.
     #[must_use]
     pub fn uniform(&mut self, prime: &Prime) -> Poly {
-        let mask = u32::MAX >> prime.q.leading_zeros();
         let mut poly = [0u32; DEGREE];
+        self.uniform_into(prime, &mut poly);
+        poly
+    }
+
+    /// The same into `poly`.
+    pub fn uniform_into(&mut self, prime: &Prime, poly: &mut Poly) {
+        let mask = u32::MAX >> prime.q.leading_zeros();
         let mut buffer = [0u8; 1024];
         let mut at = 0;
         while at < DEGREE {
@@ -58,7 +93,6 @@ impl Stream {
                 }
             }
         }
-        poly
     }
 
     /// Small signed numbers: discrete Gaussians of standard deviation `SIGMA`.
@@ -102,7 +136,7 @@ pub(super) fn sizes_body(uniform: &[u64; DRAWS], out: &mut [u64; DRAWS]) {
 
 /// Entry k is 2^63 times the probability that a draw is at most k in absolute value, rounded; computed with 80 digits.
 #[rustfmt::skip]
-const CUMULATIVE: [u64; 59] = [
+pub(super) const CUMULATIVE: [u64; 59] = [
     0x07fa_95a0_3250_f92c, 0x17be_3053_9feb_e8c4, 0x26f0_ad9d_6ed2_ef4f, 0x353c_cff6_628a_4f78,
     0x425d_2e40_7871_2c9e, 0x4e1f_ecc7_357e_d7b0, 0x5868_5c9a_11dc_a355, 0x612e_8387_42ad_3abb,
     0x687c_d725_9248_791f, 0x6e6c_a9b5_45fb_ce62, 0x7321_e15c_77cc_b268, 0x76c6_90bc_595a_5e1b,
@@ -149,6 +183,48 @@ mod tests {
             );
             at_most += 2.0 * weight(k + 1) / total;
         }
+    }
+
+    #[test]
+    fn every_path_counts_the_limits_below_a_draw() {
+        let edges: Vec<u64> = CUMULATIVE
+            .iter()
+            .flat_map(|&limit| [2 * limit - 2, 2 * limit - 1, 2 * limit, 2 * limit + 1])
+            .chain([0, 1, u64::MAX, u64::MAX - 1, 1 << 63])
+            .collect();
+        for part in edges.chunks(DRAWS) {
+            let mut words = [0u64; DRAWS];
+            words[..part.len()].copy_from_slice(part);
+            let (mut fast, mut plain) = ([7; DRAWS], [8; DRAWS]);
+            super::super::simd::sizes(&words, &mut fast);
+            sizes_body(&words, &mut plain);
+            assert_eq!(fast, plain);
+            for (word, size) in words.iter().zip(fast) {
+                let below = CUMULATIVE.iter().filter(|&&limit| word >> 1 >= limit);
+                assert_eq!(size, below.count() as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_stream_is_aes_in_counter_mode_and_never_the_same() {
+        let (key, mut out) = ([5u8; 32], [0u8; 16 * 70 + 3]);
+        Stream(Source::Secret(Box::new(Aes256::new(&key.into())), 0)).fill(&mut out);
+        for (number, part) in (0u128..).zip(out.chunks(16)) {
+            let mut block = number.to_le_bytes().into();
+            Aes256::new(&key.into()).encrypt_block(&mut block);
+            assert_eq!(part, &block[..part.len()]);
+        }
+        let drawn = || {
+            let mut stream = Stream::secret();
+            let mut parts = [[0u8; 40]; 2];
+            for part in &mut parts {
+                stream.fill(part);
+            }
+            parts
+        };
+        let [[a, b], [c, d]] = [drawn(), drawn()];
+        assert!(a != b && a != c && b != d);
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub struct Digits {
 }
 
 impl Digits {
-    /// Of 2048 residues below `Q1`.
-    fn of(residues: &[u32]) -> Self {
+    /// Of 2048 residues below `Q1`, four little-endian bytes each.
+    fn of(residues: &[u8]) -> Self {
         let mut digits = Self {
             low: [0; DEGREE],
             high: [0; DEGREE],
@@ -40,8 +40,10 @@ impl Digits {
 
 /// The digits of residues below `Q1`.
 #[inline(always)]
-pub(super) fn digits_body(residues: &[u32], out: &mut Digits) {
-    for ((&residue, low), high) in residues.iter().zip(&mut out.low).zip(&mut out.high) {
+pub(super) fn digits_body(residues: &[u8], out: &mut Digits) {
+    let residues = residues.as_chunks::<4>().0;
+    for ((&four, low), high) in residues.iter().zip(&mut out.low).zip(&mut out.high) {
+        let residue = u32::from_le_bytes(four);
         let above = i32::from(residue > Q1 / 2);
         let centred = residue as i32 - above * Q1 as i32;
         *low = ((centred << 17) >> 17) as i16;
@@ -73,20 +75,20 @@ pub(super) fn tile_body(columns: &[u8], digits: &[Digits], out: &mut [i64]) {
     }
 }
 
-/// One pass: for each query (a vector of `rows` residues) the `columns` sums modulo `Q1`.
+/// One pass: for each query (`rows` residues of four little-endian bytes) the `columns` sums modulo `Q1`.
 ///
 /// `data` holds `rows * columns` signed bytes in blocks; `rows` is a multiple of 2048, `columns` of 4.
 ///
 /// # Panics
 /// If a length does not fit: all come from a checked shape.
 #[must_use]
-pub fn scan(data: &[u8], columns: usize, queries: &[&[u32]]) -> Vec<Vec<u32>> {
+pub fn scan(data: &[u8], columns: usize, queries: &[&[u8]]) -> Vec<Vec<u32>> {
     let blocks = data.len() / (columns * DEGREE);
     assert_eq!(data.len(), blocks * columns * DEGREE);
     assert_eq!(columns % 4, 0);
     let mut results = Vec::with_capacity(queries.len());
     for group in queries.chunks(GROUP) {
-        assert!(group.iter().all(|query| query.len() == blocks * DEGREE));
+        assert!(group.iter().all(|query| query.len() == 4 * blocks * DEGREE));
         results.extend(scan_group(data, columns, blocks, group));
     }
     results
@@ -111,11 +113,11 @@ pub fn read(data: &[u8]) -> u64 {
         .reduce(|| 0, |a, b| a ^ b)
 }
 
-fn scan_group(data: &[u8], columns: usize, blocks: usize, group: &[&[u32]]) -> Vec<Vec<u32>> {
+fn scan_group(data: &[u8], columns: usize, blocks: usize, group: &[&[u8]]) -> Vec<Vec<u32>> {
     let digits: Vec<Vec<Digits>> = (0..blocks)
         .into_par_iter()
         .map(|block| {
-            let part = block * DEGREE..(block + 1) * DEGREE;
+            let part = 4 * block * DEGREE..4 * (block + 1) * DEGREE;
             group
                 .iter()
                 .map(|query| Digits::of(&query[part.clone()]))
@@ -161,7 +163,7 @@ mod tests {
             (0, 7),
         ] {
             let data = vec![bytes; rows * columns];
-            let query = vec![residues; rows];
+            let query = residues.to_le_bytes().repeat(rows);
             let expected = (i128::from(bytes as i8) * i128::from(residues) * rows as i128)
                 .rem_euclid(i128::from(Q1)) as u32;
             let found = scan(&data, columns, &[&query, &query, &query]);
@@ -180,7 +182,11 @@ mod tests {
         };
         let columns: Vec<u8> = (0..8 * DEGREE).map(|_| next() as u8).collect();
         let queries: Vec<Digits> = (0..5)
-            .map(|_| Digits::of(&(0..DEGREE).map(|_| next() % Q1).collect::<Vec<_>>()))
+            .map(|_| {
+                let residues: Vec<[u8; 4]> =
+                    (0..DEGREE).map(|_| (next() % Q1).to_le_bytes()).collect();
+                Digits::of(residues.as_flattened())
+            })
             .collect();
         let (mut fast, mut plain) = (vec![1i64; 40], vec![1i64; 40]);
         super::super::simd::tile(&columns, &queries, &mut fast);

@@ -5,7 +5,7 @@
 //! ones are the reference: tests compare all that this machine can run.
 #![allow(unsafe_code)]
 
-use super::{matrix, pack, ring, sample, scan};
+use super::{ask, matrix, pack, ring, sample, scan};
 use pack::LANES;
 use ring::{Poly, DEGREE};
 
@@ -101,6 +101,7 @@ pub fn tile(columns: &[u8], digits: &[scan::Digits], out: &mut [i64]) {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::pack::{carry, FOLD};
+    use super::sample::{CUMULATIVE, DRAWS};
     use super::scan::Digits;
     use super::{DEGREE, LANES};
     #[allow(clippy::wildcard_imports)]
@@ -244,6 +245,31 @@ mod x86 {
         out
     }
 
+    /// Sixteen draws are in registers while all limits pass. Words of 63 bits compare as signed ones do.
+    #[target_feature(enable = "avx2,bmi2")]
+    pub fn sizes_middle(uniform: &[u64; DRAWS], out: &mut [u64; DRAWS]) {
+        let (words, outs) = (uniform.as_chunks::<16>().0, out.as_chunks_mut::<16>().0);
+        for (words, out) in words.iter().zip(outs) {
+            let mut sizes = [_mm256_setzero_si256(); 4];
+            let mut draws = sizes;
+            for (draw, words) in draws.iter_mut().zip(words.as_chunks::<4>().0) {
+                // SAFETY: the array behind the reference is as long as the vector.
+                let four = unsafe { _mm256_loadu_si256(words.as_ptr().cast()) };
+                *draw = _mm256_srli_epi64::<1>(four);
+            }
+            for &limit in &CUMULATIVE {
+                let below = _mm256_set1_epi64x(limit as i64 - 1);
+                for (size, draw) in sizes.iter_mut().zip(draws) {
+                    *size = _mm256_sub_epi64(*size, _mm256_cmpgt_epi64(draw, below));
+                }
+            }
+            for (out, size) in out.as_chunks_mut::<4>().0.iter_mut().zip(sizes) {
+                // SAFETY: the array behind the reference is as long as the vector.
+                unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), size) };
+            }
+        }
+    }
+
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
     pub unsafe fn lanes_wide(tile: &[u32], keys: &[&[u64]], q: u32, out: &mut [[u64; LANES]]) {
         for (keys, out) in keys.chunks(4).zip(out.chunks_mut(4)) {
@@ -356,11 +382,35 @@ versions! {
 }
 versions! {
     /// See `scan::digits_body`.
-    digits = scan::digits_body, (residues: &[u32], out: &mut scan::Digits)
+    digits = scan::digits_body, (residues: &[u8], out: &mut scan::Digits)
+}
+versions! {
+    /// See `ring::products_body`.
+    products = ring::products_body, (prime: &ring::Prime, a: &Poly, b: &Poly, out: &mut Poly)
+}
+versions! {
+    /// See `ask::hidden_body`.
+    hidden = ask::hidden_body,
+    (product: &Poly, errors: &[i32; DEGREE], wish: ask::Wish, first_row: u32, out: &mut [u8])
+}
+versions! {
+    /// See `matrix::largest_body`.
+    largest = matrix::largest_body, (words: &[u8], out: &mut u32)
 }
 versions! {
     /// See `sample::sizes_body`.
-    sizes = sample::sizes_body, (uniform: &[u64; sample::DRAWS], out: &mut [u64; sample::DRAWS])
+    sizes_by_the_compiler = sample::sizes_body,
+    (uniform: &[u64; sample::DRAWS], out: &mut [u64; sample::DRAWS])
+}
+
+/// See `sample::sizes_body`.
+pub fn sizes(uniform: &[u64; sample::DRAWS], out: &mut [u64; sample::DRAWS]) {
+    #[cfg(target_arch = "x86_64")]
+    if level() == 1 {
+        // SAFETY: the processor has every feature that the function is compiled for.
+        return unsafe { x86::sizes_middle(uniform, out) };
+    }
+    sizes_by_the_compiler(uniform, out);
 }
 versions! {
     /// See `pack::gather_body`: acc += a * b over evaluations.

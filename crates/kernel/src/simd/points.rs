@@ -1,4 +1,5 @@
-//! Four points of ristretto255 side by side, each hashed to, multiplied by its secret and encoded, by AVX2 and FMA.
+//! Four points of ristretto255 side by side, each hashed to or decoded, multiplied by its secret and encoded, by AVX2
+//! and FMA.
 //!
 //! The group is that of RFC 9496, on the twisted Edwards curve with a = -1: points as (X : Y : Z : T), products by the
 //! formulas of Hisil, Wong, Carter, Dawson (*Twisted Edwards curves revisited*, ASIACRYPT 2008), the map of section
@@ -8,7 +9,8 @@
 //! portable path, which the callers take where `None` comes back.
 //!
 //! **Time.** A secret is 64 digits from -8 to 8; each selects from a table of eight by looking at all of it under masks.
-//! All else is arithmetic of vectors (see `field`): the time depends on the number of points alone.
+//! All else is arithmetic of vectors (see `field`): the time depends on the number of points alone. Only whether an
+//! encoding is one of a point, which is public, is branched on.
 
 #![allow(
     unsafe_code,
@@ -20,7 +22,10 @@
     reason = "coordinates are named as in the formulas"
 )]
 
-use super::field::{inverted, raised, Choice, Element, LANES};
+mod encoding;
+
+use super::field::{raised, Choice, Element, LANES};
+use encoding::doubles_encoded;
 use std::arch::x86_64::{
     __m256i, _mm256_cmpeq_epi64, _mm256_cmpgt_epi64, _mm256_loadu_si256, _mm256_set1_epi64x,
     _mm256_setzero_si256, _mm256_sub_epi64, _mm256_xor_si256,
@@ -57,13 +62,6 @@ const SQRT_AD_MINUS_ONE: [u64; 5] = [
     0x4_5607_9e7e_6498,
     0x3_7693_1bf2_b834,
 ];
-const INVSQRT_A_MINUS_D: [u64; 5] = [
-    0x0_fdaa_805d_40ea,
-    0x2_eb48_2e57_d339,
-    0x0_0761_0274_bc58,
-    0x6_510b_613d_c8ff,
-    0x7_86c8_905c_faff,
-];
 const ONE_MINUS_D_SQ: [u64; 5] = [
     0x4_09c1_945f_c176,
     0x7_19ab_c6a1_fc4f,
@@ -81,7 +79,7 @@ const D_MINUS_ONE_SQ: [u64; 5] = [
 
 const DIGITS: usize = 64;
 
-/// A secret in 64 digits from -8 to 8, those of 1 first; each as often as there are lanes, so that a lane is loaded.
+/// A secret for each lane in 64 digits from -8 to 8, those of 1 first; a digit's lanes are loaded together.
 pub(super) struct Digits([[i64; LANES]; DIGITS]);
 
 impl Drop for Digits {
@@ -91,15 +89,17 @@ impl Drop for Digits {
 }
 
 impl Digits {
-    /// Of a scalar below 2^253, little-endian.
-    fn of(scalar: &[u8; 32]) -> Self {
+    /// Of scalars below 2^253, little-endian.
+    fn of(scalars: [&[u8; 32]; LANES]) -> Self {
         let mut digits = [[0; LANES]; DIGITS];
-        let mut carry = 0i64;
+        let mut carries = [0i64; LANES];
         for (at, digit) in digits.iter_mut().enumerate() {
-            let nibble = i64::from(scalar[at / 2] >> (4 * (at % 2)) & 15) + carry;
-            // The highest, 2 at most, has no carry.
-            carry = (nibble + 8) >> 4;
-            *digit = [nibble - (carry << 4); LANES];
+            for ((digit, carry), scalar) in digit.iter_mut().zip(&mut carries).zip(scalars) {
+                let nibble = i64::from(scalar[at / 2] >> (4 * (at % 2)) & 15) + *carry;
+                // The highest, 2 at most, has no carry.
+                *carry = (nibble + 8) >> 4;
+                *digit = nibble - (*carry << 4);
+            }
         }
         Self(digits)
     }
@@ -204,6 +204,35 @@ impl Point {
             out = out.plus::<true>(&Summand::selected(&table, digit));
         }
         out
+    }
+
+    /// `DECODE` of RFC 9496, section 4.3.1; None if one is no encoding, or the identity's.
+    #[target_feature(enable = "avx2,fma")]
+    fn decoded(bytes: [&[u8; 32]; LANES]) -> Option<Self> {
+        let s = Element::from_bytes(bytes);
+        let canonical = s.to_bytes();
+        let sound = |(own, given): (&[u8; 32], &[u8; 32])| own == given && own[0] & 1 == 0;
+        if !canonical.iter().zip(bytes).all(sound) {
+            return None;
+        }
+        let one = Element::one();
+        let ss = s.square();
+        let (u1, u2) = (one.minus(&ss), one.plus(&ss));
+        let u2_squared = u2.square();
+        let v = u1.square().times(&Element::constant(D)).plus(&u2_squared);
+        let v = v.negated();
+        let [(was_square, root)] = root_of_ratio(&[one], &[v.times(&u2_squared)]);
+        let den_x = root.times(&u2);
+        let den_y = root.times(&den_x).times(&v);
+        let x = s.plus(&s).times(&den_x).absolute();
+        let y = u1.times(&den_y);
+        let t = x.times(&y);
+        // The identity is encoded as zero, and nothing else is.
+        let refused = t.is_negative().or(y.is_zero()).or(s.is_zero());
+        let zero = Element::zero();
+        let taken = zero.replaced(was_square, &one).replaced(refused, &zero);
+        let taken = taken.to_bytes().iter().all(|number| number[0] == 1);
+        taken.then_some(Self { x, y, z: one, t })
     }
 
     /// The map of RFC 9496, section 4.3.4, of two numbers, summed: what 64 uniform bytes become (section 4.3.4 too).
@@ -328,76 +357,6 @@ fn mapped<const N: usize>(t: &[Element; N]) -> [Point; N] {
     })
 }
 
-/// What a point's double is encoded from: E, F, G, H of its doubling by the other formulas, and products of them.
-struct Doubling {
-    e: Element,
-    f: Element,
-    g: Element,
-    h: Element,
-    eg: Element,
-    fh: Element,
-}
-
-impl Doubling {
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    fn of(point: &Point) -> Self {
-        let (xx, yy) = (point.x.wide_square(), point.y.wide_square());
-        let zz = point.z.square();
-        let dtt = point.t.square().times(&Element::constant(D));
-        let xy = point.x.wide_times(&point.y);
-        let (e, g) = (xy.plus(&xy).carried(), yy.plus(&xx).carried());
-        let (f, h) = (zz.plus(&dtt), zz.minus(&dtt));
-        let (eg, fh) = (e.times(&g), f.times(&h));
-        Self { e, f, g, h, eg, fh }
-    }
-
-    /// The encoding, from the inverse of EFGH (zero where that is zero: then the double is the identity).
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    fn encoded(&self, inverse: &Element) -> [[u8; 32]; LANES] {
-        let of_fh = self.eg.times(inverse);
-        let of_eg = self.fh.times(inverse);
-        let turned = self.eg.times(&of_fh).is_negative();
-        let e = self.e.replaced(turned, &self.g);
-        let g = self.g.replaced(turned, &self.e.negated());
-        let h = self
-            .h
-            .replaced(turned, &self.f.times(&Element::constant(SQRT_M1)));
-        let factor = Element::constant(INVSQRT_A_MINUS_D)
-            .replaced(turned, &Element::constant(SQRT_M1))
-            .times(&of_eg);
-        let g = g.negated_where(h.times(&e).times(&of_fh).is_negative());
-        h.minus(&g).times(&g.times(&factor)).absolute().to_bytes()
-    }
-}
-
-/// The encodings of all points' doubles, with one inversion.
-#[target_feature(enable = "avx2,fma")]
-fn doubles_encoded(points: &[Point]) -> Vec<[[u8; 32]; LANES]> {
-    let one = Element::one();
-    let doublings: Vec<Doubling> = points.iter().map(|point| Doubling::of(point)).collect();
-    // Behind each the product of all before it; zeros are left out.
-    let mut product = one;
-    let mut before = Vec::with_capacity(points.len());
-    for doubling in &doublings {
-        let all = doubling.eg.times(&doubling.fh);
-        let zero = all.is_zero();
-        let factor = all.replaced(zero, &one);
-        before.push((product, factor, zero));
-        product = product.times(&factor);
-    }
-    let mut inverse = inverted(&product);
-    let mut out = Vec::with_capacity(points.len());
-    for (doubling, (product, factor, zero)) in doublings.iter().zip(&before).rev() {
-        let own = inverse.times(product).replaced(*zero, &Element::zero());
-        inverse = inverse.times(factor);
-        out.push(doubling.encoded(&own));
-    }
-    out.reverse();
-    out
-}
-
 /// Points that share an inversion.
 const BATCH: usize = 256;
 
@@ -407,32 +366,80 @@ pub(crate) fn available() -> bool {
 }
 
 /// For each 64 uniform bytes their point (RFC 9496, section 4.3.4) times twice a scalar, encoded; None where the
-/// processor lacks the path. The scalar is canonical: `half` of the secret.
-pub(crate) fn hashed_products(uniform: &[[u8; 64]], half: &[u8; 32]) -> Option<Vec<[u8; 32]>> {
+/// processor lacks the path. Scalars are canonical, one for all or one for each: `half` of the secret.
+pub(crate) fn hashed_products(uniform: &[[u8; 64]], halves: &[[u8; 32]]) -> Option<Vec<[u8; 32]>> {
     if !available() {
         return None;
     }
-    let digits = Digits::of(half);
     let mut out = Vec::with_capacity(uniform.len());
-    for uniform in uniform.chunks(BATCH) {
-        // SAFETY: the processor has the features that the function is compiled for.
-        out.extend(unsafe { batch(uniform, &digits) });
+    for (number, uniform) in uniform.chunks(BATCH).enumerate() {
+        // SAFETY: the processor has the features that the functions are compiled for.
+        out.extend(unsafe { multiplied(hashed(uniform), part(halves, number), uniform.len()) });
     }
     Some(out)
 }
 
+/// The same of encoded points; None if one is no point, or the identity.
+///
+/// # Panics
+/// If the processor lacks the path ([`available`]).
+pub(crate) fn decoded_products(
+    encodings: &[[u8; 32]],
+    halves: &[[u8; 32]],
+) -> Option<Vec<[u8; 32]>> {
+    assert!(available(), "the caller asked");
+    let mut out = Vec::with_capacity(encodings.len());
+    for (number, encodings) in encodings.chunks(BATCH).enumerate() {
+        // SAFETY: the processor has the features that the function is compiled for.
+        let points = unsafe { decoded(encodings) }?;
+        // SAFETY: likewise.
+        out.extend(unsafe { multiplied(points, part(halves, number), encodings.len()) });
+    }
+    Some(out)
+}
+
+/// The scalars of a batch: those of its points, or the one of all.
+fn part(halves: &[[u8; 32]], number: usize) -> &[[u8; 32]] {
+    let from = number * BATCH;
+    match halves {
+        [_] => halves,
+        _ => &halves[from..halves.len().min(from + BATCH)],
+    }
+}
+
+/// Four of these; the last vector is filled up with its last.
+fn four<T>(chunk: &[T]) -> [&T; LANES] {
+    std::array::from_fn(|lane| &chunk[lane.min(chunk.len() - 1)])
+}
+
 #[target_feature(enable = "avx2,fma")]
-fn batch(uniform: &[[u8; 64]], half: &Digits) -> Vec<[u8; 32]> {
-    let points: Vec<Point> = uniform
-        .chunks(LANES)
-        .map(|chunk| {
-            // The last vector is filled up with its last point.
-            let bytes = std::array::from_fn(|lane| &chunk[lane.min(chunk.len() - 1)]);
-            Point::of_uniform(bytes).times(half)
-        })
-        .collect();
+fn hashed(uniform: &[[u8; 64]]) -> Vec<Point> {
+    let chunks = uniform.chunks(LANES);
+    chunks.map(|chunk| Point::of_uniform(four(chunk))).collect()
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn decoded(encodings: &[[u8; 32]]) -> Option<Vec<Point>> {
+    let chunks = encodings.chunks(LANES);
+    chunks.map(|chunk| Point::decoded(four(chunk))).collect()
+}
+
+/// Each of `count` points times its scalar, of one for all or one for each, doubled and encoded.
+#[target_feature(enable = "avx2,fma")]
+fn multiplied(mut points: Vec<Point>, halves: &[[u8; 32]], count: usize) -> Vec<[u8; 32]> {
+    if let [half] = halves {
+        let digits = Digits::of([half; LANES]);
+        for point in &mut points {
+            *point = point.times(&digits);
+        }
+    } else {
+        assert_eq!(halves.len(), count, "a scalar for each point");
+        for (point, halves) in points.iter_mut().zip(halves.chunks(LANES)) {
+            *point = point.times(&Digits::of(four(halves)));
+        }
+    }
     let mut out: Vec<[u8; 32]> = doubles_encoded(&points).into_flattened();
-    out.truncate(uniform.len());
+    out.truncate(count);
     out
 }
 

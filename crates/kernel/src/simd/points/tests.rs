@@ -1,13 +1,14 @@
 //! The lanes' points beside the library's, byte by byte.
 
-use super::{available, hashed_products};
-use curve25519_dalek::ristretto::RistrettoPoint;
+use super::{available, decoded_products, hashed_products};
+use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
 use curve25519_dalek::scalar::Scalar;
+use curve25519_dalek::traits::IsIdentity;
 use proptest::prelude::*;
 use sha2::{Digest, Sha512};
 
 fn agree(uniform: &[[u8; 64]], half: Scalar) {
-    let Some(found) = hashed_products(uniform, half.as_bytes()) else {
+    let Some(found) = hashed_products(uniform, &[half.to_bytes()]) else {
         assert!(!available());
         return;
     };
@@ -51,6 +52,42 @@ proptest! {
     ) {
         agree(&uniform, Scalar::from_bytes_mod_order(scalar));
     }
+
+    #[test]
+    fn what_decodes_is_what_the_library_decodes(
+        uniform in prop::collection::vec(uniform(), 1..=if cfg!(miri) { 2 } else { 6 }),
+        scalars in prop::collection::vec(any::<[u8; 32]>(), 6),
+        at: prop::sample::Index,
+        bit in 0usize..512,
+    ) {
+        let encoded = |bytes| RistrettoPoint::from_uniform_bytes(bytes).compress().0;
+        let mut encodings: Vec<[u8; 32]> = uniform.iter().map(encoded).collect();
+        // Half of the time a bit is turned: most often no point then.
+        if bit < 256 {
+            let at = at.index(encodings.len());
+            encodings[at][bit / 8] ^= 1 << (bit % 8);
+        }
+        let scalars: Vec<Scalar> = scalars[..encodings.len()]
+            .iter()
+            .map(|&bytes| Scalar::from_bytes_mod_order(bytes))
+            .collect();
+        let points: Option<Vec<RistrettoPoint>> = encodings
+            .iter()
+            .zip(&scalars)
+            .map(|(encoding, scalar)| {
+                let point = CompressedRistretto(*encoding).decompress();
+                Some(point.filter(|point| !point.is_identity())? * scalar)
+            })
+            .collect();
+        let wanted = points.map(|points| {
+            let all = RistrettoPoint::double_and_compress_batch(&points);
+            all.iter().map(|one| one.0).collect::<Vec<_>>()
+        });
+        let halves: Vec<[u8; 32]> = scalars.iter().map(Scalar::to_bytes).collect();
+        if available() {
+            prop_assert_eq!(decoded_products(&encodings, &halves), wanted);
+        }
+    }
 }
 
 #[test]
@@ -93,7 +130,7 @@ fn the_map_is_that_of_rfc_9496_appendix_a_3() {
         .iter()
         .map(|(input, _)| Sha512::digest(input).into())
         .collect();
-    let Some(found) = hashed_products(&uniform, half.as_bytes()) else {
+    let Some(found) = hashed_products(&uniform, &[half.to_bytes()]) else {
         assert!(!available());
         return;
     };
