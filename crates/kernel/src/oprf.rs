@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-use crate::block::{to_bytes, Block};
+use crate::block::Block;
 use crate::okvs::paxos::{Paxos, PaxosRows};
 use crate::okvs::{Okvs, Rows};
 use crate::permutation::fresh_block;
@@ -99,17 +99,29 @@ pub struct Outputs {
 const CHUNK: usize = 1 << 12;
 
 fn outputs(security: Security, coin: Block, decoded: Vec<Block>, rows: &PaxosRows) -> Outputs {
-    let keys = if security == Security::Malicious {
-        rows.keys()
-    } else {
-        Vec::new()
-    };
-    let (tags, proofs) = tags_of(security, coin, &keys, decoded);
+    let (tags, proofs) = tags_of(security, coin, rows.keys(), decoded);
     Outputs {
         tags,
         proofs,
         order: rows.order(),
     }
+}
+
+/// The bytes of a vector under its mask, and what comes behind it.
+fn masked(vector: &[Block], mask: &[Block], behind: &[u8]) -> Vec<u8> {
+    let mut message = vec![0u8; 16 * vector.len() + behind.len()];
+    let (blocks, end) = message.split_at_mut(16 * vector.len());
+    end.copy_from_slice(behind);
+    blocks
+        .par_chunks_mut(16 * CHUNK)
+        .zip(vector.par_chunks(CHUNK))
+        .zip(mask.par_chunks(CHUNK))
+        .for_each(|((slots, vector), mask)| {
+            for ((slot, p), c) in slots.as_chunks_mut::<16>().0.iter_mut().zip(vector).zip(mask) {
+                *slot = (*p ^ *c).to_bytes();
+            }
+        });
+    message
 }
 
 fn block_of(bytes: &[u8], message: &'static str) -> Result<Block, Fault> {
@@ -319,6 +331,8 @@ pub struct OprfReceiver<V> {
     store: Option<(Paxos, PaxosRows)>,
     vector: Vec<Block>,
     pair: Vec<Block>,
+    /// Decode(a, x) of its keys.
+    decoded: Vec<Block>,
     outputs: Option<Outputs>,
 }
 
@@ -340,6 +354,7 @@ impl<V: PairSide> OprfReceiver<V> {
             store: None,
             vector: Vec::new(),
             pair: Vec::new(),
+            decoded: Vec::new(),
             outputs: None,
         })
     }
@@ -360,11 +375,15 @@ impl<V: PairSide> OprfReceiver<V> {
             }
             (Step::Vole, None) => self.drive(None),
             (Step::VoleWaits, Some(bytes)) => self.drive(Some(bytes)),
-            (Step::Vector, None) if self.security == Security::Malicious => {
+            (Step::Vector, None) => {
+                let (store, rows) = self.store.as_ref().ok_or(Fault::OutOfTurn)?;
+                self.decoded = store.decode(rows, &std::mem::take(&mut self.pair))?;
+                if self.security == Security::SemiHonest {
+                    return self.finish();
+                }
                 self.step = Step::Opening;
                 Ok(Turn::Receive)
             }
-            (Step::Vector, None) => self.finish(),
             (Step::Opening, Some(bytes)) => {
                 let theirs = block_of(bytes, "coin")?;
                 if !bool::from(commitment(self.salt, theirs).ct_eq(&self.commitment)) {
@@ -411,21 +430,23 @@ impl<V: PairSide> OprfReceiver<V> {
         }
         let (pair, mask) = self.vole.take().ok_or(Fault::OutOfTurn)?.output()?;
         self.pair = pair;
-        let mut vector = std::mem::take(&mut self.vector);
-        for (slot, c) in vector.iter_mut().zip(&mask) {
-            *slot ^= *c;
-        }
-        let mut message = to_bytes(&vector);
-        if self.security == Security::Malicious {
-            message.extend_from_slice(&self.coin.to_bytes());
-        }
+        let coin = self.coin.to_bytes();
+        let coin = if self.security == Security::Malicious {
+            coin.as_slice()
+        } else {
+            &[]
+        };
         self.step = Step::Vector;
-        Ok(Turn::Send(message))
+        Ok(Turn::Send(masked(
+            &std::mem::take(&mut self.vector),
+            &mask,
+            coin,
+        )))
     }
 
     fn finish(&mut self) -> Result<Turn, Fault> {
-        let (store, rows) = self.store.as_ref().ok_or(Fault::OutOfTurn)?;
-        let decoded = store.decode(rows, &std::mem::take(&mut self.pair))?;
+        let (_, rows) = self.store.as_ref().ok_or(Fault::OutOfTurn)?;
+        let decoded = std::mem::take(&mut self.decoded);
         self.outputs = Some(outputs(self.security, self.coin, decoded, rows));
         self.step = Step::End;
         Ok(Turn::Finished)

@@ -35,20 +35,27 @@ pub(crate) fn commitment(salt: Block, coin: Block) -> [u8; 32] {
 
 /// H of each key: the value that the receiver's store has for it.
 #[must_use]
-pub fn hashed_keys(security: Security, salt: Block, mut keys: Vec<Block>) -> Vec<Block> {
+pub fn hashed_keys(security: Security, salt: Block, keys: &[Block]) -> Vec<Block> {
+    let mut hashed = vec![Block::ZERO; keys.len()];
+    // Each part is copied by the thread that hashes it, just before.
+    let parts = hashed.par_chunks_mut(CHUNK).zip(keys.par_chunks(CHUNK));
     match security {
         Security::SemiHonest => {
             let permutation = Permutation::new(salt);
-            keys.par_chunks_mut(CHUNK)
-                .for_each(|chunk| permutation.hash_each(chunk));
+            parts.for_each(|(hashed, keys)| {
+                hashed.copy_from_slice(keys);
+                permutation.hash_each(hashed);
+            });
         }
         Security::Malicious => {
             let key = blake3::derive_key(HASH, &salt.to_bytes());
-            keys.par_chunks_mut(CHUNK)
-                .for_each(|chunk| lanes::hash_each(&key, chunk));
+            parts.for_each(|(hashed, keys)| {
+                hashed.copy_from_slice(keys);
+                lanes::hash_each(&key, hashed);
+            });
         }
     }
-    keys
+    hashed
 }
 
 /// F of each key from its decoded value: the first 16 bytes, and the next 16 where F has them. The semi-honest F does

@@ -10,15 +10,18 @@
 //! the other's keys. Rounds: those of the VOLE and three (malicious: four). Messages' sizes depend on the two numbers
 //! of keys alone.
 
+use rayon::prelude::*;
 use subtle::ConstantTimeEq;
 
-use crate::block::{to_bytes, Block};
+use crate::block::Block;
 use crate::okvs::parameters::MAX_KEYS;
 use crate::oprf::{DeltaSide, OprfReceiver, OprfSender, Outputs, PairSide, Security};
 use crate::protocol::{Fault, Party, Turn};
 use crate::tags::Layout;
 
 const CLAIM: &str = "fondaco psi claim of the intersection 2";
+/// Claimed proofs that are gathered before they are hashed: a MiB, which stays in the cache.
+const CLAIMED: usize = 1 << 16;
 
 /// What both sides know before they begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,10 +43,23 @@ enum Step {
     Broken,
 }
 
-/// BLAKE3 over the proofs of the claimed keys, in the order of the message.
-fn claim(proofs: impl Iterator<Item = Block>) -> [u8; 32] {
+/// BLAKE3 over the proofs of the claimed keys, in the order of the message: of those of `all` that `place_of` names.
+fn claim<T: Sync>(all: &[Block], claimed: &[T], place_of: impl Fn(&T) -> u32 + Sync) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(CLAIM);
-    hasher.update(&to_bytes(&proofs.collect::<Vec<_>>()));
+    let mut bytes = vec![0u8; 16 * CLAIMED.min(claimed.len())];
+    for part in claimed.chunks(CLAIMED) {
+        let bytes = &mut bytes[..16 * part.len()];
+        // The reads are at random places, and wait for memory: threads share the waiting.
+        bytes
+            .par_chunks_mut(16 << 10)
+            .zip(part.par_chunks(1 << 10))
+            .for_each(|(slots, part)| {
+                for (slot, one) in slots.as_chunks_mut::<16>().0.iter_mut().zip(part) {
+                    *slot = all[place_of(one) as usize].to_bytes();
+                }
+            });
+        hasher.update(bytes);
+    }
     *hasher.finalize().as_bytes()
 }
 
@@ -68,8 +84,11 @@ pub struct PsiSender<V> {
     oprf: OprfSender<V>,
     /// Of the keys as they are evaluated, and for each tag sent which of them it is.
     evaluated: Option<(Outputs, Vec<u32>)>,
+    /// Of each tag sent the place in the input.
     sent: Vec<u32>,
+    /// The proofs in the order of evaluation, and of each tag sent the place among them; malicious mode only.
     proofs: Vec<Block>,
+    proved: Vec<u32>,
     matched: Option<Vec<u32>>,
 }
 
@@ -88,6 +107,7 @@ impl<V: DeltaSide> PsiSender<V> {
             evaluated: None,
             sent: Vec::new(),
             proofs: Vec::new(),
+            proved: Vec::new(),
             matched: None,
         })
     }
@@ -127,14 +147,13 @@ impl<V: DeltaSide> PsiSender<V> {
         Ok(Turn::Send(message))
     }
 
-    /// Put places in the input and proofs in the order of the tags, while the receiver compares them.
+    /// Put places in the input in the order of the tags, while the receiver compares them.
     fn put_in_order(&mut self) -> Result<(), Fault> {
         let (Outputs { proofs, order, .. }, places) =
             self.evaluated.take().ok_or(Fault::OutOfTurn)?;
-        let places = || places.iter().map(|at| *at as usize);
-        self.sent = places().map(|at| order[at]).collect();
+        self.sent = places.iter().map(|at| order[*at as usize]).collect();
         if !proofs.is_empty() {
-            self.proofs = places().map(|at| proofs[at]).collect();
+            (self.proofs, self.proved) = (proofs, places);
         }
         Ok(())
     }
@@ -151,7 +170,8 @@ impl<V: DeltaSide> PsiSender<V> {
         let (bits, hash) = bytes.split_at(width);
         let claimed = layout.answered(bits)?;
         if hash_bytes > 0 {
-            let wanted = claim(claimed.iter().map(|at| self.proofs[*at as usize]));
+            let proved = &self.proved;
+            let wanted = claim(&self.proofs, &claimed, |at| proved[*at as usize]);
             if !bool::from(wanted.ct_eq(hash)) {
                 return Err(Fault::Cheated {
                     check: "claim of the intersection",
@@ -244,7 +264,7 @@ impl<V: PairSide> PsiReceiver<V> {
         }
         let mut answer = layout.answer(found.iter().map(|(_row, at)| *at));
         if self.config.security == Security::Malicious {
-            answer.extend_from_slice(&claim(found.iter().map(|(row, _at)| proofs[*row as usize])));
+            answer.extend_from_slice(&claim(&proofs, &found, |(row, _at)| *row));
         }
         self.step = Step::Answer;
         Ok(Turn::Send(answer))

@@ -62,7 +62,7 @@ fn hashes_and_tags_are_the_known_ones() {
     ] {
         let known = &vectors()[name];
         let keys = blocks(&known["keys"]);
-        let hashes = hashed_keys(security, block(&known["salt"]), keys.clone());
+        let hashes = hashed_keys(security, block(&known["salt"]), &keys);
         assert_eq!(hashes, blocks(&known["hashes"]));
         let (tags, proofs) = tags_of(
             security,

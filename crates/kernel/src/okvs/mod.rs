@@ -50,7 +50,7 @@ pub trait Okvs: Send + Sync {
 /// The rows of keys, in an order of the store's own.
 pub trait Rows: Send + Sync {
     /// The keys in the order of the rows.
-    fn keys(&self) -> Vec<Block>;
+    fn keys(&self) -> &[Block];
 
     /// For each row the place that its key had in the input.
     fn order(&self) -> Vec<u32>;

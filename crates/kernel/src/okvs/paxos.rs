@@ -58,8 +58,8 @@ impl PaxosRows {
 }
 
 impl Rows for PaxosRows {
-    fn keys(&self) -> Vec<Block> {
-        self.keys.clone()
+    fn keys(&self) -> &[Block] {
+        &self.keys
     }
 
     fn order(&self) -> Vec<u32> {

@@ -150,55 +150,30 @@ mod x86 {
         out
     }
 
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "a quarter of 128 bits, moved as it is"
-    )]
-    fn quarter(block: Block, which: usize) -> u32 {
-        (block.0 >> (32 * which)) as u32
-    }
-
-    fn joined(quarters: [u32; 4]) -> Block {
-        let mut all = 0u128;
-        for (at, quarter) in quarters.into_iter().enumerate() {
-            all |= u128::from(quarter) << (32 * at);
-        }
-        Block(all)
-    }
-
-    /// One width of vectors: how many lanes they have, the features they need, their type and the operations on it.
+    /// One width of vectors: how many lanes and blocks they have, the features they need, their type and the operations
+    /// on it.
     macro_rules! path {
-        ($name:ident, $features:literal, $lanes:literal, $vector:ident,
-         $set:ident, $load:ident, $store:ident, $add:ident, $xor:ident, $turn:ident) => {
+        ($name:ident, $features:literal, $lanes:literal, $blocks:literal, $vector:ident, $set:ident, $load:ident,
+         $store:ident, $add:ident, $xor:ident, $low:ident, $high:ident, $low_pair:ident, $high_pair:ident, $turns:ident) => {
             pub(super) mod $name {
                 use super::super::{TEXTS, TEXT_BYTES};
-                use super::turns::$turn;
-                use super::{joined, quarter, Block, FLAGS, SCHEDULE, START};
-                use std::arch::x86_64::{$add, $load, $set, $store, $vector, $xor};
+                use super::turns::$turns;
+                use super::{Block, FLAGS, SCHEDULE, START};
+                use std::arch::x86_64::{
+                    $add, $high, $high_pair, $load, $low, $low_pair, $set, $store, $vector, $xor,
+                };
 
                 const LANES: usize = $lanes;
-                type Words = [[u32; LANES]; 8];
+                /// The words of all lanes' blocks, word by word.
+                type Words = [$vector; 4];
+                /// The sixteen words of BLAKE3's state in its four rows.
+                type State = [Words; 4];
 
                 #[inline]
                 #[target_feature(enable = $features)]
                 #[allow(clippy::cast_possible_wrap, reason = "words, moved as they are")]
                 fn all(word: u32) -> $vector {
                     $set(word as i32)
-                }
-
-                /// The eight words of the hash of the first `length` bytes of each lane's message.
-                #[inline]
-                #[target_feature(enable = $features)]
-                fn hash<const W: usize>(
-                    key: &[u32; 8],
-                    message: &[[u32; LANES]; W],
-                    length: u32,
-                ) -> Words {
-                    let mut words = [all(0); W];
-                    for (word, lanes) in words.iter_mut().zip(message) {
-                        *word = loaded(lanes);
-                    }
-                    compressed(key, &words, all(length))
                 }
 
                 #[inline]
@@ -208,93 +183,154 @@ mod x86 {
                     unsafe { $load(lanes.as_ptr().cast()) }
                 }
 
+                /// Each lane's block word by word. Which block a lane has is known to [`blocks`] alone.
+                #[inline]
+                #[target_feature(enable = $features)]
+                fn words(blocks: &[Block; LANES]) -> Words {
+                    let mut vectors = [all(0); 4];
+                    for (vector, blocks) in vectors.iter_mut().zip(blocks.as_chunks::<$blocks>().0)
+                    {
+                        // SAFETY: the array behind the reference is as long as the vector.
+                        *vector = unsafe { $load(blocks.as_ptr().cast()) };
+                    }
+                    across(vectors)
+                }
+
+                /// The blocks whose words these are, at the places from which [`words`] took them.
+                #[inline]
+                #[target_feature(enable = $features)]
+                fn blocks(words: Words, blocks: &mut [Block; LANES]) {
+                    let vectors = across(words);
+                    for (vector, blocks) in vectors.iter().zip(blocks.as_chunks_mut::<$blocks>().0)
+                    {
+                        // SAFETY: the array behind the reference is as long as the vector.
+                        unsafe { $store(blocks.as_mut_ptr().cast(), *vector) };
+                    }
+                }
+
+                /// Within each 128 bits the four words of four vectors, put on their diagonal: its own inverse.
+                #[inline]
+                #[target_feature(enable = $features)]
+                fn across([a, b, c, d]: Words) -> Words {
+                    let (low, other_low) = ($low(a, b), $low(c, d));
+                    let (high, other_high) = ($high(a, b), $high(c, d));
+                    [
+                        $low_pair(low, other_low),
+                        $high_pair(low, other_low),
+                        $low_pair(high, other_high),
+                        $high_pair(high, other_high),
+                    ]
+                }
+
+                #[inline]
+                #[target_feature(enable = $features)]
+                fn sums(a: Words, b: Words) -> Words {
+                    [
+                        $add(a[0], b[0]),
+                        $add(a[1], b[1]),
+                        $add(a[2], b[2]),
+                        $add(a[3], b[3]),
+                    ]
+                }
+
+                /// Each word of `a` with that of `b`, turned.
+                #[inline]
+                #[target_feature(enable = $features)]
+                fn turned<const RIGHT: i32, const LEFT: i32>(
+                    by: &$turns,
+                    a: Words,
+                    b: Words,
+                ) -> Words {
+                    let of = |at: usize| by.turn::<RIGHT, LEFT>($xor(a[at], b[at]));
+                    [of(0), of(1), of(2), of(3)]
+                }
+
+                /// Four mixings at once, step by step: a processor that looks few steps ahead has enough to do.
+                #[inline]
+                #[target_feature(enable = $features)]
+                fn mixed([a, b, c, d]: State, by: &$turns, x: Words, y: Words) -> State {
+                    let a = sums(sums(a, b), x);
+                    let d = turned::<16, 16>(by, d, a);
+                    let c = sums(c, d);
+                    let b = turned::<12, 20>(by, b, c);
+                    let a = sums(sums(a, b), y);
+                    let d = turned::<8, 24>(by, d, a);
+                    let c = sums(c, d);
+                    let b = turned::<7, 25>(by, b, c);
+                    [a, b, c, d]
+                }
+
                 /// One round, written out so that every word has a register or a place that is known beforehand.
                 #[inline]
                 #[target_feature(enable = $features)]
                 fn round<const ROUND: usize, const W: usize>(
-                    v: &mut [$vector; 16],
+                    state: State,
                     words: &[$vector; W],
-                ) {
+                    by: &$turns,
+                ) -> State {
                     // Zeros that are known to be some cost no sum.
                     let word = |at: usize| match SCHEDULE[ROUND][at] {
                         place if place < W => words[place],
                         _ => all(0),
                     };
-                    // Columns, then diagonals.
-                    mix(v, [0, 4, 8, 12], word(0), word(1));
-                    mix(v, [1, 5, 9, 13], word(2), word(3));
-                    mix(v, [2, 6, 10, 14], word(4), word(5));
-                    mix(v, [3, 7, 11, 15], word(6), word(7));
-                    mix(v, [0, 5, 10, 15], word(8), word(9));
-                    mix(v, [1, 6, 11, 12], word(10), word(11));
-                    mix(v, [2, 7, 8, 13], word(12), word(13));
-                    mix(v, [3, 4, 9, 14], word(14), word(15));
+                    let x = [word(0), word(2), word(4), word(6)];
+                    let y = [word(1), word(3), word(5), word(7)];
+                    let [a, b, c, d] = mixed(state, by, x, y);
+                    // The diagonals are columns of rows that are moved on.
+                    let b = [b[1], b[2], b[3], b[0]];
+                    let c = [c[2], c[3], c[0], c[1]];
+                    let d = [d[3], d[0], d[1], d[2]];
+                    let x = [word(8), word(10), word(12), word(14)];
+                    let y = [word(9), word(11), word(13), word(15)];
+                    let [a, b, c, d] = mixed([a, b, c, d], by, x, y);
+                    let b = [b[3], b[0], b[1], b[2]];
+                    let c = [c[2], c[3], c[0], c[1]];
+                    let d = [d[1], d[2], d[3], d[0]];
+                    [a, b, c, d]
                 }
 
-                #[inline]
-                #[target_feature(enable = $features)]
-                fn mix(v: &mut [$vector; 16], [a, b, c, d]: [usize; 4], x: $vector, y: $vector) {
-                    v[a] = $add($add(v[a], v[b]), x);
-                    v[d] = $turn::<16, 16>($xor(v[d], v[a]));
-                    v[c] = $add(v[c], v[d]);
-                    v[b] = $turn::<12, 20>($xor(v[b], v[c]));
-                    v[a] = $add($add(v[a], v[b]), y);
-                    v[d] = $turn::<8, 24>($xor(v[d], v[a]));
-                    v[c] = $add(v[c], v[d]);
-                    v[b] = $turn::<7, 25>($xor(v[b], v[c]));
-                }
-
-                /// The eight words of the hash of each lane's block, of which the first `length` bytes count and all
-                /// words but the first `W` are zero.
+                /// Both halves of the hash of each lane's block, of which the first `length` bytes count and all words
+                /// but the first `W` are zero.
                 #[inline]
                 #[target_feature(enable = $features)]
                 fn compressed<const W: usize>(
                     key: &[u32; 8],
                     words: &[$vector; W],
                     length: $vector,
-                ) -> Words {
-                    let mut v = [all(0); 16];
-                    for at in 0..8 {
-                        v[at] = all(key[at]);
-                    }
-                    for at in 0..4 {
-                        v[8 + at] = all(START[at]);
-                    }
-                    (v[14], v[15]) = (length, all(FLAGS));
-                    round::<0, W>(&mut v, words);
-                    round::<1, W>(&mut v, words);
-                    round::<2, W>(&mut v, words);
-                    round::<3, W>(&mut v, words);
-                    round::<4, W>(&mut v, words);
-                    round::<5, W>(&mut v, words);
-                    round::<6, W>(&mut v, words);
-                    let mut out = [[0; LANES]; 8];
-                    for (at, lanes) in out.iter_mut().enumerate() {
-                        // SAFETY: the array behind the reference is as long as the vector.
-                        unsafe { $store(lanes.as_mut_ptr().cast(), $xor(v[at], v[at + 8])) };
-                    }
-                    out
+                    by: &$turns,
+                ) -> [Words; 2] {
+                    let of = |k: &[u32]| [all(k[0]), all(k[1]), all(k[2]), all(k[3])];
+                    let last = [all(0), all(0), length, all(FLAGS)];
+                    let state = [of(&key[..4]), of(&key[4..]), of(&START), last];
+                    let state = round::<0, W>(state, words, by);
+                    let state = round::<1, W>(state, words, by);
+                    let state = round::<2, W>(state, words, by);
+                    let state = round::<3, W>(state, words, by);
+                    let state = round::<4, W>(state, words, by);
+                    let state = round::<5, W>(state, words, by);
+                    let [a, b, c, d] = round::<6, W>(state, words, by);
+                    let of = |a: Words, b: Words| {
+                        [
+                            $xor(a[0], b[0]),
+                            $xor(a[1], b[1]),
+                            $xor(a[2], b[2]),
+                            $xor(a[3], b[3]),
+                        ]
+                    };
+                    [of(a, c), of(b, d)]
                 }
 
                 /// As [`super::super::hash_each`] for whole vectors; what is left over.
                 #[target_feature(enable = $features)]
                 pub(in super::super) fn hash_each<'a>(
                     key: &[u32; 8],
-                    blocks: &'a mut [Block],
+                    each: &'a mut [Block],
                 ) -> &'a mut [Block] {
-                    let (whole, rest) = blocks.as_chunks_mut::<LANES>();
-                    let mut message = [[0; LANES]; 4];
-                    for blocks in whole {
-                        for (lane, block) in blocks.iter().enumerate() {
-                            for at in 0..4 {
-                                message[at][lane] = quarter(*block, at);
-                            }
-                        }
-                        let out = hash(key, &message, 16);
-                        for (lane, block) in blocks.iter_mut().enumerate() {
-                            *block =
-                                joined([out[0][lane], out[1][lane], out[2][lane], out[3][lane]]);
-                        }
+                    let by = $turns::new();
+                    let (whole, rest) = each.as_chunks_mut::<LANES>();
+                    for lanes in whole {
+                        let [first, _] = compressed(key, &words(lanes), all(16), &by);
+                        blocks(first, lanes);
                     }
                     rest
                 }
@@ -306,16 +342,20 @@ mod x86 {
                     texts: &[[u32; TEXTS]; TEXT_BYTES / 4],
                     lengths: &[u32; TEXTS],
                 ) -> [Block; TEXTS] {
+                    let by = $turns::new();
                     let mut ids = [Block::ZERO; TEXTS];
+                    let mut out = [Block::ZERO; LANES];
                     for (part, ids) in ids.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
                         let of = |all: &[u32; TEXTS]| loaded(&all.as_chunks::<LANES>().0[part]);
                         let mut words = [all(0); 16];
                         for (word, texts) in words.iter_mut().zip(texts) {
                             *word = of(texts);
                         }
-                        let out = compressed(key, &words, of(lengths));
+                        let [first, _] = compressed(key, &words, of(lengths), &by);
+                        blocks(first, &mut out);
+                        // Lane n is the text of number n here, and `blocks` has them by fours.
                         for (lane, id) in ids.iter_mut().enumerate() {
-                            *id = joined([out[0][lane], out[1][lane], out[2][lane], out[3][lane]]);
+                            *id = out[lane % 4 * $blocks + lane / 4];
                         }
                     }
                     ids
@@ -329,24 +369,15 @@ mod x86 {
                     seconds: &'a [Block],
                     rests: &'a mut [Block],
                 ) -> (&'a mut [Block], &'a [Block], &'a mut [Block]) {
+                    let by = $turns::new();
                     let (firsts, first_rest) = firsts.as_chunks_mut::<LANES>();
                     let (seconds, second_rest) = seconds.as_chunks::<LANES>();
                     let (rests, rest_rest) = rests.as_chunks_mut::<LANES>();
-                    let mut message = [[0; LANES]; 8];
-                    for ((firsts, seconds), rests) in firsts.iter_mut().zip(seconds).zip(rests) {
-                        for (lane, (first, second)) in firsts.iter().zip(seconds).enumerate() {
-                            for at in 0..4 {
-                                message[at][lane] = quarter(*first, at);
-                                message[at + 4][lane] = quarter(*second, at);
-                            }
-                        }
-                        let out = hash(key, &message, 32);
-                        for (lane, (first, rest)) in firsts.iter_mut().zip(rests).enumerate() {
-                            *first =
-                                joined([out[0][lane], out[1][lane], out[2][lane], out[3][lane]]);
-                            *rest =
-                                joined([out[4][lane], out[5][lane], out[6][lane], out[7][lane]]);
-                        }
+                    for ((first, second), rest) in firsts.iter_mut().zip(seconds).zip(rests) {
+                        let ([a, b, c, d], [e, f, g, h]) = (words(first), words(second));
+                        let [low, high] = compressed(key, &[a, b, c, d, e, f, g, h], all(32), &by);
+                        blocks(low, first);
+                        blocks(high, rest);
                     }
                     (first_rest, second_rest, rest_rest)
                 }
@@ -360,32 +391,65 @@ mod x86 {
             _mm256_slli_epi32, _mm256_srli_epi32, _mm512_ror_epi32,
         };
 
-        /// Each word turned right by RIGHT bits, LEFT being what is left of 32.
-        #[inline]
-        #[target_feature(enable = "avx512f")]
-        pub(super) fn wide_turn<const RIGHT: i32, const LEFT: i32>(x: __m512i) -> __m512i {
-            _mm512_ror_epi32::<RIGHT>(x)
+        /// Turns words of AVX-512, which has an instruction for it.
+        pub(super) struct Wide;
+
+        impl Wide {
+            #[inline]
+            #[target_feature(enable = "avx512f")]
+            pub(super) fn new() -> Self {
+                Self
+            }
+
+            /// Each word turned right by RIGHT bits, LEFT being what is left of 32.
+            #[inline]
+            #[target_feature(enable = "avx512f")]
+            #[allow(
+                clippy::unused_self,
+                reason = "the narrow one has what it needs in itself"
+            )]
+            pub(super) fn turn<const RIGHT: i32, const LEFT: i32>(&self, x: __m512i) -> __m512i {
+                _mm512_ror_epi32::<RIGHT>(x)
+            }
         }
 
-        #[inline]
-        #[target_feature(enable = "avx2")]
-        pub(super) fn narrow_turn<const RIGHT: i32, const LEFT: i32>(x: __m256i) -> __m256i {
-            // By whole bytes, one shuffle does it.
-            if RIGHT == 16 {
-                let order = _mm256_set_epi8(
+        /// Turns words of AVX2: by whole bytes with one shuffle, whose orders are kept here.
+        pub(super) struct Narrow {
+            by_16: __m256i,
+            by_8: __m256i,
+        }
+
+        impl Narrow {
+            #[inline]
+            #[target_feature(enable = "avx2")]
+            pub(super) fn new() -> Self {
+                let by_16 = _mm256_set_epi8(
                     13, 12, 15, 14, 9, 8, 11, 10, 5, 4, 7, 6, 1, 0, 3, 2, 13, 12, 15, 14, 9, 8, 11,
                     10, 5, 4, 7, 6, 1, 0, 3, 2,
                 );
-                return _mm256_shuffle_epi8(x, order);
-            }
-            if RIGHT == 8 {
-                let order = _mm256_set_epi8(
+                let by_8 = _mm256_set_epi8(
                     12, 15, 14, 13, 8, 11, 10, 9, 4, 7, 6, 5, 0, 3, 2, 1, 12, 15, 14, 13, 8, 11,
                     10, 9, 4, 7, 6, 5, 0, 3, 2, 1,
                 );
-                return _mm256_shuffle_epi8(x, order);
+                // The compiler would take orders that it knows apart, into twice as many shuffles.
+                Self {
+                    by_16: std::hint::black_box(by_16),
+                    by_8: std::hint::black_box(by_8),
+                }
             }
-            _mm256_or_si256(_mm256_srli_epi32::<RIGHT>(x), _mm256_slli_epi32::<LEFT>(x))
+
+            /// As that of [`Wide`].
+            #[inline]
+            #[target_feature(enable = "avx2")]
+            pub(super) fn turn<const RIGHT: i32, const LEFT: i32>(&self, x: __m256i) -> __m256i {
+                match RIGHT {
+                    16 => _mm256_shuffle_epi8(x, self.by_16),
+                    8 => _mm256_shuffle_epi8(x, self.by_8),
+                    _ => {
+                        _mm256_or_si256(_mm256_srli_epi32::<RIGHT>(x), _mm256_slli_epi32::<LEFT>(x))
+                    }
+                }
+            }
         }
     }
 
@@ -393,91 +457,37 @@ mod x86 {
         wide,
         "avx512f",
         16,
+        4,
         __m512i,
         _mm512_set1_epi32,
         _mm512_loadu_si512,
         _mm512_storeu_si512,
         _mm512_add_epi32,
         _mm512_xor_si512,
-        wide_turn
+        _mm512_unpacklo_epi32,
+        _mm512_unpackhi_epi32,
+        _mm512_unpacklo_epi64,
+        _mm512_unpackhi_epi64,
+        Wide
     );
     path!(
         narrow,
         "avx2",
         8,
+        2,
         __m256i,
         _mm256_set1_epi32,
         _mm256_loadu_si256,
         _mm256_storeu_si256,
         _mm256_add_epi32,
         _mm256_xor_si256,
-        narrow_turn
+        _mm256_unpacklo_epi32,
+        _mm256_unpackhi_epi32,
+        _mm256_unpacklo_epi64,
+        _mm256_unpackhi_epi64,
+        Narrow
     );
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{each_portable, hash_each, hash_pairs, hash_texts, pairs_portable, Block};
-    use proptest::prelude::*;
-
-    fn blocks() -> impl Strategy<Value = Vec<(Block, Block)>> {
-        prop::collection::vec(
-            any::<(u128, u128)>().prop_map(|(a, b)| (Block(a), Block(b))),
-            0..70,
-        )
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 128 }))]
-
-        #[test]
-        fn every_path_is_keyed_blake3(key: [u8; 32], pairs in blocks()) {
-            let (firsts, seconds): (Vec<Block>, Vec<Block>) = pairs.into_iter().unzip();
-            let (mut each, mut wanted) = (firsts.clone(), firsts.clone());
-            hash_each(&key, &mut each);
-            each_portable(&key, &mut wanted);
-            prop_assert_eq!(each, wanted);
-            let mut found = (firsts.clone(), vec![Block::ZERO; firsts.len()]);
-            let mut wanted = found.clone();
-            hash_pairs(&key, &mut found.0, &seconds, &mut found.1);
-            pairs_portable(&key, &mut wanted.0, &seconds, &mut wanted.1);
-            prop_assert_eq!(found, wanted);
-        }
-
-        #[test]
-        #[cfg(target_arch = "x86_64")]
-        #[allow(unsafe_code, reason = "calls the narrower path too, where the processor has it")]
-        fn the_narrow_path_is_keyed_blake3_too(key: [u8; 32], pairs in blocks()) {
-            if super::x86::has_256() {
-                let (firsts, seconds): (Vec<Block>, Vec<Block>) = pairs.into_iter().unzip();
-                let mut found = (firsts.clone(), vec![Block::ZERO; firsts.len()]);
-                let mut wanted = found.clone();
-                let words = super::x86::words(&key);
-                // SAFETY: the processor has the feature that the function is compiled for.
-                let rest = unsafe { super::x86::narrow::hash_pairs(&words, &mut found.0, &seconds, &mut found.1) };
-                pairs_portable(&key, rest.0, rest.1, rest.2);
-                pairs_portable(&key, &mut wanted.0, &seconds, &mut wanted.1);
-                prop_assert_eq!(found, wanted);
-                let (mut each, mut wanted) = (firsts.clone(), firsts);
-                // SAFETY: as above.
-                let rest = unsafe { super::x86::narrow::hash_each(&words, &mut each) };
-                each_portable(&key, rest);
-                each_portable(&key, &mut wanted);
-                prop_assert_eq!(each, wanted);
-            }
-        }
-
-        #[test]
-        #[cfg(target_arch = "x86_64")]
-        #[allow(unsafe_code, reason = "calls the narrower path too, where the processor has it")]
-        fn the_narrow_path_hashes_texts_as_the_chosen_one(key: [u8; 32], text in prop::collection::vec(any::<u32>(), 256), lengths in prop::collection::vec(0u32..=64, 16)) {
-            if super::x86::has_256() {
-                let texts = std::array::from_fn(|at| std::array::from_fn(|lane| text[16 * at + lane]));
-                let lengths = std::array::from_fn(|lane| lengths[lane]);
-                // SAFETY: the processor has the feature that the function is compiled for.
-                let narrow = unsafe { super::x86::narrow::hash_texts(&super::x86::words(&key), &texts, &lengths) };
-                prop_assert_eq!(Some(narrow), hash_texts(&key, &texts, &lengths));
-            }
-        }
-    }
-}
+mod tests;

@@ -31,10 +31,11 @@ enum State {
 /// The bits u, 128 a block, and the columns of v.
 struct Bits(Zeroizing<Vec<Block>>, Columns);
 
-/// A and e.
+/// A, and of e the places that are not zero, of which there is one a tree, with what stands there.
 struct Noise {
     leaves: Zeroizing<Vec<Block>>,
-    noise: Zeroizing<Vec<Block>>,
+    hit: Zeroizing<Vec<usize>>,
+    values: Zeroizing<Vec<Block>>,
 }
 
 /// The receiver of a VOLE. Semi-honest it receives, sends, receives; see the module for what each message is.
@@ -144,27 +145,25 @@ impl VoleReceiver {
         let places = Zeroizing::new((0..forest.trees).map(place).collect::<Vec<_>>());
         let (leaves, totals) = forest.puncture(&session.doubling, &places, &sums);
         let (mut leaves, totals) = (Zeroizing::new(leaves), Zeroizing::new(totals));
-        let mut noise = Zeroizing::new(vec![Block::ZERO; forest.leaves()]);
+        let mut hit = Zeroizing::new(Vec::with_capacity(forest.trees));
         for (tree, place) in places.iter().enumerate() {
             let at = (tree << forest.depth) + place;
             leaves[at] = reader.block()? ^ totals[tree] ^ elements[tree];
-            noise[at] = bits[tree];
+            hit.push(at);
         }
-        let parts = Noise { leaves, noise };
+        let values = Zeroizing::new(bits[..forest.trees].to_vec());
+        let parts = Noise {
+            leaves,
+            hit,
+            values,
+        };
         if !self.plan.config.malicious {
             return Ok((State::Done(self.compress(parts)), Turn::Finished));
         }
         let seed = coins.block();
-        let hit: Zeroizing<Vec<usize>> = Zeroizing::new(
-            places
-                .iter()
-                .enumerate()
-                .map(|(tree, place)| (tree << forest.depth) + place)
-                .collect(),
-        );
-        let x = factors_at(seed, &hit)
+        let x = factors_at(seed, &parts.hit)
             .iter()
-            .zip(bits.iter())
+            .zip(parts.values.iter())
             .fold(bits[forest.trees], |sum, (factor, value)| {
                 sum ^ factor.times(*value)
             });
@@ -177,7 +176,10 @@ impl VoleReceiver {
 
     fn compress(&self, mut parts: Noise) -> VoleReceiverOutput {
         let mut a = std::mem::take(&mut *parts.leaves);
-        let mut c = std::mem::take(&mut *parts.noise);
+        let mut c = vec![Block::ZERO; a.len()];
+        for (at, value) in parts.hit.iter().zip(parts.values.iter()) {
+            c[*at] = *value;
+        }
         encode(
             self.plan.config.code,
             self.plan.shape.message,
