@@ -3,7 +3,8 @@
 //! A kept point is (Y + X, Y - X, 2 d X Y) with Z = 1, so that adding it takes seven products (Hisil, Wong, Carter, Dawson,
 //! section 3.1); the formulas hold for every two points of the curve, of small order too. Everything here is public.
 
-use super::{inverted, Element, Point, LANES, SQRT_M1, TWICE_D};
+use super::{Element, Point, LANES, SQRT_M1, TWICE_D};
+use crate::simd::field::inverted;
 use crate::simd::field::rows::{beside, chosen};
 use curve25519_dalek::constants::EIGHT_TORSION;
 use curve25519_dalek::edwards::EdwardsPoint;
