@@ -45,6 +45,7 @@ class HouseVerbs(Group):
             "app_hash": at.app_hash.hex(),
             "trust_root": self._ledger.genesis.hash.hex(),
             "validators": len(signs),
+            "signs": self._node.settings.validator and self._node.folder.validator_key.public.raw in signs,
             "trouble": said,
             "datasets": [str(name) for name, _cid in self._node.vault.names()],
         }
