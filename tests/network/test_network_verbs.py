@@ -11,6 +11,7 @@ from network_verbs import nodes, run
 
 from fondaco.errors import LedgerError, NamingError, NodeError
 from fondaco.node import network
+from fondaco.node.folder import Folder
 
 
 @pytest.fixture
@@ -53,6 +54,8 @@ def test_a_consortium_is_made_started_grown_by_vote_stopped_and_started_again(pl
     assert said["ledger"].startswith("Byzantine fault tolerant"), "three validators make the blocks that it follows"
 
     assert "3 nodes stopped" in run("network", "stop", "--dir", place)
+    for name in ("org-1", "org-2", "late"):
+        Folder(Path(place) / name).lock().close()  # nobody has it: the process has ended
     assert "3 nodes started; 3 run" in run("network", "start", "--dir", place)
     rows = nodes(place)
     assert all(row["validators"] == 3 for row in rows)

@@ -15,6 +15,7 @@ import typer
 from fondaco.cli import output
 from fondaco.cli.base import AsJson, group
 from fondaco.cli.processes import free_port, launch, wait_ready
+from fondaco.cli.processes import stop as stop_nodes
 from fondaco.errors import DeadlineExceeded, NodeError, UsageError
 
 app = group()
@@ -70,20 +71,12 @@ def start(dir_: Place = HERE) -> None:
 
 @app.command()
 def stop(dir_: Place = HERE) -> None:
-    """Stop every node that runs."""
-    from fondaco.node import control, network
+    """Stop every node that runs, and wait until all have ended."""
+    from fondaco.node import network
 
     found = network.load(dir_)
-    running = [name for name in found.organisations if _status(found.path / name) is not None]
-    for name in running:
-        control.ask(found.path / name, "stop", {}, deadline=10.0)
-    deadline = time.monotonic() + _BLOCK_SECONDS
-    while left := [name for name in running if _status(found.path / name) is not None]:
-        if time.monotonic() > deadline:
-            raise DeadlineExceeded(
-                f"{', '.join(left)} did not stop in time", remedy="look at node.log", seconds=int(_BLOCK_SECONDS)
-            )
-        time.sleep(_POLL_SECONDS)
+    running = [found.path / name for name in found.organisations if found.folder(name).held()]
+    stop_nodes(running)
     output.say(f"{len(running)} nodes stopped")
 
 
