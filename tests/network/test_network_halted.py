@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from network_node import until
 from network_verbs import nodes, run
-from network_world import until
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from ledger_world import key
-from network_world import Network, Node, until
+from network_node import Node, until
+from network_world import Network
 
 from fondaco.core.codec import encode
 from fondaco.core.messages import to_bytes

@@ -15,7 +15,7 @@ from fondaco.errors import DeadlineExceeded, NodeError
 from fondaco.node import control
 from fondaco.node.folder import Folder
 
-_START_SECONDS = 30.0
+_START_SECONDS = 60.0
 _STOP_SECONDS = 120.0
 """CometBFT has 20 s to end, the disk 60 s for the last block; the rest is little."""
 _ASK_SECONDS = 10.0
