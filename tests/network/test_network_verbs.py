@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from network_node import until
 from network_verbs import nodes, run
 
 from fondaco.errors import LedgerError, NamingError, NodeError
@@ -59,7 +60,7 @@ def test_a_consortium_is_made_started_grown_by_vote_stopped_and_started_again(pl
     assert "3 nodes started; 3 run" in run("network", "start", "--dir", place)
     rows = nodes(place)
     assert all(row["validators"] == 3 for row in rows)
-    assert {row["trouble"] for row in rows} == {""}
+    until(lambda: {row["trouble"] for row in nodes(place)} == {""}, "blocks come again")
 
 
 def no_port() -> int:

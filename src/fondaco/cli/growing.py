@@ -6,12 +6,13 @@ not done, and says on stderr what was. Trusts the nodes of the network, whose fo
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 from fondaco.cli import output
 from fondaco.cli.processes import free_port
-from fondaco.errors import NodeError, PeerRefused
+from fondaco.errors import DeadlineExceeded, NodeError, PeerRefused
 from fondaco.node import control, network, setup
 from fondaco.node.network import Network
 
@@ -67,7 +68,9 @@ def seated(grown: Network, name: str) -> str:
 
     Raises:
         NodeError: all have voted, and it is not decided.
+        DeadlineExceeded: the first node does not come to the height of the others.
     """
+    _level(grown)
     key = grown.folder(name).validator_key.public.raw.hex()
     body = {"organisation": name, "key": key, "power": setup.POWER}
     proposal = _proposal(grown, body)
@@ -81,6 +84,22 @@ def seated(grown: Network, name: str) -> str:
         proposal = str(_ask(grown, "governance-propose", asked)["proposal"])
     _vote(grown, proposal)
     return proposal
+
+
+def _level(grown: Network) -> None:
+    """Until the first node, which is asked what is done, has every block that any other has."""
+    highest = max(
+        control.ask(grown.path / name, "status", {}, deadline=_SECONDS)["height"] for name in grown.organisations
+    )
+    deadline = time.monotonic() + _SECONDS
+    while (height := _ask(grown, "status", {})["height"]) < highest:
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded(
+                f"the node of {grown.organisations[0]} stands at height {height}, and another at {highest}",
+                remedy="see `fondaco network status`",
+                seconds=int(_SECONDS),
+            )
+        time.sleep(0.1)
 
 
 def _proposal(grown: Network, body: dict[str, Any]) -> str:
