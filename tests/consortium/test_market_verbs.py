@@ -147,6 +147,10 @@ async def trade(port: House, mill: House) -> None:
     assert (await mill.ask("matches"))["matches"] == found["matches"]
     await port.ask("offer-withdraw", offer=spare)
     await until(mill.ask, "offers", lambda a: [row["offer"] for row in a["offers"]] == [offer])
+    before = mill.node.ledger.status().app_hash
+    for named, what in (("keys", "key"), ("columns", "column")):
+        await refused(mill.ask("offer-accept", offer=offer, **{named: ["shipp"]}), f"the offer has no {what} shipp")
+    assert mill.node.ledger.status().app_hash == before, "a slip of the pen comes into no block"
     deal = await mill.ask("offer-accept", offer=offer)
     assert (deal["provider"], deal["escrowed"]) == ("port", 40)
     await refused(mill.ask("demand-withdraw", demand=sought), "met")

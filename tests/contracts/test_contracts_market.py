@@ -140,6 +140,19 @@ def test_more_than_was_offered_cannot_be_accepted(world, changes) -> None:
     world.refused(acceptance(world, given_, **changes), world.orgs[BUYER].users["analyst"])
 
 
+@pytest.mark.parametrize(
+    ("changes", "cause", "remedy"),
+    [
+        ({"keys": ("kk",)}, "the offer has no key kk", "it has of these: k"),
+        ({"columns": ("v", "w")}, "the offer has no column w", "it has of these: v"),
+        ({"keys": ("x" * 500,)}, "the offer has no key " + "x" * 80, "it has of these: k"),
+    ],
+)
+def test_a_key_or_column_that_was_not_offered_is_named(world, changes, cause, remedy) -> None:
+    told = world.refused(acceptance(world, offered(world), **changes), world.orgs[BUYER].users["analyst"])
+    assert (told.cause, told.remedy) == (f"market: {cause}", remedy)
+
+
 def test_an_offer_ends_with_its_time_its_dataset_and_its_owner(world) -> None:
     given_ = offered(world)
     world.refused(acceptance(world, given_, uses=3, expires=world.time), world.orgs[BUYER].users["analyst"])

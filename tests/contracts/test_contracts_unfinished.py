@@ -170,7 +170,9 @@ def test_a_failed_task_is_disputed_in_place_of_abandoning_it_by_who_proposed_it(
     before = deals.balances()
     dispute = m.Open(task=task, cause=OPEN)
     for other in (SELLER, COORDINATOR):  # another attempt may still come to a result
-        deals.world.refused(dispute, deals.key(other, "analyst"))
+        told = deals.world.refused(dispute, deals.key(other, "analyst"))
+        assert f"until its deadline {BUYER}, who proposed it, may try again or dispute it" in told.cause
+        assert told.remedy == "dispute it once its deadline is over, or once it was abandoned"
     deals.world.send(dispute, deals.key(BUYER, "analyst"))
     assert task_record(deals.world.store, task).status == "abandoned"
     deals.world.refused(t.Run(task=task, attempt=2), deals.key(COORDINATOR, "node"))
@@ -187,7 +189,9 @@ def test_after_its_deadline_any_party_disputes_what_stands_still(fails: bool, by
     task = begun(deals, fails=fails)
     dispute = m.Open(task=task, cause=OPEN)
     if not fails:
-        deals.world.refused(dispute, deals.key(by, "analyst"))
+        told = deals.world.refused(dispute, deals.key(by, "analyst"))
+        assert told.cause == "tasks: the task is running"
+        assert ("failed" in told.remedy) is (by == BUYER), "who did not propose it cannot dispute it when it has failed"
     over(deals)
     deals.world.refused(dispute, deals.key("other-a", "analyst"))
     before = deals.balances()
@@ -205,6 +209,11 @@ def test_what_nobody_began_is_not_disputed() -> None:
     proposed = deals.propose({SELLER: deals.grant(SELLER)})
     running = deals.running(OTHER)
     over(deals)
+    told = deals.world.refused(m.Open(task=running, cause=OPEN), deals.key(OTHER, "analyst"))
+    assert (told.cause, told.remedy) == (
+        "tasks: no provider has begun: this task costs nothing",
+        "leave it: it ends without you",
+    )
     for task in (proposed, running):
         deals.world.refused(m.Open(task=task, cause=OPEN), deals.key(BUYER, "analyst"))
         deals.world.send(t.ExpireTask(task=task), deals.key(BUYER, "node"))

@@ -111,6 +111,10 @@ class Counter:
         """Anybody may count."""
         return True
 
+    def expelled(self, store: ReadStore, key: bytes) -> str:
+        """Nobody is."""
+        return ""
+
     def quota(self, store: ReadStore, key: bytes) -> tuple[str, int]:
         """One quota for all, that nobody reaches."""
         return "", 1 << 30

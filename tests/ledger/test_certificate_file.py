@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from ledger_world import World, key
 
 from fondaco.core.codec import Value, decode, encode
+from fondaco.core.messages import from_bytes
 from fondaco.errors import LedgerError, ProofError
-from fondaco.ledger.audit.certificate import CHECKS, MAX_FILE, export, verify
+from fondaco.ledger.audit.certificate import CHECKS, MAX_FILE, CertificateFile, export, verify
 from fondaco.ledger.contracts.certificates.keys import certificate_id
 from fondaco.ledger.contracts.certificates.messages import RevokeCertificate
+from fondaco.ledger.light import trust_genesis, verify_proof
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,20 @@ def test_an_old_proof_is_refused_where_a_fresh_one_is_asked_for(story) -> None:
     time = verify(valid).time
     assert verify(valid, now=time + 60, max_age=60).valid
     assert failed(valid, now=time + 61, max_age=60) == "freshness"
+
+
+def test_validators_are_believed_no_longer_than_the_reader_says(story) -> None:
+    world, _made, valid, revoked = story
+    began, found = world.genesis.time // 10**9, verify(valid)
+    assert verify(valid, now=found.time, trusting_period=found.time - began + 60).valid
+    assert verify(valid, now=found.time + 10**9).valid, "who says no period has none"
+    assert failed(valid, now=found.time, trusting_period=found.time - began - 60) == "trusting-period"
+    assert failed(valid, now=began - 60, trusting_period=3600) == "header-time"
+    file = from_bytes(CertificateFile, valid)
+    since = verify_proof(trust_genesis(world.genesis), file.proof)
+    later = verify(revoked)
+    assert not verify(revoked, since=since, now=later.time, trusting_period=later.time - found.time + 60).valid
+    assert failed(valid, since=since) == "header-chain", "what is known already is older"
 
 
 def test_a_certificate_that_is_not_there_cannot_be_exported(story) -> None:

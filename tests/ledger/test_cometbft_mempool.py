@@ -14,6 +14,7 @@ from fondaco.core.codec import encode
 from fondaco.core.messages import to_bytes
 from fondaco.errors import FondacoError
 from fondaco.ledger import transactions
+from fondaco.ledger.admission import Expelled
 from fondaco.ledger.application import BAD_CODE
 from fondaco.ledger.blocks import validators_hash
 from fondaco.ledger.cometbft import abci
@@ -31,10 +32,11 @@ HEAD = 4  # what CometBFT counts for a transaction beside its bytes, at most
 
 
 class Narrow(Counter):
-    """Three transactions of a block for each signer; those in `out` are strangers."""
+    """Three transactions of a block for each signer; those in `out` are strangers, or expelled if in `gone` too."""
 
     def __init__(self) -> None:
         self.out: set[bytes] = set()
+        self.gone: set[bytes] = set()
 
     def quota(self, store: ReadStore, key: bytes) -> tuple[str, int]:
         """Three each."""
@@ -43,6 +45,10 @@ class Narrow(Counter):
     def admits(self, store: ReadStore, signers: tuple[bytes, ...], kind: str) -> bool:
         """All but those who are out."""
         return signers[0] not in self.out
+
+    def expelled(self, store: ReadStore, key: bytes) -> str:
+        """Those in `gone` belonged to one institution."""
+        return "harbour" if key in self.gone else ""
 
 
 @pytest.fixture
@@ -287,6 +293,39 @@ def test_a_bundle_that_is_not_taken_ends_what_is_to_blame_alone(ledger: CometLed
     again = ledger._pending._take()
     assert again is not None
     assert [one.tx for _key, one in again] == [good]
+
+
+def test_an_expelled_institution_s_transactions_are_told_why_and_what_came_with_them_goes_on(
+    ledger: CometLedger, rules: Narrow
+) -> None:
+    """Those alone, and those in a bundle: in no mempool, in no proposal, and in none that is accepted."""
+    waits, again, fresh, alone = (some(1, "gone")[0] for _n in range(4))
+    (good,) = some(1, "good")
+    futures = [ledger.submit(tx) for tx in (waits, again)]
+    assert check(ledger, waits, encode([again, good])) == [0, 0]
+    rules.gone.add(key("gone").public.raw)
+    rules.out.add(key("gone").public.raw)
+    run(ledger)
+    with pytest.raises(Expelled, match="harbour"):
+        ledger.submit(fresh)
+    requests: list[abci.Request] = [abci.RequestCheckTx(tx=alone, type=0), abci.RequestCheckTx(tx=waits, type=RECHECK)]
+    for response in Connection(ledger).handle(requests):
+        assert response.code == BAD_CODE  # type: ignore[attr-defined]
+        assert response.log.startswith("ledger.expelled: harbour")  # type: ignore[attr-defined]
+    with pytest.raises(BadTransaction, match="harbour, whose key the author's is, was expelled"):
+        futures[0].result(1)
+    assert check(ledger, encode([again, good]), again=True) == [0]
+    assert ledger.propose([waits, encode([again, good])], 1 << 20) == [good]
+    ledger.accept([good])
+    with pytest.raises(Expelled):
+        ledger.accept([good, again])
+    run(ledger, good)
+    assert check(ledger, encode([again, good]), again=True) == [BAD_CODE]
+    taken = ledger._pending._take()  # handed over once more, and now told
+    assert [one.tx for _key, one in taken or ()][-1:] == [again]
+    assert check(ledger, again) == [BAD_CODE]
+    with pytest.raises(BadTransaction, match="harbour"):
+        futures[1].result(1)
 
 
 def test_what_waits_in_the_mempool_is_not_handed_over_twice(

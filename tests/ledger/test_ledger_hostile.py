@@ -19,7 +19,8 @@ from fondaco.core.keys import PublicKey
 from fondaco.core.messages import to_bytes, to_value
 from fondaco.errors import KeyMaterialError, LedgerError, ProofError
 from fondaco.ledger import transactions
-from fondaco.ledger.application import Stranger, TxResult
+from fondaco.ledger.admission import Stranger
+from fondaco.ledger.application import TxResult
 from fondaco.ledger.audit.bundle import export
 from fondaco.ledger.audit.verify import verify
 from fondaco.ledger.contracts import kit

@@ -26,10 +26,23 @@ from fondaco.ledger.blocks import (
     CommitSig,
     Header,
     Validator,
+    app_hash,
     validators_hash,
     vote_bytes,
 )
-from fondaco.ledger.light import Anchor, Proof, Trusted, trust_genesis, verify_header, verify_proof
+from fondaco.ledger.light import (
+    Anchor,
+    Link,
+    Proof,
+    SignedHeader,
+    Trusted,
+    Trusting,
+    trust_genesis,
+    trust_header,
+    verify_anchor,
+    verify_header,
+    verify_proof,
+)
 
 KEYS = [key(f"validator/{n}") for n in range(8)]
 ABSENT = CommitSig(flag=FLAG_ABSENT, address=b"", time=0, signature=b"")
@@ -159,6 +172,105 @@ def test_time_and_height_only_grow_and_the_chain_stays() -> None:
     second = dataclasses.replace(header(2, FOUR, FOUR), time=of.time)
     after = dataclasses.replace(root(FOUR), height=1, time=of.time)
     assert refused(after, second, commit(second, FOUR, "cccc"), FOUR) == "header-chain"
+
+
+# -- the trusting period ------------------------------------------------------------------------------------------------
+
+DAY = 86_400 * 10**9
+
+
+def at(height: int, time: int, now: tuple[Validator, ...], after: tuple[Validator, ...], last: bytes = b"") -> Header:
+    """A header of this time, in nanoseconds after the genesis."""
+    return dataclasses.replace(header(height, now, after, last), time=START * 10**9 + time)
+
+
+def clock(time: int, period: int = 7 * DAY) -> Trusting:
+    """A reader's clock, in nanoseconds after the genesis."""
+    return Trusting(now=START * 10**9 + time, period=period)
+
+
+@pytest.mark.parametrize("height", [1, 9])
+def test_validators_are_believed_for_the_trusting_period_and_no_longer(height: int) -> None:
+    """To the next header and over a jump alike, however good the signatures: who left may have signed another history."""
+    of = at(height, DAY, FOUR, FOUR)
+    signed = commit(of, FOUR, "cccc")
+    for now, check in ((DAY, ""), (7 * DAY - 1, ""), (7 * DAY, "trusting-period"), (900 * DAY, "trusting-period")):
+        if not check:
+            assert verify_header(root(FOUR), of, signed, FOUR, clock(now)).height == height
+            continue
+        with pytest.raises(ProofError, match="older than the trusting period") as caught:
+            verify_header(root(FOUR), of, signed, FOUR, clock(now))
+        assert (caught.value.check, caught.value.details["height"]) == (check, 0)
+        assert "newer header" in caught.value.remedy
+        assert verify_header(root(FOUR), of, signed, FOUR).height == height, "a reader without a period has none"
+    with pytest.raises(ProofError) as caught:
+        verify_header(root(FOUR), of, signed, FOUR, clock(0, period=0))
+    assert caught.value.check == "trusting-period"
+
+
+def test_a_header_of_the_future_is_refused_beyond_the_drift_of_clocks() -> None:
+    drift = clock(0).drift
+    for time, good in ((drift - 1, True), (drift, False), (3 * DAY, False)):
+        of = at(5, time, FOUR, FOUR)
+        if good:
+            assert verify_header(root(FOUR), of, commit(of, FOUR, "cccc"), FOUR, clock(0)).height == 5
+            continue
+        with pytest.raises(ProofError, match="future") as caught:
+            verify_header(root(FOUR), of, commit(of, FOUR, "cccc"), FOUR, clock(0))
+        assert caught.value.check == "header-time"
+
+
+def chained(*times: int) -> Anchor:
+    """An anchor that links lead to from the genesis, one at each time; half of the set changes with each."""
+    signed = []
+    for number, time in enumerate(times, 1):
+        now = members(*(n % 8 for n in range(2 * number, 2 * number + 4)))
+        of = at(10 * number, time, now, now)
+        of = dataclasses.replace(of, app_hash=app_hash(bytes(32), bytes(32), 0))
+        signed.append(Link(header=of, commit=commit(of, now, "cccc"), validators=now))
+    *links, last = signed
+    return Anchor(
+        header=last.header,
+        commit=last.commit,
+        validators=last.validators,
+        links=tuple(links),
+        state_root=bytes(32),
+        log_root=bytes(32),
+        log_size=0,
+    )
+
+
+def test_each_link_is_believed_from_its_own_time_on() -> None:
+    anchor = chained(5 * DAY, 10 * DAY, 15 * DAY)
+    verify_anchor(root(FOUR), anchor)
+    verify_anchor(root(FOUR), anchor, Trusting(now=START * 10**9 + 15 * DAY, period=16 * DAY))
+    with pytest.raises(ProofError) as caught:
+        verify_anchor(root(FOUR), anchor, clock(15 * DAY))
+    assert (caught.value.check, caught.value.details["height"]) == ("trusting-period", 0)
+    middle = anchor.links[1]
+    since = trust_header(
+        CHAIN, SignedHeader(header=middle.header, commit=middle.commit), middle.validators, middle.header.hash
+    )
+    assert verify_anchor(since, anchor, clock(15 * DAY)).height == 30
+    with pytest.raises(ProofError) as caught:
+        verify_anchor(since, anchor, clock(17 * DAY))
+    assert (caught.value.check, caught.value.details["height"]) == ("trusting-period", 20)
+
+
+def test_a_reader_begins_with_a_newer_header_by_its_hash_alone() -> None:
+    of = at(40, DAY, FOUR, FOUR)
+    good = SignedHeader(header=of, commit=commit(of, FOUR, "ccc-"))
+    assert trust_header(CHAIN, good, FOUR, of.hash).height == 40
+    lies = (
+        ("trust-root", CHAIN, good, FOUR, bytes(32)),
+        ("header-chain", "another", good, FOUR, of.hash),
+        ("validators", CHAIN, good, members(0, 1, 2), of.hash),
+        ("commit-signature", CHAIN, dataclasses.replace(good, commit=commit(of, FOUR, "cc--")), FOUR, of.hash),
+    )
+    for check, chain, signed, known, digest in lies:
+        with pytest.raises(ProofError) as caught:
+            trust_header(chain, signed, known, digest)
+        assert caught.value.check == check
 
 
 def test_the_first_block_may_have_the_time_of_the_genesis() -> None:

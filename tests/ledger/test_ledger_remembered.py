@@ -13,7 +13,8 @@ from ledger_world import COUNTERS, Counter, adding, counter_genesis, key
 
 from fondaco.core.messages import to_bytes
 from fondaco.errors import FondacoError, LedgerError
-from fondaco.ledger.application import Application, Stale, Stranger
+from fondaco.ledger.admission import Stranger
+from fondaco.ledger.application import Application, Stale
 from fondaco.ledger.contracts.governance.messages import Upgrade
 from fondaco.ledger.contracts.kit import VERSION
 from fondaco.ledger.state import ReadStore, root_of
@@ -74,7 +75,7 @@ def refuses(app: Application, tx: bytes, why: type[FondacoError]) -> None:
     with pytest.raises(why):
         app.process_proposal([tx])
     assert app.prepare_proposal([tx]) == []
-    assert not app.may_wait(tx)
+    assert isinstance(app.why_not(tx), why)
 
 
 # -- verdicts of another state ----------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from network_world import Network, until
+from network_node import until
+from network_world import Network
 
 
 @pytest.mark.timeout(1800)

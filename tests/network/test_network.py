@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import pytest
-from network_world import Network, until
+from network_node import until
+from network_world import Network
 
 
 @pytest.mark.timeout(400)

@@ -1,4 +1,4 @@
-"""What four validators vote holds for all of them: a quota that one institution is over, and an upgrade that one lacks."""
+"""What four validators vote holds for all of them: a quota, an expulsion, and an upgrade that one of them lacks."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from typing import Any
 
 import pytest
 from ledger_world import key
-from network_world import Network, Node, until
+from network_node import Node, until
+from network_world import Network
 
 from fondaco.core.codec import encode
 from fondaco.core.messages import to_bytes
 from fondaco.ledger.application import APP_VERSION
-from fondaco.ledger.contracts.governance.messages import CancelUpgrade, Quota, Upgrade
+from fondaco.ledger.contracts.governance.messages import CancelUpgrade, Expel, Quota, Upgrade
 from fondaco.ledger.transactions import Body, Envelope
 
 QUOTA = 5
 VOTERS = ("org-1", "org-2", "org-3", "org-4")
 GREEDY = "org-4"
+OUT = "org-5"
 NEWER, PACKAGE = APP_VERSION + 1, b"\x0b" * 32
 
 
@@ -117,6 +119,32 @@ def check_quota(network: Network) -> None:
     network.decide(Quota(organisation=GREEDY, limit=0), VOTERS)
 
 
+# -- an expulsion ---------------------------------------------------------------------------------------------------------
+
+
+def check_expelled(network: Network) -> None:
+    """What an expelled institution signs is in no block, whether a node is asked or CometBFT is handed it past all."""
+    one, two, *_others = network.nodes
+    first = one.height
+    assert [code for _height, code, _cause in submitted(one, [network.request(first + 200, OUT)])] == [0]
+    network.decide(Expel(organisation=OUT, forfeit=False), VOTERS)
+    now = one.height
+    until(lambda: min(node.height for node in network.nodes) >= now, "all know of the expulsion")
+    junk = [network.request(now + 200, OUT) for _n in range(3)]
+    texts = [tx.hex() for tx in junk]
+    assert two.ask({"verb": "submit", "txs": texts}) == ["ledger.expelled"] * len(junk)
+    for node in network.nodes:
+        node.ask({"verb": "hand over", "entries": [*texts, encode(junk).hex()]})
+    ((height, code, _cause),) = submitted(one, [network.request(one.height + 200, "org-3")])
+    assert code == 0
+    until(lambda: status(one)["sealed"] >= height, "the blocks after the expulsion")
+    out = key(f"{OUT}/user").public.raw.hex()
+    assert [one.ask({"verb": "authors", "height": h}).count(out) for h in range(now + 1, height + 1)] == [0] * (
+        height - now
+    )
+    assert {status(node)["waiting"].get(OUT, 0) for node in network.nodes} == {0}
+
+
 # -- an upgrade -----------------------------------------------------------------------------------------------------------
 
 
@@ -162,6 +190,7 @@ def test_a_vote_binds_four_validators(network_with_newer: Network) -> None:
     network = network_with_newer
     height = cancelled_upgrade(network)
     check_quota(network)
+    check_expelled(network)
     until(lambda: all(status(node)["sealed"] > height for node in network.nodes), "the height without its upgrade")
     assert {status(node)["version"] for node in network.nodes} == {APP_VERSION}
     check_upgrade(network)

@@ -42,6 +42,12 @@ def verify_certificate(
     file: Annotated[Path, typer.Argument(help="The certificate's file.")],
     trust_root: Annotated[str | None, typer.Option(help="The genesis hash that the consortium published.")] = None,
     max_age: Annotated[int | None, typer.Option(help="Most seconds since the proving header was made.")] = None,
+    trusting_period: Annotated[
+        int | None,
+        typer.Option(
+            help="Believe no validators for more seconds than this, counted from the genesis and each change."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Verify a certificate and its status, offline, needing nothing but the file."""
@@ -52,7 +58,8 @@ def verify_certificate(
             data = source.read(MAX_FILE + 1)
     except OSError as fault:
         raise NodeError("the file cannot be read", remedy="check the path", file=str(file)) from fault
-    found = verify(data, trust_root=check_root(trust_root), now=int(time.time()), max_age=max_age)
+    root, now = check_root(trust_root), int(time.time())
+    found = verify(data, trust_root=root, now=now, max_age=max_age, trusting_period=trusting_period)
     shown = found.certificate
     answer = {
         "verified": True,

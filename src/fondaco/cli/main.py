@@ -17,6 +17,7 @@ import typer
 from fondaco.cli import audit, data, disputes, governance, grants, market, network, output, points, tasks
 from fondaco.cli.base import HERE, AsJson, Dir, ask, group
 from fondaco.cli.processes import free_port, launch, wait_ready
+from fondaco.cli.processes import stop as stop_nodes
 from fondaco.errors import FondacoError, not_allowed
 from fondaco.node import control
 
@@ -133,8 +134,12 @@ def _start_in_background(folder: Path) -> None:
 
 @app.command()
 def stop(dir_: Dir = HERE) -> None:
-    """Stop the running node."""
-    control.ask(dir_, "stop", {}, deadline=10.0)
+    """Stop the running node, and wait until it has ended."""
+    from fondaco.node.folder import Folder
+
+    if not Folder(dir_).held():
+        control.ask(dir_, "stop", {}, deadline=10.0)  # which says that none runs, or that there is no such folder
+    stop_nodes([dir_])
 
 
 @app.command()

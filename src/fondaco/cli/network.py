@@ -15,6 +15,7 @@ import typer
 from fondaco.cli import output
 from fondaco.cli.base import AsJson, group
 from fondaco.cli.processes import free_port, launch, wait_ready
+from fondaco.cli.processes import stop as stop_nodes
 from fondaco.errors import DeadlineExceeded, NodeError, UsageError
 
 app = group()
@@ -70,20 +71,12 @@ def start(dir_: Place = HERE) -> None:
 
 @app.command()
 def stop(dir_: Place = HERE) -> None:
-    """Stop every node that runs."""
-    from fondaco.node import control, network
+    """Stop every node that runs, and wait until all have ended."""
+    from fondaco.node import network
 
     found = network.load(dir_)
-    running = [name for name in found.organisations if _status(found.path / name) is not None]
-    for name in running:
-        control.ask(found.path / name, "stop", {}, deadline=10.0)
-    deadline = time.monotonic() + _BLOCK_SECONDS
-    while left := [name for name in running if _status(found.path / name) is not None]:
-        if time.monotonic() > deadline:
-            raise DeadlineExceeded(
-                f"{', '.join(left)} did not stop in time", remedy="look at node.log", seconds=int(_BLOCK_SECONDS)
-            )
-        time.sleep(_POLL_SECONDS)
+    running = [found.path / name for name in found.organisations if found.folder(name).held()]
+    stop_nodes(running)
     output.say(f"{len(running)} nodes stopped")
 
 
@@ -115,29 +108,24 @@ def add_validator(
     dir_: Place = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Invite an institution, let its node catch up, and vote its validator in: every node of the network must run."""
+    """Invite an institution, let its node catch up, and vote its validator in: every node of the network must run.
+
+    If it breaks off, give it again: it goes on from what it finds done, and says so.
+    """
+    from fondaco.cli import growing
     from fondaco.node import control, network
 
-    found = network.load(dir_)
-    if name in found.organisations:
-        raise NodeError(f"{name} is in this network already", remedy="choose another name")
-    first = found.path / found.organisations[0]
-    file = found.path / f"{name}.invitation"
-    control.ask(first, "invite", {"organisation": name, "kind": "member", "file": str(file.resolve())}, deadline=60.0)
-    try:
-        grown = network.add(found, name, file, free_port=free_port)
-    finally:
-        file.unlink()
+    grown = growing.joined(network.load(dir_), name)
     folder = grown.folder(name)
-    wait_ready(folder.path, launch(folder.path))
+    if _status(folder.path) is not None:
+        output.note(f"the node of {name} runs already")
+    else:
+        wait_ready(folder.path, launch(folder.path))
+    first = grown.path / grown.organisations[0]
     _wait_height(grown.path, (name,), control.ask(first, "status", {}, deadline=10.0)["height"])
-    body = {"organisation": name, "key": f"hex:{folder.validator_key.public.raw.hex()}", "power": 10}
-    asked = {"kind": "seat", "body": body, "title": f"a validator of {name}"}
-    proposal = control.ask(first, "governance-propose", asked, deadline=60.0)["proposal"]
-    _vote(grown.path, grown.organisations, proposal)
-    before = len(found.organisations)
+    proposal = growing.seated(grown, name)
     deadline = time.monotonic() + _VOTE_SECONDS
-    while (said := control.ask(first, "status", {}, deadline=10.0))["validators"] <= before:
+    while not (said := control.ask(folder.path, "status", {}, deadline=10.0))["signs"]:
         if time.monotonic() > deadline:
             raise DeadlineExceeded(
                 "the vote has passed, and the validator does not sign yet",
@@ -147,17 +135,6 @@ def add_validator(
         time.sleep(_POLL_SECONDS)
     answer = {"organisation": name, "folder": str(folder.path), "validators": said["validators"], "proposal": proposal}
     output.answer(answer, as_json=as_json)
-
-
-def _vote(path: Path, names: tuple[str, ...], proposal: str) -> None:
-    """Every institution says yes until it is decided."""
-    from fondaco.node import control
-
-    for name in names:
-        said = control.ask(path / name, "governance-vote", {"proposal": proposal, "choice": "yes"}, deadline=60.0)
-        if said["status"] != "open":
-            return
-    raise NodeError("the vote is not decided", remedy="see `fondaco governance list`", proposal=proposal)
 
 
 def _status(folder: Path) -> dict[str, Any] | None:

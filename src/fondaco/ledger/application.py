@@ -28,6 +28,7 @@ from fondaco.errors import (
     SealError,
 )
 from fondaco.ledger import spent
+from fondaco.ledger.admission import turned_away
 from fondaco.ledger.blocks import Validator, app_hash, block_source
 from fondaco.ledger.contracts.kit import VALIDATORS, VERSION, Context, Event, ValidatorUpdate
 from fondaco.ledger.execution import entropy, event_leaves, said
@@ -50,12 +51,6 @@ class UpgradeNeeded(LedgerError):
     """The institutions voted for rules that this software does not have."""
 
     code = "ledger.upgrade_needed"
-
-
-class Stranger(BadTransaction):
-    """The author is nobody in the consortium: no block holds what it sends."""
-
-    code = "ledger.stranger"
 
 
 class Stale(BadTransaction):
@@ -198,7 +193,7 @@ class Application:
 
         Raises:
             BadTransaction, KeyMaterialError: it may not.
-            Stranger: the author is nobody in the consortium.
+            Stranger, Expelled: the author is nobody in the consortium, or no longer.
             QuotaExceeded: since the last block, its organisation sent as many as a block may hold of it.
         """
         tx = self.sound(data)
@@ -224,7 +219,7 @@ class Application:
 
         Raises:
             BadTransaction, KeyMaterialError: it is not well formed, or not signed.
-            Stranger: the author is nobody in the consortium; its signature was not verified.
+            Stranger, Expelled: the author is nobody in the consortium, or no longer; its signature was not verified.
             Stale: its time is not now, or it was executed before; its signature was perhaps not verified.
         """
         next_block = self._next_block
@@ -244,10 +239,7 @@ class Application:
             if len(admitted) < MOST and len(body.kind) <= _LONGEST_KIND:  # nobody's signature was verified yet
                 admitted[author] = admits
         if not admits:
-            raise Stranger(
-                "the author's key is bound to nobody here, and an open invitation allows to join and nothing else",
-                remedy="join first, or sign with the key that the ledger has",
-            )
+            raise turned_away(self._registry.expelled(self._storage, body.signers[0]))
         nonces = next_block.nonces or next_block.version == 1
         self._check_replay(body, mark, self._storage, self.height + 1, nonces=nonces)
 
@@ -274,13 +266,13 @@ class Application:
             size += len(data) + head
         return kept
 
-    def may_wait(self, data: bytes) -> bool:
-        """Whether a transaction that prepare_proposal left out is sound, and may be in a later block."""
+    def why_not(self, data: bytes) -> FondacoError | None:
+        """Why no later block may hold what prepare_proposal left out; None: it is sound, and may wait."""
         try:
             self.sound(data)
-        except FondacoError:
-            return False
-        return True
+        except FondacoError as fault:
+            return fault
+        return None
 
     def process_proposal(self, txs: list[bytes]) -> None:
         """Raise LedgerError unless a proposed block is one that prepare_proposal could have made."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from fondaco.core.keys import SecretKey
 from fondaco.core.messages import to_bytes
 from fondaco.errors import DeadlineExceeded, LedgerError
-from fondaco.ledger.application import MAX_TXS_BYTES, TxResult
+from fondaco.ledger.application import MAX_TXS_BYTES, Stale, TxResult
 from fondaco.ledger.blocks import FLAG_COMMIT, Block, Commit, CommitSig, Validator, block_id, vote_bytes
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import SignedHeader, verify_signed
@@ -264,13 +264,14 @@ class EmbeddedLedger(Ledger):
         left: list[tuple[bytes, Future[Committed]]] = []
         for tx, future in batch:
             index = places.pop(tx, None)
-            if index is None and self._app.may_wait(tx):
-                left.append((tx, future))  # over its organisation's quota: a later block has room
-            elif index is None:
-                refusal = BadTransaction("the transaction was doubled or has expired", remedy="sign a new one")
-                future.set_exception(refusal)
-            else:
+            if index is not None:
                 future.set_result(Committed(height, index, hashlib.sha256(tx).digest(), results[index]))
+            elif (fault := self._app.why_not(tx)) is not None:
+                if isinstance(fault, Stale):
+                    fault = BadTransaction("the transaction was doubled or has expired", remedy="sign a new one")
+                future.set_exception(fault)
+            else:
+                left.append((tx, future))  # over its organisation's quota: a later block has room
         with self._work:
             self._waiting.extendleft(reversed(left))
             self._waiting_bytes += sum(len(tx) for tx, _future in left)

@@ -2,8 +2,10 @@
 
 Follows CometBFT's light client (spec/light-client/verification): adjacent headers must link by hash and validator
 set; a jump is trusted when validators that hold more than a third of the trusted power signed it, and more than two
-thirds of its own set. A single validator that turns bad can sign two faces: an embedded ledger is tamper-evident,
-not Byzantine fault tolerant. Every function raises ProofError that names the check; none returns a verdict.
+thirds of its own set. Validators that have left the set have nothing to lose by signing another history: a reader that
+says a trusting period believes no set longer than that, by its own clock. A single validator that turns bad can sign
+two faces: an embedded ledger is tamper-evident, not Byzantine fault tolerant. Every function raises ProofError that
+names the check; none returns a verdict.
 """
 
 from __future__ import annotations
@@ -54,6 +56,20 @@ class Trusted:
     next_validators_hash: bytes
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Trusting:
+    """For how many nanoseconds the validators of a trusted header are believed, from its time to the reader's `now`.
+
+    `now` is unix nanoseconds; a header may be ahead of it by less than `drift`. It is the trusting period of CometBFT's
+    light client (spec/light-client/verification, "Trusting Period", and MaxClockDrift there). Take one that is shorter
+    than it takes a consortium to hear that validators signed two histories, and to vote them out.
+    """
+
+    now: int
+    period: int
+    drift: int = 10_000_000_000
+
+
 def trust_genesis(genesis: Genesis) -> Trusted:
     """The trust root: a genesis document that the verifier knows by its hash."""
     known = ordered(genesis.validators)
@@ -65,6 +81,43 @@ def trust_genesis(genesis: Genesis) -> Trusted:
         validators=known,
         next_validators_hash=validators_hash(known),
     )
+
+
+def trust_header(chain: str, signed: SignedHeader, validators: tuple[Validator, ...], header_hash: bytes) -> Trusted:
+    """What is trusted by a reader that has the hash of a header from a source that it trusts, newer than the genesis.
+
+    Raises:
+        ProofError: check `trust-root` where it is another header; else as verify_signed.
+    """
+    if signed.header.hash != header_hash:
+        raise _refuse("trust-root", "the header is not the one that is trusted", height=signed.header.height)
+    verify_signed(chain, signed.header, signed.commit, validators)
+    return _believed(signed.header, validators)
+
+
+def _believed(header: Header, validators: tuple[Validator, ...]) -> Trusted:
+    return Trusted(
+        chain=header.chain,
+        height=header.height,
+        time=header.time,
+        header_hash=header.hash,
+        validators=validators,
+        next_validators_hash=header.next_validators_hash,
+    )
+
+
+def _check_period(trusted: Trusted, header: Header, within: Trusting) -> None:
+    """As CometBFT's HeaderExpired, and its bound on a new header's time (light/verifier.go)."""
+    if trusted.time + within.period <= within.now:
+        raise ProofError(
+            f"what is trusted, of height {trusted.height}, is older than the trusting period",
+            check="trusting-period",
+            remedy="get the hash of a newer header from a source that you trust, and begin with that",
+            height=trusted.height,
+            seconds=(within.now - trusted.time) // 1_000_000_000,
+        )
+    if header.time >= within.now + within.drift:
+        raise _refuse("header-time", "the header is of the future, by this clock", height=header.height)
 
 
 def _signed_power(chain: str, commit: Commit, validators: tuple[Validator, ...]) -> int:
@@ -127,12 +180,20 @@ def verify_signed(chain: str, header: Header, commit: Commit, validators: tuple[
     verify_commit(chain, commit, validators)
 
 
-def verify_header(trusted: Trusted, header: Header, commit: Commit, validators: tuple[Validator, ...]) -> Trusted:
-    """What is trusted once `header` is verified from `trusted`.
+def verify_header(
+    trusted: Trusted,
+    header: Header,
+    commit: Commit,
+    validators: tuple[Validator, ...],
+    within: Trusting | None = None,
+) -> Trusted:
+    """What is trusted once `header` is verified from `trusted`, `within` its trusting period where the reader has one.
 
     Raises:
-        ProofError: checks `header-chain`, `validators` and `commit-signature`.
+        ProofError: checks `header-chain`, `validators` and `commit-signature`; `trusting-period` and `header-time`.
     """
+    if within is not None:
+        _check_period(trusted, header, within)
     first = header.height == 1 and header.time == trusted.time  # CometBFT gives the first block the genesis' time
     later = header.height > trusted.height and (header.time > trusted.time or first)
     if header.chain != trusted.chain or not later:
@@ -147,14 +208,7 @@ def verify_header(trusted: Trusted, header: Header, commit: Commit, validators: 
         before = sum(v.power for v in trusted.validators)
         if 3 * _signed_power(header.chain, commit, trusted.validators) <= before:
             raise _refuse("commit-signature", "no more than a third of the trusted validators signed")
-    return Trusted(
-        chain=header.chain,
-        height=header.height,
-        time=header.time,
-        header_hash=header.hash,
-        validators=validators,
-        next_validators_hash=header.next_validators_hash,
-    )
+    return _believed(header, validators)
 
 
 def carries(trusted: tuple[Validator, ...], commit: Commit) -> bool:
@@ -206,8 +260,8 @@ class Proof:
     events: tuple[EventProof, ...]
 
 
-def verify_anchor(trusted: Trusted, anchor: Anchor) -> Trusted:
-    """Verify a header and that its app hash is made of these roots.
+def verify_anchor(trusted: Trusted, anchor: Anchor, within: Trusting | None = None) -> Trusted:
+    """Verify a header and that its app hash is made of these roots; each link within the period of the one before.
 
     Raises:
         ProofError: as verify_header, and `app-hash`.
@@ -216,8 +270,8 @@ def verify_anchor(trusted: Trusted, anchor: Anchor) -> Trusted:
         raise _refuse("header-chain", "more links than a proof may have")
     for link in anchor.links:
         if link.header.height > trusted.height:  # what a reader trusts already needs no link
-            trusted = verify_header(trusted, link.header, link.commit, link.validators)
-    now = verify_header(trusted, anchor.header, anchor.commit, anchor.validators)
+            trusted = verify_header(trusted, link.header, link.commit, link.validators, within)
+    now = verify_header(trusted, anchor.header, anchor.commit, anchor.validators, within)
     roots = (anchor.state_root, anchor.log_root)
     if (
         not 0 <= anchor.log_size < MAX_SIZE
@@ -228,13 +282,13 @@ def verify_anchor(trusted: Trusted, anchor: Anchor) -> Trusted:
     return now
 
 
-def verify_proof(trusted: Trusted, proof: Proof) -> Trusted:
+def verify_proof(trusted: Trusted, proof: Proof, within: Trusting | None = None) -> Trusted:
     """Verify an anchor and all that is proven at it.
 
     Raises:
         ProofError: as verify_anchor, and `state-proof`, `event-inclusion`.
     """
-    now = verify_anchor(trusted, proof.anchor)
+    now = verify_anchor(trusted, proof.anchor, within)
     for state in proof.states:
         verify_state(state, proof.anchor.state_root)
     for event in proof.events:

@@ -43,6 +43,9 @@ class Registry(Protocol):
     def admits(self, store: ReadStore, signers: tuple[bytes, ...], kind: str) -> bool:
         """Whether these keys, the author's first, may send a transaction of this kind at all."""
 
+    def expelled(self, store: ReadStore, key: bytes) -> str:
+        """The expelled institution whose this key is; empty where there is none."""
+
     def quota(self, store: ReadStore, key: bytes) -> tuple[str, int]:
         """Whose transactions a signer's are, and how many of them a block may hold."""
 

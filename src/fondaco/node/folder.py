@@ -20,6 +20,7 @@ from fondaco.errors import NodeError
 from fondaco.node import keystore
 
 SETTINGS = "node.json"
+LOCK = "node.lock"
 _MAX_SETTINGS = 64 * 1024
 USER_ROLES: dict[str, tuple[str, ...]] = {
     "steward": ("steward",),
@@ -175,13 +176,24 @@ class Folder:
                 folder=str(self.path),
             ) from fault
 
+    def held(self) -> bool:
+        """Whether a process has the folder: one that starts, runs or has not ended yet."""
+        try:
+            with (self.path / LOCK).open("r", encoding="ascii") as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
     def lock(self) -> IO[str]:
         """Hold the folder for one process; keep the returned file open as long.
 
         Raises:
             NodeError: another process has it.
         """
-        handle = (self.path / "node.lock").open("w", encoding="ascii")
+        handle = (self.path / LOCK).open("w", encoding="ascii")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as fault:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -120,9 +121,10 @@ def init(path: Path, *, chain: str, names: tuple[str, ...], free_port: Callable[
 
 
 def _new_validator(folder: Folder, port: int) -> None:
-    """The keys of a validator, and its port."""
-    keystore.new_signing_key(folder.keys / "validator.key")
-    keystore.new_signing_key(folder.keys / "consensus.key")
+    """The keys of a validator, unless they are there, and its port."""
+    for name in ("validator.key", "consensus.key"):
+        if not (folder.keys / name).exists():
+            keystore.new_signing_key(folder.keys / name)
     folder.save(dataclasses.replace(folder.settings(), driver="cometbft", consensus_port=port))
 
 
@@ -166,23 +168,50 @@ def join_consensus(network: Network, name: str) -> None:
     Home(folder.consensus).write(genesis, folder.validator_key, folder.consensus_key, config)
 
 
+def has_joined(network: Network, name: str) -> bool:
+    """Whether the node's folder of an institution is there and has joined this network's chain: it needs no invitation.
+
+    Raises:
+        NodeError: the folder is another institution's, or of another chain.
+    """
+    folder = network.folder(check_part(name))
+    if not folder.path.exists():
+        return False
+    settings, chain = folder.settings(), network.folder(network.organisations[0]).settings().genesis_hash
+    if settings.org != name or settings.genesis_hash not in ("", chain):
+        raise NodeError("this folder is another node's", remedy="choose another name", folder=str(folder.path))
+    return bool(settings.genesis_hash)
+
+
 def add(network: Network, name: str, invitation: Path, *, free_port: Callable[[], int]) -> Network:
     """Join by invitation, and get ready to run CometBFT: it will fetch every block and execute it again.
 
+    What an earlier call did that broke off is found and kept: the folder with its keys, which the ledger may have
+    already, and a join that the ledger has. An institution that has joined needs no invitation.
+
     Raises:
-        NodeError: the institution is in the network already, or the invitation is not for it.
+        NodeError: the institution is in the network already, its folder is another's, its node runs, or the
+            invitation is not for it. PeerRefused: the invitation is no longer good.
     """
     if name in network.organisations:
         raise NodeError(f"{name} is in this network already", remedy="choose another name")
     taken: list[int] = []
     port, consensus = _port(free_port, taken), _port(free_port, taken)
-    folder = setup.new_folder(network.path / name, org=name, title=name, kind="member", host="127.0.0.1", port=port)
-    setup.join(folder, setup.read_invitation(invitation))
-    _new_validator(folder, consensus)
-    folder.save(dataclasses.replace(folder.settings(), validator=True))
-    for leftover in folder.ledger.glob("ledger.sqlite*"):
-        leftover.unlink()  # what was followed to join: CometBFT brings all blocks from the first on
-    grown = dataclasses.replace(network, organisations=(*network.organisations, name))
-    join_consensus(grown, name)
-    grown.save()
+    joined, folder = has_joined(network, name), network.folder(name)
+    if not folder.path.exists():
+        unfinished = network.path / f".{name}.new"
+        if unfinished.exists():
+            shutil.rmtree(unfinished)  # of a call that broke off before any of its keys was shown to anyone
+        setup.new_folder(unfinished, org=name, title=name, kind="member", host="127.0.0.1", port=port)
+        unfinished.rename(folder.path)
+    with contextlib.closing(folder.lock()):
+        if not joined:
+            setup.join(folder, setup.read_invitation(invitation))
+        _new_validator(folder, consensus)
+        folder.save(dataclasses.replace(folder.settings(), validator=True))
+        for leftover in folder.ledger.glob("ledger.sqlite*"):
+            leftover.unlink()  # what was followed to join: CometBFT brings all blocks from the first on
+        grown = dataclasses.replace(network, organisations=(*network.organisations, name))
+        join_consensus(grown, name)
+        grown.save()
     return grown

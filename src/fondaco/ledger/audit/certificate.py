@@ -2,7 +2,9 @@
 
 What a reader trusts is the genesis hash that it pinned, and that more than two thirds of the validators' power signed
 truly; the exporter is trusted for nothing. A certificate may be revoked later than the file was made: `max_age` bounds
-how old the proving header may be. The file leaks to its readers what the certificate says, and the genesis.
+how old the proving header may be. Old validators may sign another history once they have nothing to lose: with a
+`trusting_period` none is believed longer, and a reader of an older chain begins with a newer header than the genesis.
+The file leaks to its readers what the certificate says, and the genesis.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from fondaco.errors import CodecError, LedgerError, ProofError
 from fondaco.ledger.contracts.certificates import keys
 from fondaco.ledger.contracts.certificates.messages import Certificate
 from fondaco.ledger.genesis import Genesis
-from fondaco.ledger.light import Proof, trust_genesis, verify_proof
+from fondaco.ledger.light import Proof, Trusted, Trusting, trust_genesis, verify_proof
 
 if TYPE_CHECKING:
     from fondaco.ledger.reader import Ledger
@@ -25,6 +27,8 @@ MAX_FILE = 8 << 20
 CHECKS = (
     "format",
     "trust-root",
+    "trusting-period",
+    "header-time",
     "header-chain",
     "validators",
     "commit-signature",
@@ -79,7 +83,13 @@ def _refuse(check: str, cause: str) -> ProofError:
 
 
 def verify(
-    data: bytes, *, trust_root: str | None = None, now: int | None = None, max_age: int | None = None
+    data: bytes,
+    *,
+    trust_root: str | None = None,
+    now: int | None = None,
+    max_age: int | None = None,
+    trusting_period: int | None = None,
+    since: Trusted | None = None,
 ) -> VerifiedCertificate:
     """Check a file against the genesis hash that the reader pinned.
 
@@ -87,6 +97,8 @@ def verify(
         data: the file's bytes.
         trust_root: the genesis hash in hex; None checks against the genesis in the file, and `pinned` says so.
         now, max_age: unix seconds; the proving header must be no older than `max_age` at `now`, if both are given.
+        trusting_period: seconds for which validators are believed, at `now`, if both are given (light.Trusting).
+        since: what the reader trusts of this chain already, in place of the genesis.
 
     Raises:
         ProofError: its `check` names what failed, one of CHECKS.
@@ -103,7 +115,10 @@ def verify(
         file.genesis.check()
     except LedgerError as fault:
         raise _refuse("format", fault.cause) from fault
-    trusted = verify_proof(trust_genesis(file.genesis), file.proof)
+    within = None
+    if now is not None and trusting_period is not None:
+        within = Trusting(now=now * _NANOS, period=trusting_period * _NANOS)
+    trusted = verify_proof(since or trust_genesis(file.genesis), file.proof, within)
     if len(file.proof.states) != 1 or file.proof.events:
         raise _refuse("certificate", "the file proves something else than one record")
     (state,) = file.proof.states

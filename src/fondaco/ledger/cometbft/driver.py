@@ -16,6 +16,7 @@ import json
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -36,6 +37,7 @@ from fondaco.ledger.cometbft.rpc import Rpc, RpcError
 from fondaco.ledger.cometbft.server import AbciServer
 from fondaco.ledger.cometbft.service import CHUNK_REJECT, SNAPSHOT_ABORT, Connection
 from fondaco.ledger.cometbft.snapshots import Restore, SnapshotShelf, chunks_of, read_view
+from fondaco.ledger.cometbft.standstill import PATIENCE, Standstill, look
 from fondaco.ledger.embedded import Committed, LedgerFull
 from fondaco.ledger.follower import Diverged
 from fondaco.ledger.genesis import Genesis
@@ -47,6 +49,7 @@ from fondaco.ledger.witness import pair_bytes, two_faces
 _log = logging.getLogger(__name__)
 SNAPSHOT_BLOCKS = 1000
 JOIN_SECONDS = 30.0
+_ASKING_SECONDS = 1.0
 _EVIDENCE = "keep both headers as evidence, and ask the other institutions which history they have"
 _SEAL_RETRY_SECONDS = 0.1
 _HEAD = 4  # bytes of protobuf before a transaction of at most 64 KiB, which CometBFT counts
@@ -91,6 +94,9 @@ class CometLedger(Ledger):
         address = rpc or home.rpc
         self.rpc = Rpc(address)
         self._sealing_rpc = Rpc(address)
+        self._asking_rpc = Rpc(address, _ASKING_SECONDS)
+        self._home = home
+        self._last_block = time.monotonic()
         self._pending = Pending(self.rpc, self._backlog)
         self._mempool = Mempool(self._app, self._backlog, self._pending)
         self._executed: _Executed | None = None
@@ -112,6 +118,7 @@ class CometLedger(Ledger):
         """
         if (halted := self._halted()) is not None:
             raise Diverged(f"this ledger is halted: {halted}", remedy=_EVIDENCE, height=self.height)
+        self._last_block = time.monotonic()
         self._server.start()
         self._pending.start()
         self._sealer.start()
@@ -127,6 +134,7 @@ class CometLedger(Ledger):
         self._server.stop()
         self.rpc.close()
         self._sealing_rpc.close()
+        self._asking_rpc.close()
         for thread in (self._sealer, self._snapshotting):
             if thread is not None and thread.is_alive():
                 thread.join(JOIN_SECONDS)
@@ -141,6 +149,15 @@ class CometLedger(Ledger):
     def trouble(self) -> str | None:
         """What keeps this ledger from going on, or None."""
         return self.failed.cause if self.failed is not None else self.supervisor.trouble
+
+    def standstill(self) -> Standstill | None:
+        """Why no block comes though one is due; None where it is not. Asks CometBFT, for some seconds at most.
+
+        Raises:
+            LedgerError: CometBFT's configuration cannot be read.
+        """
+        seconds, pause = time.monotonic() - self._last_block, self._home.longest_pause()
+        return None if pause is None or seconds <= pause + PATIENCE else look(self._asking_rpc, seconds)
 
     def _fail(self, fault: LedgerError) -> None:
         _log.error("the ledger has ended: %s", fault.cause)
@@ -298,6 +315,7 @@ class CometLedger(Ledger):
                 self._unsealed[height] = executed.txs
             self._grown.notify_all()
             self._snapshot(height)
+        self._last_block = time.monotonic()
         self.supervisor.made_block()
         places = {hashlib.sha256(tx).digest(): index for index, tx in enumerate(executed.txs)}
         self._backlog.block(height, places)

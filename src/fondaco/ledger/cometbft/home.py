@@ -16,6 +16,8 @@ import datetime
 import hashlib
 import json
 import os
+import re
+import tomllib
 from pathlib import Path
 
 from fondaco.core.keys import PublicKey, SecretKey
@@ -26,6 +28,9 @@ from fondaco.ledger.genesis import Genesis
 
 MAX_SOCKET_PATH = 100  # bytes; Linux allows 107 in all
 _NANOS = 1_000_000_000
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_PART = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(h|ms|m|us|ns|s)")
+_DURATION = re.compile(rf"0|(?:{_PART.pattern})+")
 EVIDENCE_BLOCKS = 100_000
 EVIDENCE_BYTES = 64 << 10
 MEMPOOL_BYTES = 256 << 20  # 128 blocks' worth; CometBFT would keep 1 GiB, and its collector lets five times that grow
@@ -99,6 +104,30 @@ class Home:
     def configure(self, config: Config) -> None:
         """Write the configuration alone."""
         _write_text(self.config / "config.toml", config_text(self, config))
+
+    def longest_pause(self) -> float | None:
+        """Seconds after which an idle chain makes an empty block; None: by its configuration it may make none.
+
+        Raises:
+            LedgerError: the configuration cannot be read.
+        """
+        where = self.config / "config.toml"
+        try:
+            said = tomllib.loads(where.read_text("utf-8")).get("consensus", {})
+            if not said.get("create_empty_blocks", True):
+                return None
+            return _seconds(said.get("create_empty_blocks_interval", "0s"))
+        except (OSError, ValueError, AttributeError) as fault:
+            raise LedgerError(
+                "CometBFT's configuration cannot be read", remedy="write it again", file=str(where)
+            ) from fault
+
+
+def _seconds(duration: object) -> float:
+    """A duration as Go writes it: 10s, 500ms, 1m30s."""
+    if not isinstance(duration, str) or _DURATION.fullmatch(duration) is None:
+        raise ValueError("not a duration")
+    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(duration))
 
 
 def _secret(key: SecretKey) -> dict[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import dataclasses
 import datetime
 import http.client
 import itertools
@@ -37,12 +38,42 @@ _MAX_ANSWER = 64 << 20
 _NANOS = 1_000_000_000
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
 _REMEDY = "look at CometBFT's log in the ledger's folder"
+_STEP = re.compile(r"(\d{1,19})/(\d{1,10})/(\d{1,2})")
+_BITS = re.compile(r"BA\{(\d{1,5}):([x_]{1,10000})\} (\d{1,19})/(\d{1,19}) = \d\.\d\d")
 
 
 class RpcError(LedgerError):
     """CometBFT does not answer, or not as it should."""
 
     code = "ledger.cometbft"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tally:
+    """Whose votes came, in the validators' order, their power and that of all."""
+
+    came: tuple[bool, ...]
+    power: int
+    total: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RoundVotes:
+    """The votes of one round."""
+
+    round: int
+    prevotes: Tally
+    precommits: Tally
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RoundState:
+    """Which height, round and step (CometBFT's RoundStepType) consensus is at, and the votes of its rounds."""
+
+    height: int
+    round: int
+    step: int
+    votes: tuple[RoundVotes, ...]
 
 
 class _Unix(http.client.HTTPConnection):
@@ -130,6 +161,14 @@ class Rpc:
     def peers(self) -> int:
         """How many peers it is linked to."""
         return _int(_map(self._call("net_info"), "net_info").get("n_peers"), "n_peers")
+
+    def round_state(self) -> RoundState:
+        """Where consensus stands.
+
+        Raises:
+            RpcError: no answer, or none that can be read.
+        """
+        return round_state_of(_at(self._call("consensus_state"), "round_state"))
 
     def header_hash(self, height: int) -> bytes:
         """The hash of a header."""
@@ -332,3 +371,28 @@ def _validator(value: object) -> Validator:
     if key.get("type") != "tendermint/PubKeyEd25519":
         raise _wrong("pub_key")
     return Validator(key=_base64(key.get("value"), "pub_key"), power=_int(found.get("voting_power"), "voting_power"))
+
+
+def round_state_of(value: object) -> RoundState:
+    """Where consensus stands."""
+    found = _map(value, "round_state")
+    step = found.get("height/round/step")
+    read = _STEP.fullmatch(step) if isinstance(step, str) else None
+    if read is None:
+        raise _wrong("height/round/step")
+    height, number, at = map(int, read.groups())
+    votes = tuple(_votes(item) for item in _list(found.get("height_vote_set"), "height_vote_set"))
+    return RoundState(height, number, at, votes)
+
+
+def _votes(value: object) -> RoundVotes:
+    found = _map(value, "height_vote_set")
+    tallies = (_tally(found.get(f"{name}_bit_array"), name) for name in ("prevotes", "precommits"))
+    return RoundVotes(_int(found.get("round"), "round"), *tallies)
+
+
+def _tally(value: object, what: str) -> Tally:
+    read = _BITS.fullmatch(value) if isinstance(value, str) else None
+    if read is None or len(read[2]) != int(read[1]):
+        raise _wrong(what)
+    return Tally(tuple(bit == "x" for bit in read[2]), int(read[3]), int(read[4]))

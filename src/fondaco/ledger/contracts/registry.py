@@ -179,15 +179,28 @@ def rules(store: ReadStore, height: int) -> Upgrade:
 def admits(store: ReadStore, signers: tuple[bytes, ...], kind: str) -> bool:
     """Whether these keys, the author's first, may send a transaction of this kind at all.
 
-    An author is bound to an institution; a guest may join, signed by the key of an open invitation too.
+    An author is bound to an active institution; a guest may join, signed by the key of an open invitation too.
     """
-    author = load(store, Binding, identity_keys.binding(signers[0]))
-    if author is not None and author.use != "invitation":
+    author = _bound(store, signers[0])
+    if author is not None and authority.organisation(store, author.organisation) is not None:
         return True
     if kind != _JOIN:
         return False
     invitations = (load(store, Invitation, identity_keys.invitation(key)) for key in signers)
     return any(found is not None and found.status == "open" for found in invitations)
+
+
+def expelled(store: ReadStore, key: bytes) -> str:
+    """The expelled institution whose administrator's, node's, user's or validator's key this is; empty: none."""
+    author = _bound(store, key)
+    gone = author is not None and authority.organisation(store, author.organisation) is None
+    return author.organisation if author is not None and gone else ""
+
+
+def _bound(store: ReadStore, key: bytes) -> Binding | None:
+    """What a key is bound to; an invitation's is nobody's yet."""
+    found = load(store, Binding, identity_keys.binding(key))
+    return None if found is None or found.use == "invitation" else found
 
 
 def quota(store: ReadStore, key: bytes) -> tuple[str, int]:

@@ -74,6 +74,8 @@ class MarketVerbs(Group):
     async def offer(self, arguments: Json, _progress: Progress) -> Json:
         """Offer a published dataset, standing or for one demand."""
         dataset = self._market.newest(DatasetName.parse(arguments["dataset"]))
+        for column in (*(arguments.get("keys") or ()), *(arguments.get("columns") or ())):
+            dataset.schema.column(column)
         now = int(time.time())
         msg = market.PutOffer(
             path=dataset.path,
@@ -130,6 +132,8 @@ class MarketVerbs(Group):
     async def accept(self, arguments: Json, _progress: Progress) -> Json:
         """Take an offer; what is not said is as it was offered."""
         found = self._offer(parse_id(arguments["offer"]))
+        words.among(arguments.get("keys") or (), found.keys, "key")
+        words.among(arguments.get("columns") or (), found.columns, "column")
         demand = arguments.get("demand") or (None if found.demand is None else found.demand.hex())
         msg = market.AcceptOffer(
             offer=found.id,

@@ -55,6 +55,16 @@ def purposes(words: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
+def among(words: Iterable[str], offered: tuple[str, ...], what: str) -> None:
+    """Raise UsageError, with its name, for a key or a column that an offer does not have."""
+    for word in words:
+        if word not in offered:
+            close = difflib.get_close_matches(word, offered, n=1)
+            some = f"give some of: {', '.join(offered)}" if offered else f"leave it out: it was offered with no {what}"
+            remedy = f"did you mean {close[0]}?" if close else some
+            raise UsageError(f"the offer has no {what} {word[:80]}", remedy=remedy)
+
+
 def rules(written: list[dict[str, Any]]) -> tuple[Rule, ...]:
     """Default permissions from how people write them.
 

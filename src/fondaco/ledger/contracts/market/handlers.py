@@ -195,6 +195,14 @@ def _check_demand(ctx: Context, msg: m.AcceptOffer, found: m.Offer, organisation
     return sought
 
 
+def _check_offered(what: str, wanted: tuple[str, ...], offered: tuple[str, ...]) -> None:
+    """Raise Denied, with its name, for what the offer does not have."""
+    lacking = next((name for name in wanted if name not in offered), None)
+    if lacking is not None:
+        has = ", ".join(offered) or "none"
+        raise Denied(f"the offer has no {what} {lacking[:80]}", remedy=f"it has of these: {has[:200]}")
+
+
 def accept(ctx: Context, msg: m.AcceptOffer) -> None:
     """Take an offer: the price goes into escrow, and the grant is there, for both have signed."""
     author = authority.user(ctx, "analyst")
@@ -204,8 +212,8 @@ def accept(ctx: Context, msg: m.AcceptOffer) -> None:
     if found.demand is not None and found.demand != msg.demand:
         raise Denied("the offer is for one demand, and not for another")
     sought = _check_demand(ctx, msg, found, author.organisation)
-    if any(key not in found.keys for key in msg.keys) or any(column not in found.columns for column in msg.columns):
-        raise Denied("the offer is of fewer keys or columns")
+    _check_offered("key", msg.keys, found.keys)
+    _check_offered("column", msg.columns, found.columns)
     if msg.uses > found.uses:
         raise Denied("the offer is of fewer uses")
     if any(word not in found.operations for word in msg.operations) or msg.purpose not in found.purposes:

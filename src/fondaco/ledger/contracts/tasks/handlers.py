@@ -381,13 +381,20 @@ def end_disputed(ctx: Context, record: m.Task, opener: str) -> None:
     Raises:
         WrongStatus: it may still come to a result, or nobody's data were used.
     """
-    over = ctx.time >= record.deadline
-    stuck = record.status == "failed" and opener == record.initiator
-    if record.status not in ("running", "failed") or not (over or stuck):
-        remedy = "dispute a task that has ended, or failed, or whose deadline is over"
-        raise WrongStatus(f"the task is {record.status}", remedy=remedy)
+    over, mine = ctx.time >= record.deadline, opener == record.initiator
+    if record.status not in ("running", "failed"):
+        raise WrongStatus(f"the task is {record.status}: nothing of it is paid yet", remedy="dispute what was computed")
+    if not over and record.status == "running":
+        until = "has failed or ended" if mine else "has ended"
+        raise WrongStatus("the task is running", remedy=f"dispute it once it {until}, or once its deadline is over")
+    if not over and not mine:
+        raise WrongStatus(
+            f"the task failed, and until its deadline {record.initiator}, who proposed it, may try again or dispute it",
+            remedy="dispute it once its deadline is over, or once it was abandoned",
+        )
     if not record.begun:
-        raise WrongStatus("no provider has begun: this task costs nothing", remedy="abandon it")
+        remedy = "abandon it" if mine else "leave it: it ends without you"
+        raise WrongStatus("no provider has begun: this task costs nothing", remedy=remedy)
     if over:
         _name_missing(ctx, record)
     end(ctx, record, "expired" if over else "abandoned", disputed=True)
