@@ -126,11 +126,10 @@ impl Shape {
 /// The random halves of all queries: evaluations modulo the first prime, one for each block of rows.
 #[must_use]
 pub fn public_blocks(seed: &[u8; 32], blocks: usize) -> Vec<Poly> {
-    let mut made = vec![[0u32; DEGREE]; blocks];
-    made.par_iter_mut().enumerate().for_each(|(block, poly)| {
-        Stream::public(seed, "fondaco/pir/block", block as u64).uniform_into(ring::first(), poly);
-    });
-    made
+    (0..blocks as u64)
+        .into_par_iter()
+        .map(|block| Stream::public(seed, "fondaco/pir/block", block).uniform(ring::first()))
+        .collect()
 }
 
 /// What is computed once of a matrix.

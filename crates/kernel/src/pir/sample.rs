@@ -73,14 +73,8 @@ impl Stream {
     /// A polynomial of uniform residues, by rejection.
     #[must_use]
     pub fn uniform(&mut self, prime: &Prime) -> Poly {
-        let mut poly = [0u32; DEGREE];
-        self.uniform_into(prime, &mut poly);
-        poly
-    }
-
-    /// The same into `poly`.
-    pub fn uniform_into(&mut self, prime: &Prime, poly: &mut Poly) {
         let mask = u32::MAX >> prime.q.leading_zeros();
+        let mut poly = [0u32; DEGREE];
         let mut buffer = [0u8; 1024];
         let mut at = 0;
         while at < DEGREE {
@@ -93,6 +87,7 @@ impl Stream {
                 }
             }
         }
+        poly
     }
 
     /// Small signed numbers: discrete Gaussians of standard deviation `SIGMA`.
