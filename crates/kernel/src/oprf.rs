@@ -117,7 +117,13 @@ fn masked(vector: &[Block], mask: &[Block], behind: &[u8]) -> Vec<u8> {
         .zip(vector.par_chunks(CHUNK))
         .zip(mask.par_chunks(CHUNK))
         .for_each(|((slots, vector), mask)| {
-            for ((slot, p), c) in slots.as_chunks_mut::<16>().0.iter_mut().zip(vector).zip(mask) {
+            for ((slot, p), c) in slots
+                .as_chunks_mut::<16>()
+                .0
+                .iter_mut()
+                .zip(vector)
+                .zip(mask)
+            {
                 *slot = (*p ^ *c).to_bytes();
             }
         });

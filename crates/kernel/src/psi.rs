@@ -20,8 +20,6 @@ use crate::protocol::{Fault, Party, Turn};
 use crate::tags::Layout;
 
 const CLAIM: &str = "fondaco psi claim of the intersection 2";
-/// Claimed proofs that are gathered before they are hashed: a MiB, which stays in the cache.
-const CLAIMED: usize = 1 << 16;
 
 /// What both sides know before they begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,21 +43,18 @@ enum Step {
 
 /// BLAKE3 over the proofs of the claimed keys, in the order of the message: of those of `all` that `place_of` names.
 fn claim<T: Sync>(all: &[Block], claimed: &[T], place_of: impl Fn(&T) -> u32 + Sync) -> [u8; 32] {
+    let mut bytes = vec![0u8; 16 * claimed.len()];
+    // The reads are at random places, and wait for memory: threads share the waiting.
+    bytes
+        .par_chunks_mut(16 << 12)
+        .zip(claimed.par_chunks(1 << 12))
+        .for_each(|(slots, claimed)| {
+            for (slot, one) in slots.as_chunks_mut::<16>().0.iter_mut().zip(claimed) {
+                *slot = all[place_of(one) as usize].to_bytes();
+            }
+        });
     let mut hasher = blake3::Hasher::new_derive_key(CLAIM);
-    let mut bytes = vec![0u8; 16 * CLAIMED.min(claimed.len())];
-    for part in claimed.chunks(CLAIMED) {
-        let bytes = &mut bytes[..16 * part.len()];
-        // The reads are at random places, and wait for memory: threads share the waiting.
-        bytes
-            .par_chunks_mut(16 << 10)
-            .zip(part.par_chunks(1 << 10))
-            .for_each(|(slots, part)| {
-                for (slot, one) in slots.as_chunks_mut::<16>().0.iter_mut().zip(part) {
-                    *slot = all[place_of(one) as usize].to_bytes();
-                }
-            });
-        hasher.update(bytes);
-    }
+    hasher.update_rayon(&bytes);
     *hasher.finalize().as_bytes()
 }
 

@@ -14,6 +14,8 @@ use crate::protocol::Fault;
 
 /// Tags that a bucket holds on average at most; that one holds more than 255 has probability below 2^-200.
 const BUCKET_LOG: u32 = 4;
+/// Buckets that one thread sorts at a time.
+const STRETCH: usize = 1 << 10;
 const MESSAGE: &str = "tags";
 
 /// What is left of a tag in its bucket, and the tag's place in the input; in the order of what is left.
@@ -54,6 +56,21 @@ pub struct Layout {
 /// Bits that number so many things.
 fn log2_up(count: usize) -> u32 {
     usize::BITS - count.max(1).saturating_sub(1).leading_zeros()
+}
+
+/// Sort the tags of each of some buckets, which begin where `begins` says, and write how many there are.
+fn sort_buckets(counts: &mut [u8], begins: &[u32], tags: &mut [Placed]) -> Result<(), Fault> {
+    let mut left = tags;
+    for (count, pair) in counts.iter_mut().zip(begins.windows(2)) {
+        let held = pair[1] - pair[0];
+        *count = u8::try_from(held).map_err(|_| Fault::Unlucky {
+            what: "the even spread of tags",
+        })?;
+        let (bucket, others) = left.split_at_mut(held as usize);
+        bucket.sort_unstable();
+        left = others;
+    }
+    Ok(())
 }
 
 impl Layout {
@@ -133,16 +150,18 @@ impl Layout {
         let (begins, mut placed) = self.partition(tags);
         let mut message = vec![0u8; self.size()];
         let (counts, rests) = message.split_at_mut(self.buckets());
+        let mut parts = Vec::with_capacity(self.buckets().div_ceil(STRETCH));
         let mut left = placed.as_mut_slice();
-        for (count, pair) in counts.iter_mut().zip(begins.windows(2)) {
-            let held = pair[1] - pair[0];
-            *count = u8::try_from(held).map_err(|_| Fault::Unlucky {
-                what: "the even spread of tags",
-            })?;
-            let (bucket, others) = left.split_at_mut(held as usize);
-            bucket.sort_unstable();
+        for (number, counts) in counts.chunks_mut(STRETCH).enumerate() {
+            let begins = &begins[number * STRETCH..=number * STRETCH + counts.len()];
+            let held = begins[counts.len()] - begins[0];
+            let (mine, others) = left.split_at_mut(held as usize);
+            parts.push((counts, begins, mine));
             left = others;
         }
+        parts
+            .into_par_iter()
+            .try_for_each(|(counts, begins, tags)| sort_buckets(counts, begins, tags))?;
         let width = self.rest_bytes();
         rests
             .par_chunks_mut(width << 12)
