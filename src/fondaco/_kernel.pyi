@@ -41,6 +41,9 @@ def read_transaction(data: bytes, body: MessageReader[_T]) -> tuple[bytes, tuple
 def ed25519_verify_many(keys: bytes, signatures: bytes, data: bytes, offsets: bytes) -> bytes:
     """One byte for each of n messages: 1 when libsodium would accept; 32 * n bytes of keys, 64 * n of signatures."""
 
+def ed25519_vote_holds(key: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether CometBFT would accept a signature (ZIP 215); False for a key or a signature of another length."""
+
 class MessageReader(Generic[_T]):
     """Reads messages of one class, a frozen dataclass with slots, from canonical bytes (fondaco.core.messages)."""
 

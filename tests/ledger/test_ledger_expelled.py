@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from fondaco.ledger.contracts.identity.messages import Join
 from fondaco.ledger.contracts.kit import derive
 from fondaco.ledger.contracts.points.messages import Transfer
 from fondaco.ledger.embedded import EmbeddedLedger
+from fondaco.ledger.follower import FollowerLedger
 from fondaco.ledger.transactions import build
 
 KEYS = ("admin", "node", "user", "validator")
@@ -80,6 +82,18 @@ def test_what_a_block_holds_of_an_expelled_institution_is_executed_as_before(exp
     (result,) = expelled.block(pay(expelled, f"{FIFTH}/user"))
     assert (result.code, result.codespace, result.error) == (2, "identity", "ledger.identity.denied")
     assert expelled.ledger.status().app_hash != before, "that it was executed is noted"
+
+
+def test_a_follower_takes_a_decided_block_that_holds_some(expelled: Story, tmp_path: Path) -> None:
+    """An older release let it in, and more than two thirds signed: whoever comes later must be able to follow."""
+    expelled.block(pay(expelled, f"{FIFTH}/node"), pay(expelled, "nobody/user"))
+    ledger = expelled.ledger
+    with contextlib.closing(FollowerLedger(tmp_path, ledger.genesis, registry)) as follower:
+        for height in range(1, ledger.height + 1):
+            follower.apply(ledger.block(height) or b"")
+        assert follower.status().app_hash == ledger.status().app_hash
+        with pytest.raises(Expelled):
+            follower._app.process_proposal([pay(expelled, f"{FIFTH}/node")])
 
 
 # -- the drivers -------------------------------------------------------------------------------------------------------

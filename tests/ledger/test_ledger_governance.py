@@ -14,7 +14,8 @@ from fondaco.core.codec import Value
 from fondaco.core.messages import from_value, to_value
 from fondaco.errors import LedgerError
 from fondaco.ledger import application
-from fondaco.ledger.application import Application, Stale, UpgradeNeeded
+from fondaco.ledger.admission import Stale
+from fondaco.ledger.application import Application, UpgradeNeeded
 from fondaco.ledger.audit.bundle import export
 from fondaco.ledger.audit.verify import verify
 from fondaco.ledger.blocks import Validator

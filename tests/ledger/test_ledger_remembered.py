@@ -13,8 +13,8 @@ from ledger_world import COUNTERS, Counter, adding, counter_genesis, key
 
 from fondaco.core.messages import to_bytes
 from fondaco.errors import FondacoError, LedgerError
-from fondaco.ledger.admission import Stranger
-from fondaco.ledger.application import Application, Stale
+from fondaco.ledger.admission import Stale, Stranger
+from fondaco.ledger.application import Application
 from fondaco.ledger.contracts.governance.messages import Upgrade
 from fondaco.ledger.contracts.kit import VERSION
 from fondaco.ledger.state import ReadStore, root_of

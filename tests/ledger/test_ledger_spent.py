@@ -11,7 +11,8 @@ from ledger_world import COUNTERS, START, Counter, adding
 
 from fondaco.errors import LedgerError
 from fondaco.ledger import application, spent
-from fondaco.ledger.application import Application, Stale
+from fondaco.ledger.admission import Stale
+from fondaco.ledger.application import Application
 from fondaco.ledger.contracts.governance import messages as g
 from fondaco.ledger.spent import Spent
 from fondaco.ledger.state import ReadStore

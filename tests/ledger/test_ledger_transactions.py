@@ -13,14 +13,16 @@ from ledger_world import COUNTERS, Add, adding, key
 from fondaco import _kernel
 from fondaco.core.codec import decode, encode
 from fondaco.core.messages import from_bytes, kernel_reader, to_bytes
-from fondaco.errors import CodecError, FondacoError
+from fondaco.errors import CodecError, FondacoError, KeyMaterialError
 from fondaco.ledger.transactions import (
     MAX_BYTES,
     MAX_SIGNATURES,
     BadTransaction,
     Body,
     Envelope,
+    Transaction,
     build,
+    open_many,
     open_transaction,
 )
 
@@ -189,3 +191,24 @@ def test_the_kernel_reads_what_is_built() -> None:
     assert _compare(TX)
     assert not _compare(TX + b"\x00")
     assert not _compare(b"\xa2dbodyA\xa6jsignatures\x80")
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(-1, 2)), max_size=12))
+def test_many_are_opened_as_each_alone_is(shapes: list[tuple[int, int]]) -> None:
+    """Each with so many others beside its author, and perhaps one signature that does not hold."""
+    txs = []
+    for number, (others, broken) in enumerate(shapes):
+        signers = (key("author"), *(key(f"other/{n}") for n in range(others)))
+        made = from_bytes(Envelope, build(COUNTERS, Add(name="n", amount=number), signers, nonce=bytes(16), expires=9))
+        signatures = list(made.signatures)
+        if 0 <= broken < len(signatures):
+            signatures[broken] = bytes(32) + signatures[broken][32:]
+        txs.append(to_bytes(Envelope(body=made.body, signatures=tuple(signatures))))
+    alone: list[Transaction | None] = []
+    for tx in txs:
+        try:
+            alone.append(open_transaction(tx, COUNTERS))
+        except KeyMaterialError:
+            alone.append(None)
+    assert open_many(txs, COUNTERS) == alone
+    assert [one is None for one in alone] == [0 <= broken <= others for others, broken in shapes]

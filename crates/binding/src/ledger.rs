@@ -5,6 +5,7 @@ use fondaco_kernel::ledger_canonical::check_canonical as check;
 use fondaco_kernel::ledger_merkle::{appended, merkle_root as root};
 use fondaco_kernel::ledger_transaction::read;
 use fondaco_kernel::ledger_tree::{change, update, Page, Pages};
+use fondaco_kernel::ledger_votes::vote_holds;
 use fondaco_kernel::Items;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -31,6 +32,15 @@ fn ed25519_verify_many<'py>(
             PyValueError::new_err("a message has a key of 32 bytes and a signature of 64")
         })?;
     Ok(PyBytes::new(py, &found))
+}
+
+/// Whether CometBFT would accept the signature of a vote.
+#[pyfunction]
+fn ed25519_vote_holds(key: &[u8], signature: &[u8], message: &[u8]) -> bool {
+    match (key.try_into(), signature.try_into()) {
+        (Ok(key), Ok(signature)) => vote_holds(key, signature, message),
+        _ => false,
+    }
 }
 
 /// What of a transaction is signed, its signatures, its body as `body` makes it, hash and mark (empty without a signer);
@@ -153,6 +163,7 @@ fn state_update<'py>(
 /// Add the ledger's functions to the module.
 pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(ed25519_verify_many, module)?)?;
+    module.add_function(wrap_pyfunction!(ed25519_vote_holds, module)?)?;
     module.add_function(wrap_pyfunction!(read_transaction, module)?)?;
     module.add_function(wrap_pyfunction!(check_canonical, module)?)?;
     module.add_function(wrap_pyfunction!(merkle_root, module)?)?;

@@ -39,9 +39,9 @@ const SHARED: usize = 256;
 struct Opened {
     /// Negated for the equation.
     point: EdwardsPoint,
-    /// How often it was asked for, up to `OFTEN`.
-    seen: AtomicU32,
-    multiples: OnceLock<Option<Multiples>>,
+    /// How many of its signatures held, up to `OFTEN`: others may be anybody's.
+    held: AtomicU32,
+    multiples: OnceLock<Multiples>,
 }
 
 static BASE: LazyLock<Option<Multiples>> =
@@ -59,36 +59,40 @@ impl Opened {
         (!point.is_small_order() && point.compress().0 == *raw).then(|| {
             Arc::new(Self {
                 point: -point,
-                seen: AtomicU32::new(0),
+                held: AtomicU32::new(0),
                 multiples: OnceLock::new(),
             })
         })
     }
 
-    /// Its multiples, once it has signed often.
-    fn multiples(&self) -> Option<&Multiples> {
-        if self.seen.load(Ordering::Relaxed) < OFTEN {
-            self.seen.fetch_add(1, Ordering::Relaxed);
-            return None;
+    /// One more of its signatures held.
+    fn count(&self) {
+        if self.held.load(Ordering::Relaxed) < OFTEN {
+            self.held.fetch_add(1, Ordering::Relaxed);
         }
-        self.multiples.get_or_init(|| self.keep()).as_ref()
     }
 
-    /// Its multiples, if there is room for more.
-    fn keep(&self) -> Option<Multiples> {
-        let room = KEPT
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |kept| {
-                (kept < MOST_MULTIPLES).then_some(kept + 1)
-            })
-            .is_ok();
-        room.then(|| Multiples::of(&self.point, KEY_DIGITS))
-            .flatten()
+    /// Its multiples, once it has signed often, if there is room for them.
+    fn multiples(&self) -> Option<&Multiples> {
+        if self.held.load(Ordering::Relaxed) < OFTEN {
+            return None;
+        }
+        if self.multiples.get().is_none() {
+            let room = |kept| (kept < MOST_MULTIPLES).then_some(kept + 1);
+            KEPT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)
+                .ok()?;
+            let made = Multiples::of(&self.point, KEY_DIGITS);
+            if made.is_none_or(|made| self.multiples.set(made).is_err()) {
+                KEPT.fetch_sub(1, Ordering::Relaxed); // no lanes, or another thread was first
+            }
+        }
+        self.multiples.get()
     }
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        if matches!(self.multiples.get(), Some(Some(_))) {
+        if self.multiples.get().is_some() {
             KEPT.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -174,33 +178,46 @@ fn held(claims: &[&Claim<'_>]) -> Vec<bool> {
     claims.iter().zip(&encoded).map(same).collect()
 }
 
-/// Keys as they were opened, `None` for those that libsodium takes not: who signs once signs again.
-static OPENED: RwLock<BTreeMap<[u8; KEY_BYTES], Option<Arc<Opened>>>> =
-    RwLock::new(BTreeMap::new());
+/// Keys as they were opened, of which a signature held: who signs once signs again.
+static OPENED: RwLock<BTreeMap<[u8; KEY_BYTES], Arc<Opened>>> = RwLock::new(BTreeMap::new());
 
-/// The opened forms of keys, in order. A poisoned lock is as good as another: what it holds is the same for ever.
-fn open_keys(keys: &[u8]) -> Vec<Option<Arc<Opened>>> {
-    let mut found: Vec<Option<Option<Arc<Opened>>>> = {
+type Fresh = BTreeMap<[u8; KEY_BYTES], Option<Arc<Opened>>>;
+
+/// The opened forms of keys, in order, `None` for those that libsodium takes not; and those that were not known. A
+/// poisoned lock is as good as another: what it holds is the same for ever.
+fn open_keys(keys: &[u8]) -> (Vec<Option<Arc<Opened>>>, Fresh) {
+    let known: Vec<Option<Arc<Opened>>> = {
         let opened = OPENED.read().unwrap_or_else(PoisonError::into_inner);
-        keys.chunks_exact(KEY_BYTES)
-            .map(|raw| opened.get(raw).cloned())
-            .collect()
+        let raws = keys.chunks_exact(KEY_BYTES);
+        raws.map(|raw| opened.get(raw).cloned()).collect()
     };
-    let mut fresh = BTreeMap::new();
-    for (place, raw) in found.iter_mut().zip(keys.chunks_exact(KEY_BYTES)) {
-        if place.is_none() {
-            let raw = <[u8; KEY_BYTES]>::try_from(raw).unwrap_or_default();
-            *place = Some(fresh.entry(raw).or_insert_with(|| Opened::of(&raw)).clone());
-        }
+    let mut fresh = Fresh::new();
+    let found = known.into_iter().zip(keys.as_chunks::<KEY_BYTES>().0);
+    let found = found.map(|(known, raw)| {
+        known.or_else(|| {
+            let opened = fresh.entry(*raw).or_insert_with(|| Opened::of(raw));
+            opened.clone()
+        })
+    });
+    let found = found.collect();
+    (found, fresh)
+}
+
+/// Keep fresh keys of which a signature held: anybody can make up others, and would fill the room.
+fn remember(fresh: &Fresh, keys: &[u8], held: &[u8]) {
+    if fresh.is_empty() {
+        return;
     }
-    if !fresh.is_empty() {
-        let mut opened = OPENED.write().unwrap_or_else(PoisonError::into_inner);
-        if opened.len() + fresh.len() > MOST_OPENED {
-            opened.clear();
-        }
-        opened.extend(fresh.into_iter().take(MOST_OPENED));
+    let signed = keys.as_chunks::<KEY_BYTES>().0.iter().zip(held);
+    let sound: BTreeMap<[u8; KEY_BYTES], Arc<Opened>> = signed
+        .filter(|(_, held)| **held == 1)
+        .filter_map(|(raw, _)| Some((*raw, fresh.get(raw)?.clone()?)))
+        .collect();
+    let mut opened = OPENED.write().unwrap_or_else(PoisonError::into_inner);
+    if opened.len() + sound.len() > MOST_OPENED {
+        opened.clear();
     }
-    found.into_iter().map(Option::flatten).collect()
+    opened.extend(sound.into_iter().take(MOST_OPENED));
 }
 
 /// One byte for each message: 1 when the signature of the same place is that of the key of the same place.
@@ -212,7 +229,7 @@ pub fn verify_many(keys: &[u8], signatures: &[u8], messages: &Items<'_>) -> Opti
     if keys.len() != count * KEY_BYTES || signatures.len() != count * SIGNATURE_BYTES {
         return None;
     }
-    let opened = open_keys(keys);
+    let (opened, fresh) = open_keys(keys);
     let chunk = |first: usize| -> Vec<u8> {
         let places = first..count.min(first + CHUNK);
         let claim = |index: usize| {
@@ -229,13 +246,19 @@ pub fn verify_many(keys: &[u8], signatures: &[u8], messages: &Items<'_>) -> Opti
         let judged = rest.iter().copied().zip(held(&rest));
         for (claim, held) in sure.into_iter().chain(judged) {
             out[claim.index - first] = u8::from(held);
+            if held {
+                claim.opened.count();
+            }
         }
         out
     };
     let firsts = (0..count).step_by(CHUNK);
-    if count < SHARED {
-        return Some(firsts.flat_map(chunk).collect());
-    }
-    let firsts: Vec<usize> = firsts.collect();
-    Some(firsts.into_par_iter().flat_map_iter(chunk).collect())
+    let held: Vec<u8> = if count < SHARED {
+        firsts.flat_map(chunk).collect()
+    } else {
+        let firsts: Vec<usize> = firsts.collect();
+        firsts.into_par_iter().flat_map_iter(chunk).collect()
+    };
+    remember(&fresh, keys, &held);
+    Some(held)
 }

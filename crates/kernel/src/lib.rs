@@ -12,6 +12,7 @@ mod ledger_multiples;
 pub mod ledger_proto;
 pub mod ledger_transaction;
 pub mod ledger_tree;
+pub mod ledger_votes;
 pub mod okvs;
 pub mod opprf;
 pub mod oprf;

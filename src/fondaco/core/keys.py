@@ -85,7 +85,7 @@ class PublicKey:
         self.verify_raw(_framed(domain, message), signature)
 
     def verify_raw(self, message: bytes, signature: bytes) -> None:
-        """As `verify`, over the bare message: for formats that others fixed (X.509, CometBFT votes)."""
+        """As `verify`, over the bare message: for formats that others fixed (X.509)."""
         remedy = "the signed bytes or the key were changed: ask the signer for the original"
         if len(signature) != SIGNATURE_BYTES:
             raise KeyMaterialError("a signature is 64 bytes", remedy=remedy)
@@ -93,6 +93,14 @@ class PublicKey:
             nacl.bindings.crypto_sign_open(signature + message, self.raw)
         except nacl.exceptions.BadSignatureError as fault:
             raise KeyMaterialError("signature does not verify", remedy=remedy, key=self.did) from fault
+
+
+def vote_holds(key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether a vote's signature counts, exactly as CometBFT judges it: by ZIP 215, which takes more than `verify`.
+
+    What CometBFT has decided must hold for whoever looks at it afterwards; nothing else may be judged so.
+    """
+    return _kernel.ed25519_vote_holds(key, signature, message)
 
 
 class SignatureBatch:

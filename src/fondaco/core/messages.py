@@ -84,10 +84,9 @@ def _shape(annotation: Any) -> object:
         return annotation.__name__
     if is_message(annotation):
         return annotation, _fields(annotation)
-    arguments = typing.get_args(annotation)
-    if bytes in arguments and str in arguments:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType) and bytes in arguments and str in arguments:
         return "any"
-    origin = typing.get_origin(annotation)
     if origin is dict:
         return "dict", _shape(arguments[1])
     if origin is tuple:

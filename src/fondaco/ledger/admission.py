@@ -2,7 +2,8 @@
 
 What a door lets in is execution's to judge; what it keeps out costs no block room. The verdict is of committed state
 alone, so every validator's is the same, of what waits and of a proposed block. A validator of an earlier release may
-let in more, and never less: its proposal is then refused by the later ones, whose own is refused by nobody.
+let in more, and never less: its proposal is then refused by the later ones, whose own is refused by nobody. Of a block
+that is decided, whom its validators let in is taken as it is.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ class Expelled(Stranger):
     """The author's institution was expelled: no block holds what any of its keys sends."""
 
     code = "ledger.expelled"
+
+
+class Stale(BadTransaction):
+    """A transaction that was executed before, has expired, or expires too late."""
 
 
 def turned_away(expelled: str) -> Stranger:

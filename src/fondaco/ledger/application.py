@@ -28,7 +28,7 @@ from fondaco.errors import (
     SealError,
 )
 from fondaco.ledger import spent
-from fondaco.ledger.admission import turned_away
+from fondaco.ledger.admission import Stale, turned_away
 from fondaco.ledger.blocks import Validator, app_hash, block_source
 from fondaco.ledger.contracts.kit import VALIDATORS, VERSION, Context, Event, ValidatorUpdate
 from fondaco.ledger.execution import entropy, event_leaves, said
@@ -51,10 +51,6 @@ class UpgradeNeeded(LedgerError):
     """The institutions voted for rules that this software does not have."""
 
     code = "ledger.upgrade_needed"
-
-
-class Stale(BadTransaction):
-    """A transaction that was executed before, has expired, or expires too late."""
 
 
 class TxResult(NamedTuple):
@@ -240,7 +236,11 @@ class Application:
                 admitted[author] = admits
         if not admits:
             raise turned_away(self._registry.expelled(self._storage, body.signers[0]))
-        nonces = next_block.nonces or next_block.version == 1
+        self._timely(body, mark)
+
+    def _timely(self, body: Body, mark: bytes) -> None:
+        """Raise unless it is this transaction's time in the next block."""
+        nonces = self._next_block.nonces or self._next_block.version == 1
         self._check_replay(body, mark, self._storage, self.height + 1, nonces=nonces)
 
     def prepare_proposal(self, txs: list[bytes], limit: int = MAX_TXS_BYTES, *, head: int = 0) -> list[bytes]:
@@ -274,14 +274,22 @@ class Application:
             return fault
         return None
 
-    def process_proposal(self, txs: list[bytes]) -> None:
-        """Raise LedgerError unless a proposed block is one that prepare_proposal could have made."""
+    def process_proposal(self, txs: list[bytes], *, decided: bool = False) -> None:
+        """Raise LedgerError unless a proposed block is one that prepare_proposal could have made.
+
+        Of one that is `decided`, whom to let in was its validators' to say, by their release (admission.py).
+        """
         if sum(map(len, txs)) > MAX_TXS_BYTES:
             raise BadTransaction("the block is too large", remedy="propose a smaller block")
-        self.verify_together(txs)
+        if decided:
+            self._verified.together(txs, self.chain, self._timely)
+        else:
+            self.verify_together(txs)
         seen, quotas = dict[bytes, None](), self._quotas()
         for data in txs:
-            tx = self.sound(data)
+            tx = self._verified.open(data, self.chain, self._timely) if decided else self.sound(data)
+            if decided:
+                self._timely(tx.body, tx.mark)
             quotas.count(tx)
             if tx.mark in seen:
                 raise BadTransaction("the block holds a bad or doubled transaction", remedy="propose sound blocks")

@@ -28,6 +28,10 @@ PART_BYTES = 65536
 PRECOMMIT = 2
 FLAG_ABSENT, FLAG_COMMIT, FLAG_NIL = 1, 2, 3
 ZERO_TIME = -62135596800 * 1_000_000_000  # year 1, what Go calls the zero time
+END_OF_TIME = 253402300800 * 1_000_000_000  # year 10000, from which on protobuf has no timestamps
+ADDRESS_BYTES = 20
+_FAR = 1 << 62  # nanoseconds from 1970 that a vote's `time` does not hold
+_WIDE_BYTES = 12
 EMPTY_HASH = hashlib.sha256(b"").digest()
 # HashedParams{block_max_bytes, block_max_gas = -1}
 CONSENSUS_HASH = hashlib.sha256(field_varint(1, MAX_BLOCK_BYTES) + field_varint(2, -1)).digest()
@@ -122,10 +126,11 @@ class Header:
 
 @message("ledger.commit-sig/1")
 class CommitSig:
-    """One validator's place in a commit: for the block, for nil, or absent.
+    """One validator's place in a commit: for the block, for nil, or absent. Make it by `signed`; ask `validator`, `at`.
 
-    `time` in unix nanoseconds; an absent one has neither address nor signature, and time 0 here (Go's zero time in
-    what is hashed).
+    CometBFT takes a vote of any time from year 1 to 9999, whose nanoseconds 63 bits may not hold: such a time is the
+    last 12 bytes of `address`, and `time` is 0. An absent one has neither address nor signature, and time 0 here (Go's
+    zero time in what is hashed).
     """
 
     flag: int
@@ -133,13 +138,32 @@ class CommitSig:
     time: int
     signature: bytes
 
+    @classmethod
+    def signed(cls, flag: int, validator: bytes, at: int, signature: bytes) -> CommitSig:
+        """A vote by its validator's address of 20 bytes and its time in unix nanoseconds."""
+        if abs(at) < _FAR:
+            return cls(flag=flag, address=validator, time=at, signature=signature)
+        wide = validator + at.to_bytes(_WIDE_BYTES, "big", signed=True)
+        return cls(flag=flag, address=wide, time=0, signature=signature)
+
+    @property
+    def validator(self) -> bytes:
+        """The address of who voted; empty: absent."""
+        return self.address[:ADDRESS_BYTES]
+
+    @property
+    def at(self) -> int:
+        """The vote's time in unix nanoseconds."""
+        wide = self.address[ADDRESS_BYTES:]
+        return int.from_bytes(wide, "big", signed=True) if len(wide) == _WIDE_BYTES else self.time
+
     @property
     def proto(self) -> bytes:
         """tendermint.types.CommitSig."""
-        time = ZERO_TIME if self.flag == FLAG_ABSENT else self.time
+        time = ZERO_TIME if self.flag == FLAG_ABSENT else self.at
         return (
             field_varint(1, self.flag)
-            + field_bytes(2, self.address)
+            + field_bytes(2, self.validator)
             + field_message(3, timestamp(time))
             + field_bytes(4, self.signature)
         )

@@ -23,7 +23,8 @@ from pathlib import Path
 from fondaco.core.keys import SecretKey
 from fondaco.core.messages import to_bytes
 from fondaco.errors import DeadlineExceeded, LedgerError
-from fondaco.ledger.application import MAX_TXS_BYTES, Stale, TxResult
+from fondaco.ledger.admission import Stale
+from fondaco.ledger.application import MAX_TXS_BYTES, TxResult
 from fondaco.ledger.blocks import FLAG_COMMIT, Block, Commit, CommitSig, Validator, block_id, vote_bytes
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import SignedHeader, verify_signed
@@ -283,6 +284,6 @@ class EmbeddedLedger(Ledger):
         last = self._last_commit()
         unsigned = Commit(height=header.height, round=0, block=block_id(header, txs, last), signatures=())
         signature = self._validator.sign_raw(vote_bytes(self.chain_id, unsigned, now))
-        signed = CommitSig(flag=FLAG_COMMIT, address=self._address, time=now, signature=signature)
+        signed = CommitSig.signed(FLAG_COMMIT, self._address, now, signature)
         commit = dataclasses.replace(unsigned, signatures=(signed,))
         return self._commit_block(Block(header=header, txs=txs, last_commit=last, commit=commit))

@@ -194,7 +194,7 @@ class FollowerLedger(Ledger):
         if header.proposer not in [validator.address for validator in self.validators_at(header.height)]:
             raise Diverged("the proposer is no validator", remedy=_REMEDY, height=header.height)
         try:
-            self._app.process_proposal(list(block.txs))
+            self._app.process_proposal(list(block.txs), decided=True)
         except FondacoError as fault:
             raise Diverged(
                 f"the signed block breaks the rules: {fault.cause}", remedy=_REMEDY, height=header.height

@@ -182,9 +182,12 @@ def open_transaction(data: bytes, chain: str, admit: Admit | None = None) -> Tra
 
 
 def open_many(txs: list[bytes], chain: str, admit: Admit | None = None) -> list[Transaction | None]:
-    """As `open_transaction` for each, their signatures verified together; None for one that it would refuse."""
+    """As `open_transaction` for each, their signatures verified together; None for one that it would refuse.
+
+    Whoever names another as author pays for one signature: the others' are looked at where the author's holds.
+    """
     parsed: list[_Parsed | None] = []
-    batch = SignatureBatch()
+    authors, others = SignatureBatch(), SignatureBatch()
     for data in txs:
         try:
             one = _parse(data, chain)
@@ -194,15 +197,19 @@ def open_many(txs: list[bytes], chain: str, admit: Admit | None = None) -> list[
             parsed.append(None)
             continue
         parsed.append(one)
-        for key, signature in zip(one.body.signers, one.signatures, strict=True):
-            batch.add(key, DOMAIN, one.signed, signature)
-    held = iter(batch.verify())
+        authors.add(one.body.signers[0], DOMAIN, one.signed, one.signatures[0])
+    authored = iter(authors.verify())
+    sound = [read if read is not None and next(authored) else None for read in parsed]
+    for read in sound:
+        if read is not None and len(read.signatures) > 1:
+            for key, signature in zip(read.body.signers[1:], read.signatures[1:], strict=True):
+                others.add(key, DOMAIN, read.signed, signature)
+    held = iter(others.verify())
     found: list[Transaction | None] = []
-    for read in parsed:
+    for read in sound:
         if read is None:
             found.append(None)
             continue
-        signers = read.body.signers
-        sound = [next(held) for _key in signers]
-        found.append(Transaction(read.hash, read.body, signers, read.mark) if all(sound) else None)
+        rest = [next(held) for _key in read.signatures[1:]]
+        found.append(Transaction(read.hash, read.body, read.body.signers, read.mark) if all(rest) else None)
     return found

@@ -10,6 +10,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import time
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +22,7 @@ from fondaco.node import keystore
 
 SETTINGS = "node.json"
 LOCK = "node.lock"
+_LOOK_SECONDS = 0.2
 _MAX_SETTINGS = 64 * 1024
 USER_ROLES: dict[str, tuple[str, ...]] = {
     "steward": ("steward",),
@@ -194,11 +196,16 @@ class Folder:
             NodeError: another process has it.
         """
         handle = (self.path / LOCK).open("w", encoding="ascii")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as fault:
-            handle.close()
-            raise NodeError(
-                "this node is running already", remedy="stop it first: fondaco stop", folder=str(self.path)
-            ) from fault
-        return handle
+        deadline = time.monotonic() + _LOOK_SECONDS
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as fault:
+                if time.monotonic() < deadline:  # `held` has it for as long as it looks
+                    time.sleep(0.01)
+                    continue
+                handle.close()
+                raise NodeError(
+                    "this node is running already", remedy="stop it first: fondaco stop", folder=str(self.path)
+                ) from fault
+            return handle

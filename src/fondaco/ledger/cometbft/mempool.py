@@ -16,8 +16,8 @@ import hashlib
 import itertools
 
 from fondaco.errors import FondacoError
-from fondaco.ledger.admission import Stranger
-from fondaco.ledger.application import BAD_CODE, Application, Stale
+from fondaco.ledger.admission import Stale, Stranger
+from fondaco.ledger.application import BAD_CODE, Application
 from fondaco.ledger.cometbft.backlog import Backlog
 from fondaco.ledger.cometbft.bundle import MOST, held_by, is_bundle
 from fondaco.ledger.cometbft.pending import Pending

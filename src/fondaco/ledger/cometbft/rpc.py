@@ -357,11 +357,11 @@ def _signature(value: object) -> CommitSig:
     flag = _int(found.get("block_id_flag"), "block_id_flag")
     if flag == FLAG_ABSENT:
         return CommitSig(flag=flag, address=b"", time=0, signature=b"")
-    return CommitSig(
-        flag=flag,
-        address=_hex(found.get("validator_address"), "validator_address"),
-        time=time_of(found.get("timestamp")),
-        signature=_base64(found.get("signature"), "signature"),
+    return CommitSig.signed(
+        flag,
+        _hex(found.get("validator_address"), "validator_address"),
+        time_of(found.get("timestamp")),
+        _base64(found.get("signature"), "signature"),
     )
 
 
