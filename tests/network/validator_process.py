@@ -152,7 +152,8 @@ def main(folder: Path, *, lies: bool, rules: int) -> None:
         signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
         threading.Thread(target=server.serve_forever, daemon=True).start()
         ledger.start()
-        stop.wait()
+        while not stop.wait(0.5):  # a signal that another thread was given does not wake this one
+            pass
         server.shutdown()
         ledger.stop()
 
