@@ -130,10 +130,11 @@ def test_arithmetic_that_names_keys_wants_their_match() -> None:
     table = pa.table({"k": ["a"], "v": [1]})
     columns = [[column("k", "text"), NUMBER], [column("k", "text"), NUMBER], []]
     outcomes = together(
-        jobs("mpc", "arithmetic", parameters, PARTIES, columns, (0,), helper=2, seconds=30),
+        jobs("mpc", "arithmetic", parameters, PARTIES, columns, (0,), helper=2, seconds=60),
         [{"data": table}, {"data": table}, {}],
     )
-    assert all("match" in outcome.cause for outcome in outcomes[:2])
+    for outcome in outcomes[:2]:
+        assert "match" in outcome.cause
 
 
 def test_decimals_are_numbers() -> None:
