@@ -1,6 +1,6 @@
-//! Ed25519 signatures of CometBFT's votes, accepted exactly as CometBFT accepts them: by ZIP 215.
+//! Ed25519 signatures of `CometBFT`'s votes, accepted exactly as `CometBFT` accepts them: by ZIP 215.
 //!
-//! A commit that CometBFT has decided must hold here too, whatever odd signatures a validator makes, or one that lies
+//! A commit that `CometBFT` has decided must hold here too, whatever odd signatures a validator makes, or one that lies
 //! would stop every node that looks. The rules (zips.z.cash/zip-0215): A and R are encodings of points, canonical or
 //! not, of any order; S is below the group order; and eight times S·B - H(R, A, M)·A - R is the identity. Transactions
 //! have other rules, see `ledger`. Trusts nothing. Everything here is public, so the time may depend on it.
@@ -10,7 +10,7 @@ use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::IsIdentity;
 use sha2::{Digest, Sha512};
 
-/// Whether CometBFT takes a signature of 64 bytes as that of a key of 32.
+/// Whether `CometBFT` takes a signature of 64 bytes as that of a key of 32.
 #[must_use]
 pub fn vote_holds(key: &[u8; 32], signature: &[u8; 64], message: &[u8]) -> bool {
     judged(key, signature, message).unwrap_or(false)
