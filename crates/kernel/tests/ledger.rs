@@ -3,6 +3,7 @@
 use fondaco_kernel::ledger::verify_many;
 use fondaco_kernel::ledger_canonical::{check_canonical, Uncanonical};
 use fondaco_kernel::ledger_merkle::merkle_root;
+use fondaco_kernel::ledger_votes::vote_holds;
 use fondaco_kernel::Items;
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -128,5 +129,21 @@ proptest! {
     fn a_root_is_that_of_rfc_6962(leaves in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), 0..80)) {
         let (data, ends) = offsets(&leaves);
         prop_assert_eq!(merkle_root(&Items::new(&data, &ends).unwrap()), slow(&leaves));
+    }
+}
+
+#[test]
+fn votes_are_judged_as_the_shared_vectors_say() {
+    let text = include_str!("../vectors/votes.json");
+    let file: serde_json::Value = serde_json::from_str(text).unwrap();
+    for one in file["signatures"].as_array().unwrap() {
+        let part = |name: &str| bytes(one[name].as_str().unwrap());
+        let (key, signature) = (part("key"), part("signature"));
+        let found = vote_holds(
+            key.as_slice().try_into().unwrap(),
+            signature.as_slice().try_into().unwrap(),
+            &part("message"),
+        );
+        assert_eq!(found, one["taken"].as_bool().unwrap());
     }
 }
