@@ -16,7 +16,7 @@
 //!
 //! Both learn each other's number of keys. Messages' sizes depend on these alone.
 
-use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
+use curve25519_dalek::ristretto::CompressedRistretto;
 use curve25519_dalek::scalar::Scalar;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -25,7 +25,7 @@ use crate::block::Block;
 use crate::okvs::parameters::MAX_KEYS;
 use crate::protocol::{Fault, Party, Turn};
 use crate::ristretto::{
-    encoded, finalize, fresh_scalar, hashed_and_raised, points, products, short_tag, uniform,
+    encoded, finalize, fresh_scalar, half, hashed_and_raised, raised, short_tag, uniform,
     POINT_BYTES,
 };
 use crate::tags::Layout;
@@ -79,8 +79,27 @@ pub(crate) fn key_points(keys: &[Block], secret: &Scalar) -> Vec<CompressedRistr
     hashed_and_raised(keys, |key| uniform(&key.to_bytes()), secret)
 }
 
-pub(crate) fn raised(points: &[RistrettoPoint], secret: &Scalar) -> Vec<CompressedRistretto> {
-    products(points, |point, half| point * (secret * half))
+/// The tags of a peer's points times this side's secret.
+pub(crate) fn raised_tags(
+    bytes: &[u8],
+    count: usize,
+    secret: &Scalar,
+    message: &'static str,
+) -> Result<Vec<Block>, Fault> {
+    Ok(times(bytes, count, secret, message)?
+        .iter()
+        .map(point_tag)
+        .collect())
+}
+
+fn times(
+    bytes: &[u8],
+    count: usize,
+    secret: &Scalar,
+    message: &'static str,
+) -> Result<Vec<CompressedRistretto>, Fault> {
+    let halved = Zeroizing::new(secret * half());
+    raised(bytes, count, std::slice::from_ref(&*halved), message)
 }
 
 fn sorted(mut points: Vec<CompressedRistretto>) -> Vec<CompressedRistretto> {
@@ -140,8 +159,8 @@ impl DhClient {
         let (evaluated, list) = bytes.split_at_checked(width).ok_or(Fault::Malformed {
             message: "evaluation",
         })?;
-        let evaluated = points(evaluated, self.keys.len(), "evaluation")?;
-        let unblinded = raised(&evaluated, &Zeroizing::new(self.blind.invert()));
+        let inverse = Zeroizing::new(self.blind.invert());
+        let unblinded = times(evaluated, self.keys.len(), &inverse, "evaluation")?;
         let tags: Vec<Block> = self
             .keys
             .iter()
@@ -212,8 +231,9 @@ impl DhServer {
                 Ok(Turn::Receive)
             }
             (Step::Await, Some(bytes)) => {
-                let blinded = points(bytes, self.config.peer_keys, "blinded keys")?;
-                let mut message = encoded(&raised(&blinded, &self.key));
+                let peer_keys = self.config.peer_keys;
+                let evaluated = times(bytes, peer_keys, &self.key, "blinded keys")?;
+                let mut message = encoded(&evaluated);
                 let own = key_points(&self.keys, &self.key);
                 let tags: Vec<Block> = self
                     .keys
@@ -307,11 +327,8 @@ impl CountLearner {
                         .ok_or(Fault::Malformed {
                             message: "tags and points",
                         })?;
-                let theirs = points(theirs, self.config.peer_keys, "tags and points")?;
-                let tags: Vec<Block> = raised(&theirs, &self.secret)
-                    .iter()
-                    .map(point_tag)
-                    .collect();
+                let peer_keys = self.config.peer_keys;
+                let tags = raised_tags(theirs, peer_keys, &self.secret, "tags and points")?;
                 let count = layout.find(&tags, list)?.len() as u64;
                 self.count = Some(count);
                 if !self.config.both {
@@ -375,11 +392,7 @@ impl CountHelper {
                 Ok(Turn::Receive)
             }
             (Step::Await, Some(bytes)) => {
-                let theirs = points(bytes, self.config.peer_keys, "points")?;
-                let tags: Vec<Block> = raised(&theirs, &self.secret)
-                    .iter()
-                    .map(point_tag)
-                    .collect();
+                let tags = raised_tags(bytes, self.config.peer_keys, &self.secret, "points")?;
                 let (mut message, _order) = Layout::new(tags.len(), self.keys.len()).pack(&tags)?;
                 message.extend_from_slice(&encoded(&sorted(key_points(&self.keys, &self.secret))));
                 self.step = Step::Told;

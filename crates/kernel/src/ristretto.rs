@@ -89,22 +89,6 @@ pub fn half() -> Scalar {
     *HALF.get_or_init(|| Scalar::from(2u8).invert())
 }
 
-/// Each point times its scalar, compressed; two threads, one inversion a batch.
-pub fn products<P: Sync>(
-    items: &[P],
-    product: impl Fn(&P, &Scalar) -> RistrettoPoint + Sync,
-) -> Vec<CompressedRistretto> {
-    let half = half();
-    items
-        .par_chunks(BATCH)
-        .flat_map_iter(|chunk| {
-            let points: Vec<RistrettoPoint> =
-                chunk.iter().map(|item| product(item, &half)).collect();
-            RistrettoPoint::double_and_compress_batch(&points)
-        })
-        .collect()
-}
-
 /// The point of each input (its 64 uniform bytes), times one secret, compressed; on all threads, by [`hashed_products`].
 pub fn hashed_and_raised<I: Sync>(
     items: &[I],
@@ -246,6 +230,24 @@ pub fn decompressed(encoding: &[u8; POINT_BYTES]) -> Option<RistrettoPoint> {
     point.filter(|point| !point.is_identity())
 }
 
+/// The points of a peer's message times the secret of which this is half, one for all or one for each, by
+/// [`decoded_products`].
+///
+/// # Errors
+/// `Fault::Malformed` for a wrong length, an encoding of no point, or the identity, which has no logarithm to hide.
+pub fn raised(
+    bytes: &[u8],
+    count: usize,
+    halves: &[Scalar],
+    message: &'static str,
+) -> Result<Vec<CompressedRistretto>, Fault> {
+    let (encodings, rest) = bytes.as_chunks::<POINT_BYTES>();
+    if encodings.len() != count || !rest.is_empty() {
+        return Err(Fault::Malformed { message });
+    }
+    decoded_products(encodings, halves).ok_or(Fault::Malformed { message })
+}
+
 /// The points of a peer's message.
 ///
 /// # Errors
@@ -328,16 +330,6 @@ mod tests {
     }
 
     #[test]
-    fn products_in_batches_are_products() {
-        let inputs: Vec<[u8; 16]> = (0u128..600).map(u128::to_le_bytes).collect();
-        let key = fresh_scalar().expect("randomness");
-        let all = products(&inputs, |input, half| hash_to_group(input) * (*key * half));
-        for (input, product) in inputs.iter().zip(&all).step_by(97) {
-            assert_eq!((hash_to_group(input) * *key).compress(), *product);
-        }
-    }
-
-    #[test]
     fn hashed_points_raised_together_are_those_raised_alone() {
         let inputs: Vec<[u8; 16]> = (0u128..600).map(u128::to_le_bytes).collect();
         let key = fresh_scalar().expect("randomness");
@@ -401,13 +393,16 @@ mod tests {
     fn what_is_no_point_is_refused() {
         let good = hash_to_group(b"x").compress();
         assert!(points(good.as_bytes(), 1, "m").is_ok());
+        assert_eq!(raised(good.as_bytes(), 1, &[half()], "m"), Ok(vec![good]));
         for bad in [
             vec![0u8; 32],
             vec![0xff; 32],
             good.as_bytes()[..31].to_vec(),
             encoded(&[good, good]),
         ] {
-            assert_eq!(points(&bad, 1, "m"), Err(Fault::Malformed { message: "m" }));
+            let malformed = Fault::Malformed { message: "m" };
+            assert_eq!(points(&bad, 1, "m"), Err(malformed));
+            assert_eq!(raised(&bad, 1, &[half()], "m"), Err(malformed));
         }
     }
 }

@@ -17,7 +17,6 @@
 //! **Learned.** The client: which of its keys the server has, and how many the server has. The server: how many keys
 //! the client has. **Rounds**: one. **Bytes**: 64 for each of the client's keys, and the table where it is not cached.
 
-use curve25519_dalek::ristretto::RistrettoPoint;
 use curve25519_dalek::scalar::Scalar;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -26,8 +25,8 @@ use crate::okvs::parameters::MAX_KEYS;
 use crate::pir::progress::{Counted, Watch};
 use crate::protocol::{Fault, Party, Turn};
 use crate::ristretto::{
-    encoded, finalize, fresh_scalar, hash_to_group, hashed_and_raised, points, products, short_tag,
-    uniform,
+    encoded, finalize, fresh_scalar, half, hashed_and_raised, hashed_products_each, raised,
+    short_tag, uniform,
 };
 use crate::tags::Layout;
 
@@ -115,6 +114,12 @@ fn secret_of(key: &[u8; KEY_BYTES]) -> Result<Zeroizing<Scalar>, Fault> {
         })
 }
 
+/// Half of each secret, which is what points are multiplied by.
+fn halved(secrets: &[Scalar]) -> Zeroizing<Vec<Scalar>> {
+    let half = half();
+    Zeroizing::new(secrets.iter().map(|secret| secret * half).collect())
+}
+
 fn check_asked(asked: usize) -> Result<(), Fault> {
     if asked == 0 || asked > MOST_ASKED {
         return Err(Fault::Input {
@@ -152,11 +157,11 @@ impl PreparedServer {
                 Ok(Turn::Receive)
             }
             (Step::Await, Some(bytes)) => {
-                let blinded = points(bytes, self.asked, BLINDED)?;
-                let secret = &*self.secret;
-                let raised = products(&blinded, |point, half| point * (secret * half));
+                let halved = Zeroizing::new(*self.secret * half());
+                let halved = std::slice::from_ref(&*halved);
+                let evaluated = raised(bytes, self.asked, halved, BLINDED)?;
                 self.step = Step::Told;
-                Ok(Turn::Send(encoded(&raised)))
+                Ok(Turn::Send(encoded(&evaluated)))
             }
             (Step::Told, None) => {
                 self.step = Step::End;
@@ -219,11 +224,9 @@ impl PreparedClient {
         match (self.step, incoming) {
             (Step::Begin, None) => {
                 self.step = Step::Told;
-                let pairs: Vec<(Block, &Scalar)> =
-                    self.keys.iter().copied().zip(&self.blinds).collect();
-                let blinded = products(&pairs, |(key, blind), half| {
-                    hash_to_group(&key.to_bytes()) * (*blind * half)
-                });
+                let keys = self.keys.iter();
+                let uniform: Vec<[u8; 64]> = keys.map(|key| uniform(&key.to_bytes())).collect();
+                let blinded = hashed_products_each(&Zeroizing::new(uniform), &halved(&self.blinds));
                 Ok(Turn::Send(encoded(&blinded)))
             }
             (Step::Told, None) => {
@@ -240,10 +243,8 @@ impl PreparedClient {
     }
 
     fn compare(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        let answers = points(bytes, self.keys.len(), EVALUATION)?;
         Scalar::invert_batch_alloc(&mut self.blinds);
-        let pairs: Vec<(RistrettoPoint, &Scalar)> = answers.into_iter().zip(&self.blinds).collect();
-        let outputs = products(&pairs, |(point, blind), half| point * (*blind * half));
+        let outputs = raised(bytes, self.keys.len(), &halved(&self.blinds), EVALUATION)?;
         let tags: Vec<Block> = self
             .keys
             .iter()

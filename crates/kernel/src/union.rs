@@ -21,10 +21,10 @@ use curve25519_dalek::scalar::Scalar;
 use zeroize::Zeroizing;
 
 use crate::block::Block;
-use crate::ecdh::{key_points, point_tag, raised};
+use crate::ecdh::{key_points, raised_tags};
 use crate::okvs::parameters::MAX_KEYS;
 use crate::protocol::{Fault, Party, Turn};
-use crate::ristretto::{encoded, fresh_scalar, points, POINT_BYTES};
+use crate::ristretto::{encoded, fresh_scalar, POINT_BYTES};
 use crate::tags::Layout;
 use crate::transfer::{self, Giver, Offered, Taker};
 
@@ -135,11 +135,8 @@ impl UnionSender {
             message: "points and columns",
         })?;
         let giver = offered.take(columns)?;
-        let theirs = points(theirs, self.config.peer_keys, "points and columns")?;
-        let tags: Vec<Block> = raised(&theirs, &self.secret)
-            .iter()
-            .map(point_tag)
-            .collect();
+        let message = "points and columns";
+        let tags = raised_tags(theirs, self.config.peer_keys, &self.secret, message)?;
         let (mut message, _order) = Layout::new(tags.len(), sorted.len()).pack(&tags)?;
         let (own, order): (Vec<_>, Vec<_>) = sorted.into_iter().unzip();
         message.extend_from_slice(&encoded(&own));
@@ -250,14 +247,10 @@ impl UnionReceiver {
         let layout = Layout::new(self.keys.len(), self.config.peer_keys);
         let malformed = Fault::Malformed { message };
         let (list, theirs) = bytes.split_at_checked(layout.size()).ok_or(malformed)?;
-        let decoded = points(theirs, self.config.peer_keys, message)?;
         if !theirs.as_chunks::<POINT_BYTES>().0.is_sorted() {
             return Err(malformed);
         }
-        let tags: Vec<Block> = raised(&decoded, &self.secret)
-            .iter()
-            .map(point_tag)
-            .collect();
+        let tags = raised_tags(theirs, self.config.peer_keys, &self.secret, message)?;
         let mut lacks = vec![true; tags.len()];
         for (at, _place) in layout.find(&tags, list)? {
             lacks[at as usize] = false;
