@@ -300,7 +300,7 @@ def finalize(ledger: CometLedger, *txs: bytes, **changes: object) -> abci.Reques
     return dataclasses.replace(whole, **changes)  # type: ignore[arg-type]
 
 
-def test_a_block_given_again_before_its_commit_is_executed_again(ledger: CometLedger) -> None:
+def test_a_block_given_again_before_its_commit_counts_once(ledger: CometLedger) -> None:
     """CometBFT died between FinalizeBlock and Commit: it replays the block to the same application."""
     tx = adding("n", 7)
     first = ledger.execute(finalize(ledger, tx))

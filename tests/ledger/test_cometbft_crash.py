@@ -50,6 +50,8 @@ def around(owner, name, when):
 POINTS = {
     "before-execution": (Application, "finalize_block", "before"),
     "after-execution": (Application, "finalize_block", "after"),
+    "before-decided": (CometLedger, "execute", "before"),
+    "after-decided": (CometLedger, "execute", "after"),
     "before-commit": (CometLedger, "persist", "before"),
     "before-values": (Storage, "put_values", "before"),
     "after-values": (Storage, "put_values", "after"),
@@ -69,6 +71,8 @@ ledger.submit(adding("n", 50, number=b"x" * 16)).result(30)
 POINTS = (
     "before-execution",
     "after-execution",
+    "before-decided",
+    "after-decided",
     "before-commit",
     "before-values",
     "after-values",

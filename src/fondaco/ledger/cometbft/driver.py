@@ -10,7 +10,6 @@ which a light verifier that sees both will tell.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -29,6 +28,7 @@ from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, data_hash, ordered, val
 from fondaco.ledger.cometbft import abci, parts
 from fondaco.ledger.cometbft.backlog import Backlog
 from fondaco.ledger.cometbft.bundle import held_by
+from fondaco.ledger.cometbft.executor import Executor
 from fondaco.ledger.cometbft.home import Home, app_state
 from fondaco.ledger.cometbft.mempool import Mempool
 from fondaco.ledger.cometbft.pending import Pending
@@ -55,14 +55,6 @@ _SEAL_RETRY_SECONDS = 0.1
 _HEAD = 4  # bytes of protobuf before a transaction of at most 64 KiB, which CometBFT counts
 _MOST_UNSEALED = 32  # blocks whose transactions are kept until their signed header is here
 SAYS = "Byzantine fault tolerant while more than two thirds of the validators' power is honest and linked"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Executed:
-    """A block that is executed and waits for its commit."""
-
-    txs: tuple[bytes, ...]
-    done: Finalized
 
 
 class CometLedger(Ledger):
@@ -99,7 +91,7 @@ class CometLedger(Ledger):
         self._last_block = time.monotonic()
         self._pending = Pending(self.rpc, self._backlog)
         self._mempool = Mempool(self._app, self._backlog, self._pending)
-        self._executed: _Executed | None = None
+        self._executor = Executor(self._app)
         self.failed: LedgerError | None = None
         self._on_failure: list[Callable[[LedgerError], object]] = []
         self._stopping = False
@@ -140,7 +132,7 @@ class CometLedger(Ledger):
                 thread.join(JOIN_SECONDS)
         self._pending.join(JOIN_SECONDS)
         with self.lock:
-            self._app.roll_back()
+            self._executor.drop()
             if self._fetched and self.failed is None:
                 self._storage.write(self._save_fetched)
         self.close()
@@ -280,8 +272,6 @@ class CometLedger(Ledger):
         with self.lock:
             if self.failed is not None:
                 raise self.failed
-            if self._app.finalized:  # CometBFT died before it committed, and gives the block again
-                self._app.roll_back()
             if validators_hash(self.validators_at(request.height + 1)) != request.next_validators_hash:
                 raise LedgerError(
                     "the next validators are not those that this ledger computed",
@@ -291,16 +281,18 @@ class CometLedger(Ledger):
             for lie in request.misbehavior:
                 address = lie.validator.address.hex() if lie.validator else ""
                 _log.warning("validator %s lied at height %d (kind %d)", address, lie.height, lie.type)
-            done = self._app.finalize_block(request.height, request.time, list(request.txs))
-            self._executed = _Executed(request.txs, done)
-            return done
+            return self._executor.execute(request)
+
+    def ahead(self, proposal: abci.RequestProcessProposal) -> None:
+        """Execute an accepted proposal while the validators vote on it."""
+        with self.lock:
+            if not self._ended():
+                self._executor.ahead(proposal)
 
     def persist(self) -> None:
         """Commit the executed block, with the blocks fetched meanwhile; then tell who waited for it."""
         with self.lock:
-            executed = self._executed
-            if executed is None:
-                raise LedgerError("nothing was finalised", remedy="call FinalizeBlock first")
+            executed = self._executor.to_commit()
             height, done = self._app.height + 1, executed.done
             written = write_results(done.results)
 
@@ -309,7 +301,7 @@ class CometLedger(Ledger):
                 self._save_fetched(db)
 
             self._persist(height, done, also)
-            self._executed = None
+            self._executor.committed()
             self._fetched.clear()
             if len(self._unsealed) < _MOST_UNSEALED:
                 self._unsealed[height] = executed.txs

@@ -39,6 +39,13 @@ class Handler(Protocol):
             FondacoError: the application cannot go on.
         """
 
+    def after(self) -> None:
+        """The responses are written: work that nobody waits for yet.
+
+        Raises:
+            FondacoError: the application cannot go on.
+        """
+
     def close(self) -> None:
         """The connection has ended."""
 
@@ -158,14 +165,14 @@ class _Link(asyncio.Protocol):
         try:
             requests = [read_request(frame) for frame in frames(self._buffer, MAX_FRAME)]
             responses = handler.handle(requests) if requests else ()
+            self._transport.write(b"".join(map(write_response, responses)))
+            handler.after()
         except FondacoError as fault:
             _log.error("CometBFT is stopped: %s", fault.cause)
             self._transport.write(write_response(ResponseException(error=f"{fault.code}: {fault.cause}"[:1000])))
             self._transport.close()
             if not isinstance(fault, CodecError):
                 self._failed(fault if isinstance(fault, LedgerError) else _wrapped(fault))
-            return
-        self._transport.write(b"".join(map(write_response, responses)))
 
 
 def _wrapped(fault: FondacoError) -> LedgerError:

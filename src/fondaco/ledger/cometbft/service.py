@@ -48,6 +48,9 @@ class Driver(Protocol):
     def accept(self, txs: list[bytes]) -> None:
         """Raise FondacoError unless the proposed block is sound."""
 
+    def ahead(self, proposal: abci.RequestProcessProposal) -> None:
+        """Execute an accepted proposal before it is decided."""
+
     def version(self) -> int:
         """The version of the next block's rules."""
 
@@ -79,6 +82,7 @@ class Connection:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._checks = False
+        self._accepted: abci.RequestProcessProposal | None = None
         self._answers: dict[type, Callable[[Any], object]] = {
             abci.Echo: lambda request: request,
             abci.Flush: lambda request: request,
@@ -101,6 +105,12 @@ class Connection:
         """The connection has ended; with the mempool's, what waited in CometBFT is gone."""
         if self._checks:
             self._driver.forget_mempool()
+
+    def after(self) -> None:
+        """The answers are on their way: while the others vote on a proposal, it is executed."""
+        accepted, self._accepted = self._accepted, None
+        if accepted is not None:
+            self._driver.ahead(accepted)
 
     def handle(self, requests: list[abci.Request]) -> list[object]:
         """The responses; neighbouring checks of transactions are one batch."""
@@ -153,6 +163,7 @@ class Connection:
             self._driver.accept(list(request.txs))
         except FondacoError:
             return abci.ResponseProcessProposal(status=abci.REJECT)
+        self._accepted = request
         return abci.ResponseProcessProposal(status=abci.ACCEPT)
 
     def _finalize(self, request: abci.RequestFinalizeBlock) -> object:
