@@ -338,7 +338,10 @@ class LackTester:
         """For each of the holder's bins a string of `width` bytes, in its order; None before the end."""
 
 class PirFault(Exception):
-    """A hidden query that cannot go on; `args`: its kind (malformed, cheated, differ, unlucky, out of turn), a text."""
+    """A hidden query that cannot go on; `args`: its kind, then a text.
+
+    Kinds: malformed, cheated, excessive, differ, unlucky, out of turn.
+    """
 
 class PirHead:
     """The head of a prepared index: all that an update needs of it. ValueError: `part` is not the first part of one."""
@@ -421,9 +424,16 @@ class PirProvider:
         """What to do: `send` the message and ask again, `receive` one and bring it, or `finished`."""
 
 class PirAsker:
-    """The side of a lookup that has the keys; it fills up to `keys` with keys that do not exist."""
+    """The side of a lookup that has the keys; it fills up to `keys` with keys that do not exist.
 
-    def __init__(self, wanted: list[bytes], keys: int) -> None: ...
+    `records` are the most that the dataset has, if that is known from elsewhere than its provider's description;
+    `memory` the most bytes that the lookup may take here (by default 1 GiB). PirFault of the kind
+    `excessive`: the description comes to more, and nothing was taken for it.
+    """
+
+    def __init__(
+        self, wanted: list[bytes], keys: int, *, records: int | None = None, memory: int = 1073741824
+    ) -> None: ...
     @property
     def limit(self) -> int:
         """The most bytes that the peer's next message may have."""

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fondaco.engines.base import EngineStopped, WorkerDied
+from fondaco.engines.base import EngineStopped, Excessive, WorkerDied
 from fondaco.errors import EngineError, PartyFailed, PeerLost, RemoteError, TransportError
 from fondaco.flow.coordinator import named_failure
 from fondaco.flow.party import Party
@@ -57,6 +57,18 @@ def test_the_engines_own_word_comes_first_then_a_peer_that_went_away(party, faul
     assert found.party == named
     if named == "airline":
         assert found.cause == fault.cause
+
+
+def test_a_description_that_was_refused_here_names_nobody_and_keeps_its_code(party) -> None:
+    fault = Excessive("authority: too many records", remedy="ask for fewer")
+    tunnels = [SimpleNamespace(failure=LOST)]
+    found = party._by_name(fault, SimpleNamespace(id="one"), SimpleNamespace(cause=None), tunnels)
+    assert isinstance(found, PartyFailed)
+    assert (found.party, found.cause, found.remedy) == (
+        "",
+        "authority: too many records [engine.excessive]",
+        "ask for fewer",
+    )
 
 
 def test_a_link_that_broke_here_names_its_other_end(party) -> None:

@@ -60,6 +60,9 @@ class World:
     def columns(self, _dataset: str, _names: tuple[str, ...]) -> tuple[Column, ...]:
         return (KEY,)
 
+    def rows(self, dataset: str) -> int | None:
+        return {"/us/d/rows@1": None, "/them/d/rows@1": 7}[dataset]
+
     def method(self) -> str:
         return "price"
 
@@ -119,6 +122,23 @@ def party(world: World, keeps: Any = None) -> Party:
     return Party(
         org="us", chain=world, peering=None, gate=world, results=world, journal=journal, step_seconds=30, keeps=keeps
     )
+
+
+def test_a_worker_is_told_what_the_ledger_says_of_rows_and_what_memory_a_peer_may_cost(world, monkeypatch) -> None:
+    told: list[tuple[Any, int]] = []
+
+    async def run_job(job, _inputs, _sockets, *, deadline, keep=None) -> Outcome:
+        told.append((job.rows, job.memory_mib))
+        return Outcome({"match": MATCH}, Report(configuration="", rows_in=1, rows_out=1, link_micros=0, total_micros=0))
+
+    monkeypatch.setattr(module, "run_job", run_job)
+    journal = SimpleNamespace(record=lambda *_args, **_named: None)
+    one = Party(
+        org="us", chain=world, peering=None, gate=world, results=world, journal=journal, step_seconds=30,
+        asker_memory_mib=77,
+    )  # fmt: skip
+    execute(one, world, 10)
+    assert told == [((None, 7), 77)]
 
 
 def execute(one: Party, world: World, seconds: int) -> None:

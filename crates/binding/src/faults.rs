@@ -15,7 +15,7 @@ create_exception!(_kernel, Unlucky, ProtocolFault);
 pub fn raised(fault: Fault) -> PyErr {
     let said = fault.to_string();
     match fault {
-        Fault::Malformed { .. } => Malformed::new_err(said),
+        Fault::Malformed { .. } | Fault::Excessive { .. } => Malformed::new_err(said),
         Fault::Cheated { .. } => Cheated::new_err(said),
         Fault::OutOfTurn => OutOfTurn::new_err(said),
         Fault::Input { .. } | Fault::Differ { .. } => PyValueError::new_err(said),

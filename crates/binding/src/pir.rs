@@ -1,5 +1,6 @@
 //! The hidden query for Python: an index that is built and kept, and the two sides of a lookup, driven by messages.
 
+use fondaco_kernel::pir::bound::{Bounds, MEMORY};
 use fondaco_kernel::pir::directory::Head;
 use fondaco_kernel::pir::index::{Index, Record, Shared};
 use fondaco_kernel::pir::lookup;
@@ -38,6 +39,7 @@ pub(crate) const fn kind(fault: Fault) -> &'static str {
         Fault::Malformed { .. } => "malformed",
         Fault::Cheated { .. } => "cheated",
         Fault::OutOfTurn => "out of turn",
+        Fault::Excessive { .. } => "excessive",
         Fault::Differ { .. } => "differ",
         Fault::Unlucky { .. } => "unlucky",
     }
@@ -269,9 +271,17 @@ struct PirAsker(lookup::Asker);
 #[pymethods]
 impl PirAsker {
     #[new]
-    fn new(wanted: Vec<Bound<'_, PyBytes>>, keys: usize) -> PyResult<Self> {
+    #[pyo3(signature = (wanted, keys, *, records = None, memory = MEMORY))]
+    fn new(
+        wanted: Vec<Bound<'_, PyBytes>>,
+        keys: usize,
+        records: Option<u64>,
+        memory: u64,
+    ) -> PyResult<Self> {
         let wanted: Vec<&[u8]> = wanted.iter().map(|key| key.as_bytes()).collect();
-        lookup::Asker::new(&wanted, keys).map(Self).map_err(raised)
+        lookup::Asker::new(&wanted, keys, Bounds { records, memory })
+            .map(Self)
+            .map_err(raised)
     }
 
     /// The most bytes that the next message of the peer may have.

@@ -35,6 +35,15 @@ pub enum Fault {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// What the peer says of itself would cost this side more than it allows; refused before anything was taken for it.
+    Excessive {
+        /// What is too much.
+        what: &'static str,
+        /// How much the peer says.
+        claimed: u64,
+        /// The most that is allowed.
+        most: u64,
+    },
     /// The two sides' inputs do not belong together; nobody can tell whose is another than it should be.
     Differ {
         /// What is not the same.
@@ -56,6 +65,14 @@ impl std::fmt::Display for Fault {
             Self::Cheated { check } => write!(f, "the peer failed the {check} check"),
             Self::OutOfTurn => write!(f, "the protocol was driven out of turn"),
             Self::Input { what } => write!(f, "input refused: {what}"),
+            Self::Excessive {
+                what,
+                claimed,
+                most,
+            } => write!(
+                f,
+                "the peer's description comes to {claimed} {what}, and {most} are allowed"
+            ),
             Self::Differ { what } => write!(f, "{what} differ"),
             Self::Unlucky { what } => write!(f, "{what} did not come out; run again"),
         }

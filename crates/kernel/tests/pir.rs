@@ -2,6 +2,7 @@
 
 mod pir_world;
 
+use fondaco_kernel::pir::bound::Bounds;
 use fondaco_kernel::pir::description::Description;
 use fondaco_kernel::pir::index::{Index, Record};
 use fondaco_kernel::pir::lookup::{Asker, Provider};
@@ -157,7 +158,7 @@ fn inputs_that_make_no_sense_are_refused_by_name() {
         (vec![b""], 1),
     ] {
         assert!(matches!(
-            Asker::new(&wanted, keys),
+            Asker::new(&wanted, keys, Bounds::default()),
             Err(Fault::Input { .. })
         ));
     }
@@ -167,7 +168,7 @@ fn inputs_that_make_no_sense_are_refused_by_name() {
 fn a_provider_that_answers_with_another_secret_is_caught() {
     let records = table(20, 8);
     let (index, other) = (built(&records, 0), built(&records, 0));
-    let mut asker = Asker::new(&[b"key 1"], 1).expect("an asker");
+    let mut asker = Asker::new(&[b"key 1"], 1, Bounds::default()).expect("an asker");
     let mut provider = Provider::new(Arc::clone(&index), 1).expect("a provider");
     let messages: Vec<Vec<u8>> = (0..2)
         .map(|_| match provider.next(None) {
@@ -215,7 +216,7 @@ proptest! {
 fn drivers_out_of_turn_are_told() {
     let mut provider = Provider::new(shared(), 1).expect("a provider");
     assert_eq!(provider.next(Some(b"x")), Err(Fault::OutOfTurn));
-    let mut asker = Asker::new(&[b"key 1"], 1).expect("an asker");
+    let mut asker = Asker::new(&[b"key 1"], 1, Bounds::default()).expect("an asker");
     assert!(matches!(asker.payloads(), Err(Fault::OutOfTurn)));
     assert_eq!(asker.next(None), Ok(Turn::Receive));
     assert_eq!(asker.next(None), Err(Fault::OutOfTurn));

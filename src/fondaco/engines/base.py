@@ -30,6 +30,8 @@ Where there are more than one, members with data meet alone in the first, and al
 """
 
 
+MEMORY_MIB = 1024
+"""The memory that a hidden query may take its asker by its provider's description, unless the node's settings say."""
 PREPARED = "prepared"
 """The table of an outcome that is not a result: what the engine prepared of this party's dataset, for its vault."""
 
@@ -60,6 +62,12 @@ class EngineStopped(EngineError):
     code = "engine.stopped"
 
 
+class Excessive(EngineStopped):
+    """A peer's description of its data comes to more records or memory than this party allows; none was taken."""
+
+    code = "engine.excessive"
+
+
 class WorkerDied(PartyFailed):
     """The worker ended without a word: killed, or broken off when a peer went away."""
 
@@ -70,7 +78,9 @@ class Job:
 
     `parties` are all members in rank order, the helper last if there is one; `receivers` the ranks that learn the
     output; `columns` the declarations of this party's own columns, `peer_columns` those of the others, and
-    `peer_ranks` whose each of them is.
+    `peer_ranks` whose each of them is. `rows` are, by rank, how many rows the ledger says that a member's dataset has,
+    None where it does not say (or none, where nobody looked); `memory_mib` is the memory that a peer's description of
+    its data may make a hidden query take here.
     """
 
     task: str
@@ -87,6 +97,12 @@ class Job:
     peer_columns: tuple[Column, ...]
     peer_ranks: tuple[int, ...]
     timeout_seconds: int
+    rows: tuple[int | None, ...] = ()
+    memory_mib: int = MEMORY_MIB
+
+    def rows_of(self, rank: int) -> int | None:
+        """How many rows the ledger says that a member's dataset has; None where nothing is known of it."""
+        return self.rows[rank] if rank < len(self.rows) else None
 
     @property
     def learns(self) -> bool:

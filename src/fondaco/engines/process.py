@@ -23,7 +23,7 @@ import pyarrow as pa
 from fondaco.core.faults import unpack_error
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.engines import frames
-from fondaco.engines.base import EngineStopped, Job, Outcome, Report, Told, WorkerDied, untold
+from fondaco.engines.base import EngineStopped, Excessive, Job, Outcome, Report, Told, WorkerDied, untold
 from fondaco.engines.keep import Keep
 from fondaco.errors import DeadlineExceeded, EngineError, PartyFailed, RemoteError
 
@@ -224,4 +224,6 @@ async def _outcome(reader: asyncio.StreamReader, job: Job, told: Told) -> Outcom
 def _failure(fault: RemoteError, job: Job) -> EngineError:
     if fault.remote_code == EngineStopped.code:
         return EngineStopped(fault.cause, remedy=fault.remedy, step=job.step)
+    if fault.remote_code == Excessive.code:
+        return Excessive(fault.cause, remedy=fault.remedy, step=job.step)
     return PartyFailed(fault.cause, party=job.parties[job.rank], step=job.step, remedy=fault.remedy)

@@ -54,6 +54,9 @@ class Chain(Protocol):
     def columns(self, dataset: str, names: tuple[str, ...]) -> tuple[Column, ...]:
         """The published declarations of these columns of `/org/topic/name@version`."""
 
+    def rows(self, dataset: str) -> int | None:
+        """How many rows `/org/topic/name@version` has by its published record; None where that does not say."""
+
     def seal_key_of(self, key: bytes) -> bytes:
         """The X25519 key that results for the user with this signing key are sealed to."""
 

@@ -13,7 +13,7 @@ from fondaco.core.codec import Value, encode
 from fondaco.core.messages import from_bytes, message, to_bytes
 from fondaco.core.models import Column
 from fondaco.core.names import DatasetName
-from fondaco.engines.base import HIDDEN, Job
+from fondaco.engines.base import HIDDEN, MEMORY_MIB, Job
 from fondaco.errors import CodecError, FlowError
 
 MAX_STEPS = 16
@@ -73,6 +73,8 @@ class Step:
         task: str,
         attempt: int,
         seconds: int,
+        rows: dict[str, int | None] | None = None,
+        memory_mib: int = MEMORY_MIB,
     ) -> Job:
         """One party's share of this step, as an engine is given it.
 
@@ -82,6 +84,8 @@ class Step:
             task: the task's id in hex.
             attempt: which attempt of the task it is.
             seconds: how long it may take.
+            rows: how many rows the ledger says that each party's dataset has; nothing is known without.
+            memory_mib: what a peer's description of its data may make a hidden query take here.
         """
         members = self.members
         others = [(members.index(other), column) for other in declared if other != party for column in declared[other]]
@@ -100,6 +104,8 @@ class Step:
             peer_columns=tuple(column for _rank, column in others),
             peer_ranks=tuple(rank for rank, _column in others),
             timeout_seconds=seconds,
+            rows=tuple((rows or {}).get(member) for member in members),
+            memory_mib=memory_mib,
         )
 
     def program(self) -> bytes:

@@ -20,7 +20,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from fondaco.core.messages import from_bytes, to_bytes
-from fondaco.engines.base import LANES, PREPARED, Job, Outcome, WorkerDied
+from fondaco.engines.base import LANES, MEMORY_MIB, PREPARED, Excessive, Job, Outcome, WorkerDied
 from fondaco.engines.channel import socket_name
 from fondaco.engines.process import run_job
 from fondaco.errors import (
@@ -98,6 +98,7 @@ class Party:
         journal: Journal,
         step_seconds: int,
         keeps: Keeps | None = None,
+        asker_memory_mib: int = MEMORY_MIB,
     ) -> None:
         self.org = org
         self._keeps = keeps
@@ -107,6 +108,7 @@ class Party:
         self._results = results
         self._journal = journal
         self._step_seconds = step_seconds
+        self._asker_memory_mib = asker_memory_mib
         self._active: dict[_Key, _Active] = {}
         self._arrived = asyncio.Condition()
         self._matches: dict[tuple[str, int, str], pa.Table] = {}
@@ -337,6 +339,9 @@ class Party:
             return active.cause
         if isinstance(fault, PartyFailed) and not isinstance(fault, WorkerDied):
             return fault  # the engine here said itself why it cannot go on; that its links broke is what followed
+        if isinstance(fault, Excessive):
+            # Refused here, by what a peer says: that its link broke is what followed, and who is right nobody can tell.
+            return PartyFailed(f"{fault.cause} [{fault.code}]", party="", step=step.id, remedy=fault.remedy)
         for tunnel in tunnels:
             if tunnel.failure is not None and not {"peer", "told_by"}.isdisjoint(tunnel.failure.details):
                 return self._blame(tunnel.failure, step.id)
@@ -364,7 +369,15 @@ class Party:
         declared = {item.party: self._chain.columns(item.dataset, item.columns) for item in active.step.inputs}
         if opened is not None:
             declared[self.org] = opened.columns
-        return active.step.job(declared, party=self.org, task=order.task, attempt=order.attempt, seconds=order.seconds)
+        return active.step.job(
+            declared,
+            party=self.org,
+            task=order.task,
+            attempt=order.attempt,
+            seconds=order.seconds,
+            rows={item.party: self._chain.rows(item.dataset) for item in active.step.inputs},
+            memory_mib=self._asker_memory_mib,
+        )
 
     def remembers(self, task: str) -> bool:
         """Whether matched keys of a task are kept here for its later steps."""

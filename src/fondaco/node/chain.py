@@ -111,6 +111,10 @@ class NodeChain:
         schema = self.dataset(dataset).schema
         return tuple(schema.column(name) for name in names)
 
+    def rows(self, dataset: str) -> int | None:
+        """How many rows a dataset has by its published record, if that says."""
+        return self.dataset(dataset).rows
+
     def seal_key_of(self, key: bytes) -> bytes:
         """The sealing key of a user."""
         found = self._ledger.query("identity/user", {"id": key})

@@ -17,6 +17,7 @@ from typing import IO
 from fondaco.core.keys import SecretKey
 from fondaco.core.names import check_part
 from fondaco.core.sealed import SealSecret
+from fondaco.engines.base import MEMORY_MIB
 from fondaco.errors import NodeError
 from fondaco.node import keystore
 
@@ -59,6 +60,8 @@ class Settings:
     step_seconds: int = 120
     most_keys: int = 100
     """For how many keys a hidden query of our data may ask where its grant does not say; 0: for none at all."""
+    asker_memory_mib: int = MEMORY_MIB
+    """The memory that a hidden query of ours may take here, by its provider's description; above, it is refused."""
 
 
 class Folder:

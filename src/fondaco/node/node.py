@@ -113,6 +113,7 @@ class Node:
             journal=self.journal,
             step_seconds=self.settings.step_seconds,
             keeps=self.keeps,
+            asker_memory_mib=self.settings.asker_memory_mib,
         )
         self.coordinator = Coordinator(
             org=self.settings.org,

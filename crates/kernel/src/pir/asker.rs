@@ -4,6 +4,7 @@
 //! follow from the description and the number of keys of the lookup.
 
 use super::ask::{Public, Secret};
+use super::bound::Bounds;
 use super::description::Description;
 use super::index::{matrix_seed, part_of};
 use super::layout::Layout;
@@ -51,6 +52,7 @@ pub struct Asker {
     wanted: usize,
     blinded: Blinded,
     keys: usize,
+    bounds: Bounds,
     told: Option<Told>,
     public: Option<(Option<Public>, Public)>,
     ready: Option<Ready>,
@@ -60,11 +62,11 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// Ask for `wanted`, different keys, in a lookup of exactly `keys` keys.
+    /// Ask for `wanted`, different keys, in a lookup of exactly `keys` keys, of a provider whose index is within `bounds`.
     ///
     /// # Errors
     /// `Fault::Input`: no keys or too many, an empty or over-long one, or one that stands twice.
-    pub fn new(wanted: &[&[u8]], keys: usize) -> Result<Self, Fault> {
+    pub fn new(wanted: &[&[u8]], keys: usize, bounds: Bounds) -> Result<Self, Fault> {
         check_keys(keys)?;
         let mut sorted = wanted.to_vec();
         sorted.sort_unstable();
@@ -85,6 +87,7 @@ impl Asker {
             wanted: wanted.len(),
             blinded,
             keys,
+            bounds,
             told: None,
             public: None,
             ready: None,
@@ -138,6 +141,7 @@ impl Asker {
         let Some(description) = Description::from_bytes(message) else {
             return malformed("description");
         };
+        self.bounds.check(&description, self.keys)?;
         let rounds = Rounds::of(&description, self.keys);
         self.parts = vec![None; rounds.records];
         self.told = Some(Told {

@@ -64,7 +64,7 @@ fn scaled(word: u64, range: u32) -> u32 {
 }
 
 /// Three different tables of many.
-fn tables_of(location: &[u8; 32], tables: u32) -> [u32; COPIES] {
+pub(super) fn tables_of(location: &[u8; 32], tables: u32) -> [u32; COPIES] {
     let words = spread(location);
     let first = scaled(words[1], tables);
     let mut second = scaled(words[2], tables - 1);
@@ -103,7 +103,7 @@ impl Layout {
     }
 
     /// The group of a record in the single matrix.
-    fn group(&self, location: &[u8; 32]) -> u32 {
+    pub(super) fn group(&self, location: &[u8; 32]) -> u32 {
         scaled(spread(location)[0], self.groups)
     }
 

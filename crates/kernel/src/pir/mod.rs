@@ -2,7 +2,7 @@
 //!
 //! From the bottom: `ring`, `sample`, `scan` and `pack` are arithmetic; `matrix` and `ask` are retrieval from a
 //! matrix of bytes; `fuse` and `layout` put keyed records into matrices; `record` seals them by `function`; `index` is what a provider
-//! prepares and keeps, `description` what it tells of it; `lookup` is the protocol of `provider` and `asker`. Each says whom it trusts and what it leaks.
+//! prepares and keeps, `description` what it tells of it, `bound` what an asker allows that to cost; `lookup` is the protocol of `provider` and `asker`. Each says whom it trusts and what it leaks.
 
 // Arithmetic modulo primes narrows and reinterprets numbers at every step; the bounds are stated where it happens.
 #![allow(
@@ -16,6 +16,7 @@
 
 pub mod ask;
 pub mod asker;
+pub mod bound;
 pub mod description;
 pub mod directory;
 pub mod function;

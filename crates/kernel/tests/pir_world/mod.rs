@@ -1,5 +1,6 @@
 //! A provider and an asker of the hidden query in one process: a driver that carries their messages.
 
+use fondaco_kernel::pir::bound::Bounds;
 use fondaco_kernel::pir::index::{Index, Record};
 use fondaco_kernel::pir::lookup::{Asker, Provider};
 use fondaco_kernel::pir::progress::UNWATCHED;
@@ -88,7 +89,7 @@ pub fn tampered(
     keys: usize,
     tamper: &dyn Fn(usize, &mut Vec<u8>),
 ) -> Result<Answer, Fault> {
-    let mut asker = Asker::new(wanted, keys)?;
+    let mut asker = Asker::new(wanted, keys, Bounds::default())?;
     let mut provider = Provider::new(Arc::clone(index), keys)?;
     let mut log = Transcript::new();
     let seat = |party, name| Seat {

@@ -9,6 +9,7 @@ standard deviation 6.4, put at 128 bits by both papers.
 
 Adversary: semi-honest asker and provider; a provider that deviates still learns nothing of the keys, but may make
 records look absent. Learned: see `base.LEAKAGE`. Rounds: two, and one for each batch of keys. Bytes: for a million
-records of 256 bytes 0.3 MB a key; sizes depend on the dataset and on `most_keys` alone. The prepared index is the
+records of 256 bytes 0.3 MB a key; sizes depend on the dataset and on `most_keys` alone, and an
+asker looks at what they come to before it takes memory (`crates/kernel/src/pir/bound.rs`). The prepared index is the
 provider's secret: it leaves the worker only to be kept encrypted in the vault.
 """

@@ -20,7 +20,7 @@ import pyarrow as pa
 from fondaco._kernel import PirAsker, PirFault, PirHead, PirIndex, PirProvider, PirTwoPreparation, PirTwoServer
 from fondaco.core.models import Column
 from fondaco.engines import checks
-from fondaco.engines.base import PREPARED, BadJob, EngineStopped, Job, Outcome, Report, Told, untold
+from fondaco.engines.base import PREPARED, BadJob, EngineStopped, Excessive, Job, Outcome, Report, Told, untold
 from fondaco.engines.channel import Channel, connect
 from fondaco.engines.pir.label import batch_size
 from fondaco.engines.pir.parts import BEFORE, as_table, from_table
@@ -155,7 +155,8 @@ def drive(party: _Side, channel: Channel) -> None:
     """Carry a side's messages over its channel until it has finished.
 
     Raises:
-        EngineStopped: the peer went away or does not follow the protocol. BadJob: the sides do not fit together.
+        EngineStopped: the peer went away or does not follow the protocol. Excessive: it says of its data what this side
+            allows no memory for. BadJob: the sides do not fit together.
     """
     incoming: bytes | None = None
     try:
@@ -173,6 +174,12 @@ def drive(party: _Side, channel: Channel) -> None:
         if kind == "differ":
             # Of two servers: each would be the liar to itself, and none is known to be one.
             raise EngineStopped(f"{cause}: no one can tell which are right", remedy=_SAME) from fault
+        if kind == "excessive":
+            raise Excessive(
+                f"{channel.peer}: {cause}",
+                remedy="ask for fewer keys or columns in a step; if the dataset is as large as its provider says, "
+                "allow more memory (asker_memory_mib in node.json) and start the task again",
+            ) from fault
         raise EngineStopped(
             f"{channel.peer}: {cause}" if kind in ("malformed", "cheated") else str(cause),
             remedy="see that both run the same version, then start the task again",
@@ -200,7 +207,8 @@ def _provide(job: Job, inputs: dict[str, pa.Table], sockets: Path, told: Told, s
 
 def _ask(job: Job, inputs: dict[str, pa.Table], sockets: Path, started: float) -> Outcome:
     asked = question(job, inputs)
-    asker = PirAsker(asked.wanted, checks.most_keys(job))
+    provider = 1 - job.rank
+    asker = PirAsker(asked.wanted, checks.most_keys(job), records=job.rows_of(provider), memory=job.memory_mib << 20)
     with connect(job, sockets) as channel:
         linked = time.monotonic()
         drive(asker, channel)
