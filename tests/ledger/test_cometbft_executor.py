@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ledger_world import Counter, adding, counter_genesis
 from test_cometbft_abci import NEWER, Voted, finalize, request_bytes
 
+from fondaco.core.keys import SignatureBatch
 from fondaco.errors import LedgerError
 from fondaco.ledger.application import Application, Finalized, UpgradeNeeded
 from fondaco.ledger.cometbft import abci
@@ -73,8 +74,10 @@ def test_a_proposal_that_is_decided_is_executed_once(ledger: CometLedger, execut
     plain, connection = Plain(), Connection(ledger)
     assert ledger.info()[1] == plain.app.app_hash
     (said,) = connection.handle([proposal(ledger, *TXS)])
+    connection.after()
     assert said == abci.ResponseProcessProposal(status=abci.ACCEPT)
-    assert executed == []  # the answer comes first
+    connection.handle([abci.Flush()])
+    assert executed == []  # the answers come first
     connection.after()
     connection.after()
     assert executed == [len(TXS)]
@@ -107,7 +110,7 @@ def test_nothing_of_a_proposal_is_seen_before_its_commit(ledger: CometLedger) ->
 def test_what_is_no_sound_proposal_is_not_executed(ledger: CometLedger, executed: list[int]) -> None:
     connection = Connection(ledger)
     for txs in ((TXS[0], TXS[0]), (b"garbage",), (*TXS, TXS[1])):
-        (said,) = connection.handle([proposal(ledger, *txs)])
+        said, _flush = connection.handle([proposal(ledger, *txs), abci.Flush()])
         assert said == abci.ResponseProcessProposal(status=abci.REJECT)
         connection.after()
     assert executed == []
@@ -154,6 +157,39 @@ def test_whatever_is_proposed_the_state_is_that_of_what_is_decided(
             assert ledger.info()[1] == plain.block(block)
 
 
+def test_a_proposal_that_was_not_decided_is_never_committed(ledger: CometLedger) -> None:
+    ledger.ahead(proposal(ledger, *TXS))
+    with pytest.raises(LedgerError, match="nothing was finalised"):
+        ledger.persist()
+    ledger.execute(finalize(ledger, *TXS))
+    ledger.persist()
+    ledger.ahead(proposal(ledger))
+    with pytest.raises(LedgerError, match="nothing was finalised"):
+        ledger.persist()
+    assert ledger.info()[0] == 1
+
+
+def test_signatures_of_a_dropped_proposal_are_not_verified_again(
+    ledger: CometLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified: list[int] = []
+    inner = SignatureBatch.verify
+
+    def counted(batch: SignatureBatch) -> list[bool]:
+        verified.append(len(batch._keys))
+        return inner(batch)
+
+    monkeypatch.setattr(SignatureBatch, "verify", counted)
+    ledger.accept(list(TXS))
+    assert sum(verified) == len(TXS)
+    ledger.ahead(proposal(ledger, *TXS))
+    ledger.accept(list(TXS[1:]))
+    ledger.execute(finalize(ledger, *TXS[1:]))
+    ledger.persist()
+    ledger.accept([TXS[0]])
+    assert sum(verified) == len(TXS)
+
+
 def test_a_proposal_under_rules_that_are_not_here_halts_nobody_before_it_is_decided(tmp_path: Path) -> None:
     ledger = comet_ledger(tmp_path, registry=Voted(), start=False, program=Path("/nowhere"))
     for _height in range(2):
@@ -175,12 +211,19 @@ def test_a_proposal_of_another_height_ends_the_ledger_with_its_cause(ledger: Com
 # -- over the socket ----------------------------------------------------------------------------------------------------
 
 
-def asked(ledger: CometLedger, link: socket.socket, *txs: bytes) -> bytes:
-    """The first bytes that come back for a proposal."""
+def asked(ledger: CometLedger, link: socket.socket, *txs: bytes) -> bool:
+    """Whether both answers come, to a proposal and to the flush that CometBFT sends apart from it."""
     link.settimeout(SECONDS)
     link.connect(str(ledger._home.abci))
-    link.sendall(frame(request_bytes(proposal(ledger, *txs))))
-    return link.recv(1000)
+    for request, answer in (
+        (proposal(ledger, *txs), abci.ResponseProcessProposal(status=abci.ACCEPT)),
+        (abci.Flush(), abci.Flush()),
+    ):
+        link.sendall(frame(request_bytes(request)))
+        wanted = abci.write_response(answer)
+        if link.recv(len(wanted), socket.MSG_WAITALL) != wanted:
+            return False
+    return True
 
 
 def test_the_answer_goes_out_before_the_proposal_is_executed(

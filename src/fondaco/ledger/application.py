@@ -131,8 +131,8 @@ class Application:
         self._changes = Overlay(self._storage)
         self._leaves: list[bytes] = []
         self._first_leaf = size
-        self._at = self.height
-        self._version = 1
+        self._at, self._version = self.height, 1
+        self._given: list[bytes] = []
         self._spent = spent.Spent(self._storage)
         self._fresh: dict[bytes, None] = {}
         self._next_block = self._after_commit()
@@ -317,7 +317,7 @@ class Application:
             if nonces:
                 spent.forget_version(self._changes)
         updates = self._end(height, time, len(txs))
-        self._at = height
+        self._at, self._given = height, txs
         self._seal()
         return Finalized(results, self._sealed, updates, self._registry.rules(self._changes, height + 1).version)
 
@@ -356,6 +356,7 @@ class Application:
         self._tree = Tree(self._storage)
         self._log = Log(self._storage, self._log.size)
         self._leaves = []
+        self._verified.forget(self._given)
         self._phase = _Phase.IDLE
         self._next_block = self._after_commit()  # whoever still judges by the state before writes into the old one
         with self._admitting:
@@ -451,7 +452,6 @@ class Application:
                 raise Stale("the block holds it twice", remedy="propose sound blocks")
         except FondacoError as fault:
             return _refusal(BAD_CODE, "ledger", fault)
-        self._verified.forget(data)
         if self._version == 1:
             spent.put_nonce(self._changes, tx.body)
         else:

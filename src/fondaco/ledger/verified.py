@@ -38,9 +38,10 @@ class Verified:
             self._remember(data, tx)
         return held
 
-    def forget(self, data: bytes) -> None:
-        """This transaction is executed: no other block can hold it."""
-        self._known.pop(data, None)
+    def forget(self, txs: list[bytes]) -> None:
+        """The block with these transactions is committed: no other can hold them."""
+        for data in txs:
+            self._known.pop(data, None)
 
     def _remember(self, data: bytes, tx: Transaction) -> None:
         if len(self._known) >= MOST:

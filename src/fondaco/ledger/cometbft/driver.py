@@ -346,6 +346,7 @@ class CometLedger(Ledger):
             self._restoring = None
             with self.lock:
                 result = restoring.install(self._storage)
+                self._executor.drop()
                 self._app.roll_back()
                 self._sets = self._load_sets()
                 self._layers.clear()

@@ -40,6 +40,7 @@ class Executor:
     def __init__(self, app: Application) -> None:
         self._app = app
         self._executed: Executed | None = None
+        self._decided = False
 
     def ahead(self, proposal: abci.RequestProcessProposal) -> None:
         """Execute an accepted proposal that may never be decided.
@@ -48,17 +49,22 @@ class Executor:
             LedgerError: it does not follow the last committed block.
         """
         try:
-            self.execute(proposal)
+            self._execute(proposal)
         except UpgradeNeeded as fault:  # said when a block is decided
             _log.debug("not executed ahead: %s", fault.cause)
 
     def execute(self, block: Whole) -> Finalized:
-        """What becomes of a block, executed now or before.
+        """What becomes of a block that was decided, executed now or before.
 
         Raises:
             LedgerError: it does not follow the last committed block.
             UpgradeNeeded: from this block on the rules are a version that this software does not have.
         """
+        done = self._execute(block)
+        self._decided = True
+        return done
+
+    def _execute(self, block: Whole) -> Finalized:
         if self._executed is not None and self._executed.is_of(block):  # or CometBFT died, and gives it again
             return self._executed.done
         self.drop()
@@ -68,20 +74,20 @@ class Executor:
 
     def drop(self) -> None:
         """What is executed is not committed."""
-        self._executed = None
+        self.committed()
         if self._app.finalized:
             self._app.roll_back()
 
     def to_commit(self) -> Executed:
-        """The executed block.
+        """The block that was decided and executed.
 
         Raises:
             LedgerError: there is none.
         """
-        if self._executed is None:
+        if self._executed is None or not self._decided:
             raise LedgerError("nothing was finalised", remedy="call FinalizeBlock first")
         return self._executed
 
     def committed(self) -> None:
         """It is durable."""
-        self._executed = None
+        self._executed, self._decided = None, False

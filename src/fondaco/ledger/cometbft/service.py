@@ -82,10 +82,11 @@ class Connection:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._checks = False
-        self._accepted: abci.RequestProcessProposal | None = None
+        self._accepted: abci.RequestProcessProposal | None = None  # and CometBFT's flush is not answered yet
+        self._due: abci.RequestProcessProposal | None = None
         self._answers: dict[type, Callable[[Any], object]] = {
             abci.Echo: lambda request: request,
-            abci.Flush: lambda request: request,
+            abci.Flush: self._flush,
             abci.RequestInfo: self._info,
             abci.RequestInitChain: self._init_chain,
             abci.RequestQuery: self._query,
@@ -107,10 +108,10 @@ class Connection:
             self._driver.forget_mempool()
 
     def after(self) -> None:
-        """The answers are on their way: while the others vote on a proposal, it is executed."""
-        accepted, self._accepted = self._accepted, None
-        if accepted is not None:
-            self._driver.ahead(accepted)
+        """The answers are on their way: while the validators vote on a proposal, it is executed."""
+        due, self._due = self._due, None
+        if due is not None:
+            self._driver.ahead(due)
 
     def handle(self, requests: list[abci.Request]) -> list[object]:
         """The responses; neighbouring checks of transactions are one batch."""
@@ -135,6 +136,11 @@ class Connection:
         for again, group in itertools.groupby(checks, key=lambda request: request.type == _RECHECK):
             for code, cause in self._driver.check_many([request.tx for request in group], again=again):
                 yield abci.ResponseCheckTx(code=code, log=cause, codespace="ledger" if code else "")
+
+    def _flush(self, request: abci.Flush) -> object:
+        """CometBFT goes on when its flush is answered, which may come apart from what it asked before."""
+        self._due, self._accepted = self._accepted, None
+        return request
 
     def _info(self, _request: abci.RequestInfo) -> object:
         height, app_hash = self._driver.info()
@@ -167,6 +173,7 @@ class Connection:
         return abci.ResponseProcessProposal(status=abci.ACCEPT)
 
     def _finalize(self, request: abci.RequestFinalizeBlock) -> object:
+        self._accepted = self._due = None
         version = self._driver.version()
         done = self._driver.execute(request)
         changed = parts.VersionParams(app=done.next_version) if done.next_version != version else None
