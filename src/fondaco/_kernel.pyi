@@ -502,9 +502,14 @@ class PirTwoServer:
         """As for PirProvider."""
 
 class PirTwoAsker:
-    """The side that has the keys, with two servers; a PirFault's third argument is whose fault it was, if known."""
+    """The side that has the keys, with two servers; a PirFault's third argument is whose fault it was, if known.
 
-    def __init__(self, wanted: list[bytes], keys: int) -> None: ...
+    `records` and `memory` as for PirAsker.
+    """
+
+    def __init__(
+        self, wanted: list[bytes], keys: int, *, records: int | None = None, memory: int = 1073741824
+    ) -> None: ...
     @property
     def limits(self) -> tuple[int, int]:
         """The most bytes that the next message of either server may have."""

@@ -9,9 +9,9 @@ import pytest
 from engines_world import column, jobs, together
 from pir_world import at_once
 
-from fondaco._kernel import PirAsker, PirFault, PirIndex, PirProvider
+from fondaco._kernel import PirAsker, PirFault, PirIndex, PirProvider, PirTwoAsker
 from fondaco.engines.base import MEMORY_MIB, EngineStopped, Excessive
-from fondaco.engines.pir import lookup
+from fondaco.engines.pir import lookup, two
 from fondaco.engines.pir.records import buffers
 
 COLUMNS = [column("k", "text"), column("v")]
@@ -22,6 +22,13 @@ ASKED = pa.table({"k": ["b", "z"]})
 def both_jobs(most: int = 2, **changed):
     parameters = {"keys": ["k"], "most_keys": most}
     made = jobs("pir", "lookup", parameters, ["asker", "provider"], [COLUMNS[:1], COLUMNS], (0,), seconds=20)
+    return [dataclasses.replace(job, **changed) for job in made]
+
+
+def two_jobs(**changed):
+    sides = [COLUMNS[:1], COLUMNS, COLUMNS]
+    parameters = {"keys": ["k"], "most_keys": 2}
+    made = jobs("pir", two.OPERATION, parameters, ["asker", "first", "second"], sides, (0,), seconds=20)
     return [dataclasses.replace(job, **changed) for job in made]
 
 
@@ -86,3 +93,48 @@ def test_a_longer_table_than_its_records_make_is_refused(description) -> None:
     lie = description[:at] + (1 << 18).to_bytes(4, "little") + description[at + 4 :]
     with pytest.raises(PirFault, match="262144 rows in a table"):
         described(PirAsker([b"a key"], 1), lie)
+
+
+@pytest.mark.parametrize("rows", [(2, 3, 3), (2, 3, 4), (2, None, 3), (2, 3, None), (2, None, None), ()])
+def test_two_servers_of_as_many_rows_as_the_ledger_says_are_taken(rows) -> None:
+    asker, *_servers = at_once(two.run, two_jobs(rows=rows), [{"data": ASKED}, {"data": DATA}, {"data": DATA}])
+    assert asker.tables["result"]["found"].to_pylist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("changed", "cause"),
+    [
+        ({"rows": (2, 2, 2)}, "comes to 3 records, and 2 are allowed"),
+        ({"rows": (2, 3, 2)}, "comes to 3 records, and 2 are allowed"),
+        ({"rows": (2, 2, 3)}, "comes to 3 records, and 2 are allowed"),
+        ({"rows": (2, None, 2)}, "comes to 3 records, and 2 are allowed"),
+        ({"memory_mib": 0}, "bytes of memory, and 0 are allowed"),
+    ],
+)
+def test_two_servers_that_say_more_than_is_allowed_are_refused_before_a_key_is_sent(changed, cause) -> None:
+    inputs = [{"data": ASKED}, {"data": DATA}, {"data": DATA}]
+    asker, first, second = at_once(two.run, two_jobs(**changed), inputs)
+    assert isinstance(asker, Excessive)
+    assert asker.to_dict()["code"] == "engine.excessive"
+    assert "first and second: the peer's description" in asker.cause
+    assert cause in asker.cause
+    assert "asker_memory_mib" in asker.remedy
+    assert isinstance(first, EngineStopped)
+    assert isinstance(second, EngineStopped)
+
+
+@pytest.mark.parametrize(
+    ("records", "rows", "cause"),
+    [
+        (1 << 63, 2048, "9223372036854775808 records in its tables, and 2048 are allowed"),
+        (1, 1 << 31, "2147483648 rows in a table, and 2048 are allowed"),
+    ],
+)
+def test_two_servers_that_lie_alike_are_refused_by_name(records, rows, cause) -> None:
+    numbers = records.to_bytes(8, "little") + (9).to_bytes(4, "little") + rows.to_bytes(4, "little")
+    lie = b"fondaco/pir-two1" + numbers + bytes([8, 0]) + bytes(64)
+    asker = PirTwoAsker([b"a key"], 1)
+    assert asker.next() == ("receive", None)
+    with pytest.raises(PirFault) as caught:
+        asker.next((lie, lie))
+    assert caught.value.args == ("excessive", f"the peer's description comes to {cause}", None)

@@ -59,7 +59,7 @@ def test_the_engines_own_word_comes_first_then_a_peer_that_went_away(party, faul
         assert found.cause == fault.cause
 
 
-def test_a_description_that_was_refused_here_names_nobody_and_keeps_its_code(party) -> None:
+def test_a_description_that_was_refused_here_names_no_peer_and_keeps_its_code(party) -> None:
     fault = Excessive("authority: too many records", remedy="ask for fewer")
     tunnels = [SimpleNamespace(failure=LOST)]
     found = party._by_name(fault, SimpleNamespace(id="one"), SimpleNamespace(cause=None), tunnels)

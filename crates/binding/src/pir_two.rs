@@ -1,6 +1,7 @@
 //! The hidden query at two servers for Python: the servers' preparation, their side of a lookup, and the asker's.
 
 use crate::pir::{kind, next, raised, records, Buffers, Next, PirFault};
+use fondaco_kernel::pir::bound::{Bounds, MEMORY};
 use fondaco_kernel::pir::scan;
 use fondaco_kernel::pir::two::asker::{Asker, Blame, Turns};
 use fondaco_kernel::pir::two::index::Index;
@@ -150,9 +151,17 @@ type Messages<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>);
 #[pymethods]
 impl PirTwoAsker {
     #[new]
-    fn new(wanted: Vec<Bound<'_, PyBytes>>, keys: usize) -> PyResult<Self> {
+    #[pyo3(signature = (wanted, keys, *, records = None, memory = MEMORY))]
+    fn new(
+        wanted: Vec<Bound<'_, PyBytes>>,
+        keys: usize,
+        records: Option<u64>,
+        memory: u64,
+    ) -> PyResult<Self> {
         let wanted: Vec<&[u8]> = wanted.iter().map(|key| key.as_bytes()).collect();
-        Asker::new(&wanted, keys).map(Self).map_err(raised)
+        Asker::new(&wanted, keys, Bounds { records, memory })
+            .map(Self)
+            .map_err(raised)
     }
 
     /// The most bytes that the next message of either server may have.

@@ -164,7 +164,9 @@ fn a_lookup_is_refused_above_its_memory_and_taken_at_it() {
 #[test]
 fn records_too_wide_for_so_many_keys_are_refused() {
     let wide = described(10, 1 << 20, (1, 1), None);
-    assert_eq!(told(&wide, 300, Bounds::default()), Ok(Turn::Receive));
+    assert_eq!(told(&wide, 100, Bounds::default()), Ok(Turn::Receive));
+    // Eight times 128 MiB of payloads are all of it, and there is more than payloads.
+    assert_eq!(excess(&wide, 128, Bounds::default()).0, "bytes of memory");
     assert_eq!(excess(&wide, 4096, Bounds::default()).0, "bytes of memory");
 }
 

@@ -1,5 +1,6 @@
 //! The hidden query at two servers from end to end: what is found, what shows on the wire, and who cheats is caught.
 
+use fondaco_kernel::pir::bound::Bounds;
 use fondaco_kernel::pir::two::asker::{Asker, Blame, Turns};
 use fondaco_kernel::pir::two::index::{Description, Index};
 use fondaco_kernel::pir::two::lookup::Server;
@@ -105,7 +106,7 @@ fn ask(
     keys: usize,
     tamper: &dyn Fn(usize, usize, &mut Vec<u8>),
 ) -> Result<Answer, Blame> {
-    let mut asker = Asker::new(wanted, keys)?;
+    let mut asker = Asker::new(wanted, keys, Bounds::default())?;
     let mut servers = Vec::new();
     for (number, index) in pair.iter().enumerate() {
         servers.push(Server::new(
@@ -477,7 +478,7 @@ proptest! {
         server.next(None).expect("a description");
         server.next(None).expect("a wait");
         prop_assert!(server.next(Some(&bytes)).is_err());
-        let mut asker = Asker::new(&[b"a"], 2).expect("an asker");
+        let mut asker = Asker::new(&[b"a"], 2, Bounds::default()).expect("an asker");
         asker.next(None).expect("a wait");
         prop_assert!(asker.next(Some([&bytes, &bytes])).is_err());
         let mut preparing = Preparation::new(true, &[(b"a", b"b")], None, RUN).expect("records");

@@ -247,7 +247,10 @@ class Coordinator:
         return found
 
     def _worst(self, failures: list[tuple[str, PartyFailed]]) -> PartyFailed:
-        """The failure that says most: a party of itself or as seen from here, else what most others say."""
+        """The failure that says most: a party of itself or as seen from here, else what most others say.
+
+        Where nobody is named it is put down to who reported it: a failure on the ledger is some member's.
+        """
         of_itself = [fault for org, fault in failures if fault.party == org]
         if of_itself:
             return of_itself[0]

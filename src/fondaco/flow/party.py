@@ -340,7 +340,8 @@ class Party:
         if isinstance(fault, PartyFailed) and not isinstance(fault, WorkerDied):
             return fault  # the engine here said itself why it cannot go on; that its links broke is what followed
         if isinstance(fault, Excessive):
-            # Refused here, by what a peer says: that its link broke is what followed, and who is right nobody can tell.
+            # Refused here, by what a peer says: that its link broke is what followed. Who is right nobody here knows;
+            # where no member is named the coordinator puts down who reported it, and the cause says of whom it was.
             return PartyFailed(f"{fault.cause} [{fault.code}]", party="", step=step.id, remedy=fault.remedy)
         for tunnel in tunnels:
             if tunnel.failure is not None and not {"peer", "told_by"}.isdisjoint(tunnel.failure.details):

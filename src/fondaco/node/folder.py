@@ -25,6 +25,7 @@ SETTINGS = "node.json"
 LOCK = "node.lock"
 _LOOK_SECONDS = 0.2
 _MAX_SETTINGS = 64 * 1024
+_MOST_MEMORY_MIB = 2**20
 USER_ROLES: dict[str, tuple[str, ...]] = {
     "steward": ("steward",),
     "analyst": ("analyst",),
@@ -61,7 +62,10 @@ class Settings:
     most_keys: int = 100
     """For how many keys a hidden query of our data may ask where its grant does not say; 0: for none at all."""
     asker_memory_mib: int = MEMORY_MIB
-    """The memory that a hidden query of ours may take here, by its provider's description; above, it is refused."""
+    """The memory that each hidden query of ours may take here, by what a provider says; above, it is refused.
+
+    In MiB, 1 to 2^20.
+    """
 
 
 class Folder:
@@ -163,7 +167,8 @@ class Folder:
         """Read the settings.
 
         Raises:
-            NodeError: no node here, or the file is damaged or has fields that this version does not know.
+            NodeError: no node here, or the file is damaged, has fields that this version does not know, or a budget of
+                memory that is none.
         """
         remedy = "run `fondaco init` for this folder first; then `fondaco join`, unless it founds a consortium"
         try:
@@ -173,13 +178,21 @@ class Folder:
         if len(text) > _MAX_SETTINGS:
             raise NodeError("the settings file is far too large", remedy="restore node.json", folder=str(self.path))
         try:
-            return Settings(**json.loads(text))
+            settings = Settings(**json.loads(text))
         except (ValueError, TypeError) as fault:
             raise NodeError(
                 "the settings file is damaged",
                 remedy="restore node.json from its backup",
                 folder=str(self.path),
             ) from fault
+        budget = settings.asker_memory_mib
+        if type(budget) is not int or not 1 <= budget <= _MOST_MEMORY_MIB:  # a bool is an int to `isinstance`
+            raise NodeError(
+                "asker_memory_mib in the settings file is no budget of memory",
+                remedy=f"set it to a whole number of MiB in node.json, from 1 to {_MOST_MEMORY_MIB}",
+                folder=str(self.path),
+            )
+        return settings
 
     def held(self) -> bool:
         """Whether a process has the folder: one that starts, runs or has not ended yet."""

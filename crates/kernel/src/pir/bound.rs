@@ -11,7 +11,8 @@
 //!    all tables of an index. The filter's form grows with its load (`fuse`), by the rule that built it.
 //! 3. What the lookup takes at most, which follows from the description and the number of keys, is within a budget.
 //!
-//! Nothing here depends on a key, so a refusal tells the provider nothing.
+//! Nothing here depends on a key, so a refusal tells the provider nothing. The lookup at two servers is held to the same
+//! by `two::bound`.
 
 use super::description::{part_bytes, Description};
 use super::fuse::Form;
@@ -24,13 +25,17 @@ use crate::protocol::Fault;
 
 /// The memory that a lookup may take its asker unless it says otherwise, in bytes: 1 GiB.
 ///
-/// The largest index of a few hundred bytes a record (14 million) takes some 0.85 GB with a batch; 300 keys whose records
-/// have 1 MiB each take 0.9 GB for the records themselves.
+/// The largest index of a few hundred bytes a record (14 million) takes some 0.85 GB with a batch; 100 keys whose records
+/// have 1 MiB each take 0.84 GB for the records themselves.
 pub const MEMORY: u64 = 1 << 30;
-/// Times that a fetched record lies in memory: as parts, put together, and in the language that asked.
-const RESULTS: u64 = 3;
+/// Times that a fetched record lies in memory at most. Three while it is handed over: as parts, put together, and as
+/// bytes of the language that asked. Then, while that makes a table of it: the parts and those bytes still, four times
+/// as a text of that language (four bytes a character where one character is outside the basic plane), and twice as a
+/// column, which grows by doubling. Numbers take more as values, some 40 bytes each, however few digits they have: that
+/// is a matter of how many columns are asked for, not of what a provider says.
+const RESULTS: u64 = 8;
 /// Times that a message lies in memory: here, and in the language that carries it.
-const MESSAGES: u64 = 2;
+pub(super) const MESSAGES: u64 = 2;
 
 /// What an asker allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,31 +61,52 @@ impl Bounds {
     /// # Errors
     /// `Fault::Excessive`: it names more records, longer tables or more work than is allowed.
     pub fn check(&self, description: &Description, keys: usize) -> Result<(), Fault> {
-        let at_most = |what, claimed: u64, most: u64| {
-            if claimed > most {
-                return Err(Fault::Excessive {
-                    what,
-                    claimed,
-                    most,
-                });
-            }
-            Ok(())
-        };
         let single = &description.single;
-        if let Some(most) = self.records {
-            at_most("records", description.records, most)?;
-        }
-        let parts = description.parts() as u64;
         let places = u64::from(single.groups) * u64::from(single.form.rows);
-        at_most("records in its tables", description.records, places / parts)?;
-        let records = description.records * parts;
+        let records = self.counted(description.records, description.parts(), places)?;
         for layout in std::iter::once(single).chain(description.batch.as_ref().map(|(_, one)| one))
         {
-            let rows = u64::from(layout.form.rows);
-            at_most("rows in a table", rows, most_rows(layout, records))?;
+            rows_at_most(layout.form, most_rows(layout, records))?;
         }
-        at_most("bytes of memory", reckoned(description, keys), self.memory)
+        self.affords(reckoned(description, keys))
     }
+
+    /// The records of a description, parts counted each: no more than are known of, or than `places` hold.
+    pub(super) fn counted(&self, records: u64, parts: usize, places: u64) -> Result<u64, Fault> {
+        if let Some(most) = self.records {
+            at_most("records", records, most)?;
+        }
+        let parts = parts as u64;
+        at_most("records in its tables", records, places / parts)?;
+        Ok(records * parts)
+    }
+
+    /// Look at what a lookup takes.
+    pub(super) fn affords(&self, bytes: u64) -> Result<(), Fault> {
+        at_most("bytes of memory", bytes, self.memory)
+    }
+}
+
+fn at_most(what: &'static str, claimed: u64, most: u64) -> Result<(), Fault> {
+    if claimed > most {
+        return Err(Fault::Excessive {
+            what,
+            claimed,
+            most,
+        });
+    }
+    Ok(())
+}
+
+/// Look at how long a table is.
+pub(super) fn rows_at_most(form: Form, most: u64) -> Result<(), Fault> {
+    at_most("rows in a table", u64::from(form.rows), most)
+}
+
+/// The rows of a table of this load, by the rule that makes it.
+pub(super) fn rows_for(load: usize) -> u64 {
+    // One more than the load, so that a logarithm that another machine rounds otherwise makes no difference.
+    u64::from(Form::for_records(load + 1).rows)
 }
 
 /// The most rows that an honest table of this layout has for so many records, parts counted each.
@@ -93,9 +119,7 @@ fn most_rows(layout: &Layout, records: u64) -> u64 {
     };
     let mean = records as f64 * share;
     let load = (records as f64).min(mean + 10.0 * mean.sqrt() + 40.0);
-    // One more than the load, so that a logarithm that another machine rounds otherwise makes no difference.
-    let load = (load.ceil() as usize).min(MAX_ROWS) + 1;
-    u64::from(Form::for_records(load).rows)
+    rows_for((load.ceil() as usize).min(MAX_ROWS))
 }
 
 /// The most bytes that a lookup of `keys` keys takes its asker at once, messages and result in the language that drives
@@ -106,11 +130,20 @@ pub fn reckoned(description: &Description, keys: usize) -> u64 {
     let (batch, single) = layouts(description, rounds);
     let matrices = batch.map_or(0, |layout| matrix(layout.shape(), 1))
         + matrix(single.shape(), rounds.singles(0) as u64);
-    let slot = part_bytes(description.payload as usize) + size_of::<Option<Vec<u8>>>();
-    let evaluations = MESSAGES * (ELEMENT + PROOF) as u64 + size_of::<Output>() as u64;
     matrices
-        + RESULTS * (rounds.records * slot) as u64
-        + (keys * description.publics.len()) as u64 * evaluations
+        + results(rounds.records, description.payload)
+        + evaluations(keys * description.publics.len())
+}
+
+/// What so many fetched records, parts counted each, of payloads of so many bytes take.
+pub(super) fn results(records: usize, payload: u32) -> u64 {
+    let slot = part_bytes(payload as usize) + size_of::<Option<Vec<u8>>>();
+    RESULTS * (records * slot) as u64
+}
+
+/// What so many evaluations of keys take.
+pub(super) fn evaluations(count: usize) -> u64 {
+    count as u64 * (MESSAGES * (ELEMENT + PROOF) as u64 + size_of::<Output>() as u64)
 }
 
 /// What a matrix takes that is asked so many times at once.

@@ -151,6 +151,15 @@ def prepare(job: Job, inputs: dict[str, pa.Table], told: Told = untold) -> Kept:
 _SAME = "see that both servers published the same data, by the same keys"
 
 
+def excessive(who: str, cause: str) -> Excessive:
+    """The refusal of a description by `who` that comes to more than is allowed here."""
+    return Excessive(
+        f"{who}: {cause}",
+        remedy="ask for fewer keys or columns in a step; if the dataset is as large as its provider says, "
+        "allow more memory (asker_memory_mib in node.json) and start the task again",
+    )
+
+
 def drive(party: _Side, channel: Channel) -> None:
     """Carry a side's messages over its channel until it has finished.
 
@@ -175,11 +184,7 @@ def drive(party: _Side, channel: Channel) -> None:
             # Of two servers: each would be the liar to itself, and none is known to be one.
             raise EngineStopped(f"{cause}: no one can tell which are right", remedy=_SAME) from fault
         if kind == "excessive":
-            raise Excessive(
-                f"{channel.peer}: {cause}",
-                remedy="ask for fewer keys or columns in a step; if the dataset is as large as its provider says, "
-                "allow more memory (asker_memory_mib in node.json) and start the task again",
-            ) from fault
+            raise excessive(channel.peer, cause) from fault
         raise EngineStopped(
             f"{channel.peer}: {cause}" if kind in ("malformed", "cheated") else str(cause),
             remedy="see that both run the same version, then start the task again",

@@ -26,7 +26,7 @@ from fondaco._kernel import PirFault, PirTwoAsker, PirTwoIndex, PirTwoPreparatio
 from fondaco.engines import checks
 from fondaco.engines.base import PREPARED, BadJob, EngineStopped, Job, Outcome
 from fondaco.engines.channel import Channel, connect_all, run_digest
-from fondaco.engines.pir.lookup import drive, question, records_of, report
+from fondaco.engines.pir.lookup import drive, excessive, question, records_of, report
 from fondaco.engines.pir.parts import as_table, from_table
 
 OPERATION = "two-server-lookup"
@@ -80,12 +80,19 @@ def _drive_both(asker: PirTwoAsker, servers: tuple[Channel, Channel]) -> None:
     except PirFault as fault:
         kind, cause, server = fault.args
         who = f"{first.peer} or {second.peer}" if server is None else servers[server].peer
+        if kind == "excessive":
+            # Both said it, or they had been found to differ.
+            raise excessive(f"{first.peer} and {second.peer}", cause) from fault
         raise EngineStopped(f"{who}: {cause}" if kind in ("malformed", "cheated") else cause, remedy=_AGAIN) from fault
 
 
 def _ask(job: Job, inputs: dict[str, pa.Table], channels: Mapping[int, Channel]) -> tuple[pa.Table, int]:
     asked = question(job, inputs)
-    asker = PirTwoAsker(asked.wanted, checks.most_keys(job))
+    # Both hold the same records, so neither has more than the ledger says of either.
+    known = [rows for rows in map(job.rows_of, (1, 2)) if rows is not None]
+    asker = PirTwoAsker(
+        asked.wanted, checks.most_keys(job), records=min(known, default=None), memory=job.memory_mib << 20
+    )
     _drive_both(asker, (channels[1], channels[2]))
     names = checks.key_columns(job)
     of_first = zip(job.peer_ranks, job.peer_columns, strict=True)
@@ -99,6 +106,7 @@ def run(job: Job, inputs: dict[str, pa.Table], sockets: Path) -> Outcome:
     Raises:
         BadJob: a step that cannot be done as asked.
         EngineStopped: a member went away or does not follow the protocol; the servers do not hold the same records.
+        Excessive: the servers say of their records what this asker allows no memory for.
     """
     checks.check_job(job)
     started = time.monotonic()

@@ -4,11 +4,13 @@
 //! functions, of which neither server has both. Number and length of messages follow from the description and the
 //! number of keys of the lookup.
 
+use super::bound;
 use super::dpf;
 use super::index::{combined, share_of, Description, DESCRIPTION, SHARE};
 use super::lookup::{tops_bytes, Rounds};
 use super::table::{checked, digest};
 use crate::pir::asker::filler;
+use crate::pir::bound::Bounds;
 use crate::pir::index::part_of;
 use crate::pir::lookup::check_keys;
 use crate::pir::matrix::ONES;
@@ -61,6 +63,7 @@ enum Asking {
 pub struct Asker {
     wanted: usize,
     keys: usize,
+    bounds: Bounds,
     blinded: [Blinded; 2],
     told: Option<([Description; 2], Rounds)>,
     tops: Vec<u8>,
@@ -84,11 +87,11 @@ fn cheated<T>(server: Option<usize>, check: &'static str) -> Result<T, Blame> {
 }
 
 impl Asker {
-    /// Ask for `wanted`, different keys, in a lookup of exactly `keys` keys.
+    /// Ask for `wanted`, different keys, in a lookup of exactly `keys` keys, of servers whose index is within `bounds`.
     ///
     /// # Errors
     /// `Fault::Input`: no keys or too many, an empty or over-long one, or one that stands twice.
-    pub fn new(wanted: &[&[u8]], keys: usize) -> Result<Self, Fault> {
+    pub fn new(wanted: &[&[u8]], keys: usize, bounds: Bounds) -> Result<Self, Fault> {
         check_keys(keys)?;
         let mut sorted = wanted.to_vec();
         sorted.sort_unstable();
@@ -110,6 +113,7 @@ impl Asker {
         Ok(Self {
             wanted: wanted.len(),
             keys,
+            bounds,
             blinded: [blinded()?, blinded()?],
             told: None,
             tops: Vec::new(),
@@ -163,6 +167,7 @@ impl Asker {
         if !first.agrees(&second) {
             return cheated(None, "same table");
         }
+        bound::check(&self.bounds, &first, self.keys)?;
         let rounds = Rounds::of(&first, self.keys);
         self.parts = vec![None; rounds.records];
         self.told = Some(([first, second], rounds));

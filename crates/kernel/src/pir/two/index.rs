@@ -21,6 +21,8 @@ use zeroize::Zeroizing;
 pub const SHARE: usize = 32;
 /// Bytes of a description.
 pub const DESCRIPTION: usize = 16 + 8 + 4 + 4 + 1 + 1 + HASH + ELEMENT;
+/// The most records of an index, parts counted each.
+pub const MAX_RECORDS: usize = 1 << 30;
 const MAGIC: &[u8; 16] = b"fondaco/pir-two1";
 const NONCE: [u8; 12] = [0; 12];
 
@@ -183,7 +185,7 @@ impl Index {
         let too_large = Fault::Input {
             what: "more data than one index holds",
         };
-        if locations.len() > 1 << 30 {
+        if locations.len() > MAX_RECORDS {
             return Err(too_large);
         }
         let mut plain = vec![0u8; form.rows as usize * width];
