@@ -74,7 +74,7 @@ class Executor:
 
     def drop(self) -> None:
         """What is executed is not committed."""
-        self.committed()
+        self._executed, self._decided = None, False
         if self._app.finalized:
             self._app.roll_back()
 
