@@ -107,6 +107,8 @@ bench-ledger: setup chain
 
 bench-psi: setup
 	$(BIN)/python bench/bench_psi.py
+	# What `explain` tells of the cost is held against this record.
+	$(BIN)/python -m pytest -q tests/engines/test_engines_estimates.py
 
 # Some minutes, 4 GiB for each side and 12 GB of disk more.
 bench-psi-large: setup

@@ -17,14 +17,15 @@ LOADING = {"psi": 1.0, "mpc": 3.5}
 
 def recorded(case: str, unit: str) -> float:
     rows = json.loads(RECORDED.read_text())["rows"]
-    names = (case, f"operations: {case}")
-    (found,) = [row["ours"] for row in rows if row["case"] in names and row["unit"] == unit]
+    (found,) = [row["ours"] for row in rows if row["case"].split(": ")[-1] == case and row["unit"] == unit]
     return float(found)
 
 
 CASES = [
     ("psi", "intersection", 2, "2^20 x 2^20, files"),
     ("psi", "intersection", 3, "intersection of three, 2^20 each"),
+    ("psi", "difference", 3, "difference of three, 2^20 each"),
+    ("psi", "union", 3, "union of three, 2^20 each"),
     ("psi", "cardinality", 2, "cardinality, 2^20 x 2^20"),
     ("psi", "threshold", 2, "threshold, 2^20 x 2^20"),
     ("psi", "union", 2, "union for one of two, 2^20 each"),

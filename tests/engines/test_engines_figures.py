@@ -122,18 +122,21 @@ def test_products_are_exact_beyond_what_a_float_holds() -> None:
     assert outcomes[0].tables["result"]["result"].to_pylist() == [big * Decimal(big - 1).scaleb(-3)]
 
 
-def test_arithmetic_that_names_keys_wants_their_match() -> None:
-    parameters = {
-        "keys": ["k"], "operation": "add", "left": {"party": "holder", "column": "v"},
-        "right": {"party": "asker", "column": "v"},
-    }  # fmt: skip
-    table = pa.table({"k": ["a"], "v": [1]})
+@pytest.mark.parametrize(
+    ("operation", "named"),
+    [
+        ("arithmetic", {"operation": "add", "left": {"column": "v"}, "right": {"column": "v"}}),
+        ("statistics", {"value": {"column": "v"}, "group": {"column": "v"}, "groups": [1]}),
+    ],
+)
+def test_a_step_that_names_keys_wants_their_match(operation, named) -> None:
+    # No helper runs: who lacks the match says so before it is linked to anyone.
+    parties = iter(PARTIES)
+    placed = {name: {"party": next(parties), **at} if isinstance(at, dict) else at for name, at in named.items()}
     columns = [[column("k", "text"), NUMBER], [column("k", "text"), NUMBER], []]
-    outcomes = together(
-        jobs("mpc", "arithmetic", parameters, PARTIES, columns, (0,), helper=2, seconds=60),
-        [{"data": table}, {"data": table}, {}],
-    )
-    for outcome in outcomes[:2]:
+    table = pa.table({"k": ["a"], "v": [1]})
+    steps = jobs("mpc", operation, {"keys": ["k"], **placed}, PARTIES, columns, (0,), helper=2)
+    for outcome in together(steps[:2], [{"data": table}, {"data": table}]):
         assert "match" in outcome.cause
 
 

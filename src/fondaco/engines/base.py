@@ -272,9 +272,10 @@ def leakage(engine: str, operation: str, *, members: int = 2) -> tuple[str, ...]
 def estimate(engine: str, operation: str, rows: int, *, members: int = 2, receivers: int = 1) -> Estimate:
     """A rough linear model of what was measured on two cores over loopback, for so many members and receivers.
 
-    Operations on sets and hidden matches are fitted to `bench/results/psi.json`, at 2^20 rows of each party; before its
-    clock starts a worker is launched and an engine loaded, which is in the constants here. Secret shares between two
-    members alone (Cheetah) cost about twelve times the time of three (ABY3).
+    Operations on sets and hidden matches are fitted to `bench/results/psi.json`, at 2^20 rows of each party, on cores
+    with AVX2 and no more (with AVX-512 they take a third to two thirds of the time). Before its clock starts a worker
+    is launched and an engine loaded, which is in the constants here. Secret shares between two members alone (Cheetah)
+    cost about twelve times the time of three (ABY3).
     """
     leakage(engine, operation)
     millions = rows / 1e6
@@ -285,17 +286,17 @@ def estimate(engine: str, operation: str, rows: int, *, members: int = 2, receiv
         return Estimate(0.5 + 1.5 * millions, 150 + int(1200 * millions), 0.4 + 0.3 * millions)
     if engine == "psi" and operation == "unbalanced":
         # The first run, which prepares the larger side; every other one grows with the smaller side alone.
-        return Estimate(1.0 + 10.5 * millions, 150 + int(250 * millions), 0.1 + 8.1 * millions)
+        return Estimate(1.0 + 28.5 * millions, 150 + int(250 * millions), 0.1 + 8.1 * millions)
     if engine == "psi" and operation in {"cardinality", "threshold"}:
         # A threshold that is reached intersects after counting.
-        seconds, network = (35.5, 69.0) if operation == "cardinality" else (37.0, 97.0)
+        seconds, network = (105.0, 69.0) if operation == "cardinality" else (106.5, 97.0)
         return Estimate(0.8 + seconds * millions, 150 + int(700 * millions), 0.1 + network * millions)
     if engine == "psi" and operation in {"difference", "union"} and members > 2:
         return _tested(operation, millions, members)
     if engine == "psi" and operation == "union":
         # A run of its own for each receiver.
         runs = receivers * millions
-        return Estimate(0.8 + 37.0 * runs, 150 + int(700 * millions), 0.1 + 81.0 * runs)
+        return Estimate(0.8 + 107.0 * runs, 150 + int(700 * millions), 0.1 + 81.0 * runs)
     if engine == "psi":
         # Sets above a million keys are met in parts, so memory grows by the rows themselves and no more.
         memory = 150 + int(250 * min(millions, 1)) + int(90 * millions)
@@ -303,14 +304,14 @@ def estimate(engine: str, operation: str, rows: int, *, members: int = 2, receiv
             return Estimate(0.8 + 0.9 * millions, memory, 0.7 + 30.0 * millions)
         # One meeting after the other, each with a second store.
         others = members - 1
-        return Estimate(0.8 + 0.9 * others * millions, memory + int(100 * millions), others * (0.7 + 45.0 * millions))
+        return Estimate(0.8 + 1.4 * others * millions, memory + int(100 * millions), others * (0.7 + 45.0 * millions))
     slower = 12.0 if members == 2 else 1.0
     if operation in HIDDEN:
         # Of the whole of three members' traffic a party has two thirds.
         sums = operation == "intersection-sum"
         return Estimate(
-            3.5 + (6.1 if sums else 12.4) * slower * millions,
-            400 + int((1190 if sums else 1970) * millions),
+            3.5 + (10.0 if sums else 17.5) * slower * millions,
+            400 + int((1120 if sums else 1900) * millions),
             1.4 + (520.0 if sums else 950.0) * millions,
         )
     if operation == "arithmetic":
@@ -321,11 +322,11 @@ def estimate(engine: str, operation: str, rows: int, *, members: int = 2, receiv
 def _tested(operation: str, millions: float, members: int) -> Estimate:
     """For one receiver: a test with each other member, then shares of each bin, of a union with rows of 80 bytes."""
     others = members - 1
-    seconds, memory, network = 0.8 + 20.0 * others * millions, 150 + int(850 * millions), 550.0 * others * millions
+    seconds, memory, network = 0.8 + 10.5 * others * millions, 150 + int(750 * millions), 550.0 * others * millions
     if operation == "difference":
         return Estimate(seconds, memory, 0.7 * others + network)
     slots = others * millions
-    return Estimate(seconds + 2.0 * slots, memory + int(100 * slots), 0.7 * others + network + 100.0 * members * slots)
+    return Estimate(seconds + 5.0 * slots, memory + int(40 * slots), 0.7 * others + network + 100.0 * members * slots)
 
 
 def reason(engine: str, operation: str, parameters: Value, rows: Sequence[int]) -> str:

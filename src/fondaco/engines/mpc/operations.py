@@ -35,13 +35,13 @@ def statistics(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Ta
     if job.rank != job.helper:
         value_column, group_column = inputs.declared(job, value), inputs.declared(job, group)
     groups = figures.shared_groups(job, session, group.rank, group_column)
-    keys, match = inputs.key_names(job), tables.get("match")
+    keys = inputs.key_names(job)
     own: tuple[Array, ...] = ()
     flags: Array | None = None
     if job.rank == value.rank and value_column is not None:
-        own = inputs.summed(tables["data"], _needed(match), keys, value_column)
+        own = inputs.summed(tables["data"], tables["match"], keys, value_column)
     if job.rank == group.rank and group_column is not None:
-        flags = inputs.indicators(tables["data"], _needed(match), keys, group.column, groups)
+        flags = inputs.indicators(tables["data"], tables["match"], keys, group.column, groups)
     rows = session.announce(value.rank, len(own[0]) if own else 0)
     if job.rank == group.rank and flags is not None and flags.shape[1] != rows:
         raise BadJob("the parties matched different numbers of keys", remedy="run the intersection again")
@@ -65,10 +65,18 @@ def statistics(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Ta
     return figures.table_of(groups, opened, value_column.scale)
 
 
-def _needed(match: pa.Table | None) -> pa.Table:
-    if match is None:
+def _see_match(job: Job, tables: dict[str, pa.Table]) -> None:
+    """Who brings data to a step that aligns rows by keys brings their match; seen before a member is linked.
+
+    Raises:
+        BadJob: it is not there.
+    """
+    if job.rank == job.helper or "match" in tables:
+        return
+    if job.operation == "statistics":
         raise BadJob("the step needs the match of an intersection", remedy="name it in the step's `match`")
-    return match
+    if job.operation == "arithmetic" and inputs.parameters(job).get("keys") is not None:
+        raise BadJob("the step names keys and has no match", remedy="name an intersection in the step's `match`")
 
 
 def pooled(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Table | None:
@@ -137,8 +145,6 @@ def arithmetic(job: Job, tables: dict[str, pa.Table], session: Session) -> pa.Ta
         scale = a.scale + b.scale if operation == "multiply" else a.scale
         where = left if job.rank == left.rank else right
         match = tables.get("match")
-        if match is None and parameters.get("keys") is not None:
-            raise BadJob("the step names keys and has no match", remedy="name an intersection in the step's `match`")
         column = a if where is left else b
         mine = inputs.single(tables["data"], match, inputs.key_names(job) if match is not None else (), column)
         if divides:
@@ -183,6 +189,7 @@ def run(job: Job, tables: dict[str, pa.Table], sockets: Path) -> Outcome:
     apart = job.operation in _HIDDEN
     if not apart and job.operation not in _PROGRAMS:
         raise BadJob("no such operation", remedy="see docs/concepts/engines.md", operation=job.operation)
+    _see_match(job, tables)
     link = connect(job, _spu_folder(sockets) if apart else sockets)
     linked = time.monotonic()
     session = Session(link, Ring.WIDE128 if divides else Ring.WIDE64)

@@ -1,8 +1,9 @@
 """Which protocol an intersection takes, from sizes and the link's width alone, and the reason in words.
 
 Both members decide by themselves and must find the same, so the model is one of whole numbers. Its constants are what
-was measured on two cores: the function of RR22 has a price of its own (0.65 MB, 30 ms) and then costs next to nothing a
-key; Diffie-Hellman has none and costs 53 microseconds of a core and some 36 bytes for each key of either side.
+was measured on two cores with AVX2: the function of RR22 has a price of its own (0.65 MB, 30 ms) and then costs next to
+nothing a key; Diffie-Hellman has none and costs 53 microseconds of a core and some 36 bytes for each key of either
+side.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def _prepared(asked: int, held: int) -> str:
     """What a prepared set of so many keys costs, in words."""
     run, table = unbalanced_cost(asked), 81 * held / 1e7
     return (
-        f"{10 * held / 1e6:.3g} s once to prepare {held} keys (the first run, or `fondaco prepare` ahead) "
+        f"{27 * held / 1e6:.3g} s once to prepare {held} keys (the first run, or `fondaco prepare` ahead) "
         f"and {table:.3g} MB once for their table, "
         f"then about {run.micros / 1e6:.3g} s and {run.wire / 1e6:.3g} MB a run of {asked}"
     )
