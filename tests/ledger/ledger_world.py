@@ -80,6 +80,9 @@ class TooMuch(ContractError):
 class Counter:
     """Contracts of one kind: `counter.add/1`."""
 
+    def message_of(self, kind: str) -> type | None:
+        """Its messages have no class."""
+
     def execute(self, ctx: Context, kind: str, payload: Value) -> None:
         """Add; refuse over 100, after having written and emitted."""
         if kind != "counter.add/1" or not isinstance(payload, dict):

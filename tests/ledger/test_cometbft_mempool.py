@@ -17,8 +17,8 @@ from fondaco.ledger import transactions
 from fondaco.ledger.admission import Expelled
 from fondaco.ledger.application import BAD_CODE
 from fondaco.ledger.blocks import validators_hash
-from fondaco.ledger.cometbft import abci
-from fondaco.ledger.cometbft.bundle import MOST_BYTES
+from fondaco.ledger.cometbft import abci, mempool
+from fondaco.ledger.cometbft.bundle import MOST_BYTES, held_by
 from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.ledger.cometbft.home import Config, Home, config_text
 from fondaco.ledger.cometbft.mempool import FULL_CODE
@@ -384,3 +384,36 @@ def test_a_proposal_of_bundles_fits_with_its_heads(ledger: CometLedger) -> None:
     kept = answer.txs  # type: ignore[attr-defined]
     assert kept == tuple(txs[: len(kept)])
     assert room - 2 * len(txs[0]) - HEAD * len(kept) < sum(map(len, kept)) <= room - 3 * len(kept)
+
+
+# -- bundles are not read twice -----------------------------------------------------------------------------------------
+
+
+def test_a_bundle_that_was_taken_leaves_without_being_read_again(
+    ledger: CometLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    txs = [*some(2), *some(1, "somebody")]
+    entry, other = encode([*txs]), encode([*some(2, "other")])
+    assert check(ledger, entry, other) == [0, 0]
+    run(ledger, *txs)
+    read = []
+
+    def opened(data: bytes) -> tuple[bytes, ...] | BadTransaction:
+        read.append(data)
+        return held_by(data)
+
+    monkeypatch.setattr(mempool, "held_by", opened)
+    assert check(ledger, entry, other, again=True) == [BAD_CODE, 0]
+    assert read == [other]
+    assert check(ledger, entry, again=True) == [BAD_CODE]  # and it is forgotten
+    assert read == [other, entry]
+
+
+def test_what_is_remembered_of_bundles_is_bounded(ledger: CometLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mempool, "_MOST_KEPT", 5)
+    entries = [encode([*some(2, f"signer-{n}")]) for n in range(4)]
+    assert check(ledger, *entries) == [0] * 4
+    assert check(ledger, *entries, again=True) == [0] * 4  # the first two are read
+    ledger.forget_mempool()
+    assert check(ledger, *entries, again=True) == [BAD_CODE] * 4
+    assert check(ledger, *entries) == [0] * 4

@@ -70,10 +70,11 @@ class Finalized:
 
     The application puts `validator_updates` into the set of the block after the next, as CometBFT does: the next
     header's `next_validators_hash` has them, and the one after it is signed by them. `next_version` is the version of
-    the rules of the next block, which its header carries.
+    the rules of the next block, which its header carries. `hashes` are the transactions' SHA-256, in order.
     """
 
     results: tuple[TxResult, ...]
+    hashes: tuple[bytes, ...]
     app_hash: bytes
     validator_updates: tuple[ValidatorUpdate, ...]
     next_version: int
@@ -82,9 +83,6 @@ class Finalized:
 def _refusal(code: int, codespace: str, fault: FondacoError) -> TxResult:
     """A refused transaction's result."""
     return TxResult(code, codespace, fault.code, *said(fault), ())
-
-
-_entropy = functools.lru_cache(maxsize=1)(entropy)  # one of a block, asked for by each of its transactions
 
 
 @dataclasses.dataclass(slots=True)
@@ -175,7 +173,8 @@ class Application:
             raise LedgerError("this ledger has a genesis already", remedy="use an empty folder")
         self.chain = chain
         events: list[Event] = []
-        ctx = self._context(self._changes, 0, time, (), hashlib.sha256(encode(document)).digest(), events)
+        founding = hashlib.sha256(encode(document)).digest()
+        ctx = self._context(0, time)(store=self._changes, signers=(), tx=founding, events=events)
         for validator in validators:
             self._changes.set(VALIDATORS + validator.key, validator.power.to_bytes(8, "big"))
         self._registry.init_genesis(ctx, document)
@@ -194,18 +193,18 @@ class Application:
         """
         tx = self.sound(data)
         tx.check_payload()
-        self.count(tx)
+        self.count_all([tx])
         return tx
 
-    def count(self, tx: Transaction, waiting: Callable[[str], int] = lambda _name: 0) -> str:
-        """Count a sound transaction, whose payload is a message, among those that wait; its organisation's name.
+    def count_all(self, txs: list[Transaction], waiting: Callable[[str], int] = lambda _name: 0) -> dict[bytes, str]:
+        """Count sound transactions, whose payloads are messages, among those that wait; each author's organisation.
 
         Raises:
-            QuotaExceeded: since the last block, its organisation sent as many as a block may hold of it; or as many
-                wait, as `waiting` says.
+            QuotaExceeded: since the last block, an organisation sent more with these than a block may hold of it; or
+                more wait with these, as `waiting` says. None is counted.
         """
         with self._admitting:
-            return self._admitted.count(tx, waiting)
+            return self._admitted.count_all(txs, waiting)
 
     def _quotas(self) -> Quotas:
         return Quotas(functools.partial(self._registry.quota, self._storage))
@@ -266,6 +265,10 @@ class Application:
             size += len(data) + head
         return kept
 
+    def hashes(self, txs: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """The SHA-256 of each."""
+        return self._verified.hashes(txs)
+
     def why_not(self, data: bytes) -> FondacoError | None:
         """Why no later block may hold what prepare_proposal left out; None: it is sound, and may wait."""
         try:
@@ -285,15 +288,17 @@ class Application:
             self._verified.together(txs, self.chain, self._timely)
         else:
             self.verify_together(txs)
-        seen, quotas = dict[bytes, None](), self._quotas()
-        for data in txs:
-            tx = self._verified.open(data, self.chain, self._timely) if decided else self.sound(data)
-            if decided:
-                self._timely(tx.body, tx.mark)
-            quotas.count(tx)
-            if tx.mark in seen:
-                raise BadTransaction("the block holds a bad or doubled transaction", remedy="propose sound blocks")
-            seen[tx.mark] = None
+        known = self._next_block.sound
+        found = [self._decided(data) if decided else known.get(data) or self.sound(data) for data in txs]
+        self._quotas().count_all(found)
+        if len(dict.fromkeys(tx.mark for tx in found)) < len(found):
+            raise BadTransaction("the block holds a bad or doubled transaction", remedy="propose sound blocks")
+
+    def _decided(self, data: bytes) -> Transaction:
+        """A transaction of a decided block, whose time it is."""
+        tx = self._verified.open(data, self.chain, self._timely)
+        self._timely(tx.body, tx.mark)
+        return tx
 
     def finalize_block(self, height: int, time: int, txs: list[bytes]) -> Finalized:
         """Execute a block (unix nanoseconds `time`) and what is due at its end. Nothing is written yet.
@@ -309,7 +314,9 @@ class Application:
         self._check_version(height)
         self._verified.together(txs, self.chain)
         nonces = self._version == 1 or spent.has_nonces(self._changes)
-        results = tuple(self._deliver(height, time, index, data, nonces=nonces) for index, data in enumerate(txs))
+        make = self._context(height, time)
+        results = tuple([self._deliver(make, height, index, data, nonces=nonces) for index, data in enumerate(txs)])
+        hashes = self._verified.hashes(txs)
         if txs and nonces:
             spent.forget_nonces(self._changes, height)
         if txs and self._version > 1:
@@ -319,7 +326,9 @@ class Application:
         updates = self._end(height, time, len(txs))
         self._at, self._given = height, txs
         self._seal()
-        return Finalized(results, self._sealed, updates, self._registry.rules(self._changes, height + 1).version)
+        return Finalized(
+            results, hashes, self._sealed, updates, self._registry.rules(self._changes, height + 1).version
+        )
 
     def commit(self, also: Callable[[sqlite3.Connection], None] | None) -> None:
         """Persist the finalised block in one transaction, with what the driver adds to it.
@@ -410,24 +419,14 @@ class Application:
         """What stands, before the finalised block is committed, at the keys and pages of the tree that it changes."""
         return {key: self._storage.get(key) for key in self._changes.changes}, self._tree.before
 
-    def _context(
-        self,
-        store: Overlay,
-        height: int,
-        time: int,
-        signers: tuple[bytes, ...],
-        tx: bytes,
-        events: list[Event],
-    ) -> Context:
-        return Context(
-            store=store,
+    def _context(self, height: int, time: int) -> Callable[..., Context]:
+        """What makes the contexts of a block, of a store, signers, a transaction's hash and events."""
+        return functools.partial(
+            Context,
             chain=self.chain,
             height=height,
             time=time // _NANOS,
-            signers=signers,
-            tx=tx,
-            entropy=_entropy(self.app_hash, height, time),
-            events=events,
+            entropy=entropy(self.app_hash, height, time),
             version=self._version,
         )
 
@@ -444,7 +443,7 @@ class Application:
         if mark in self._spent or (nonces and spent.has_nonce(store, body)):
             raise Stale("the transaction was executed before", remedy="sign a new one with a new nonce")
 
-    def _deliver(self, height: int, time: int, index: int, data: bytes, *, nonces: bool) -> TxResult:
+    def _deliver(self, make: Callable[..., Context], height: int, index: int, data: bytes, *, nonces: bool) -> TxResult:
         try:
             tx = self._verified.open(data, self.chain)
             self._check_replay(tx.body, tx.mark, self._changes, height, nonces=nonces)
@@ -457,9 +456,9 @@ class Application:
         else:
             self._fresh[tx.mark] = None
         branch, events = Overlay(self._changes), list[Event]()
-        ctx = self._context(branch, height, time, tx.signers, tx.hash, events)
+        ctx = make(store=branch, signers=tx.signers, tx=tx.hash, events=events)
         try:
-            self._registry.execute(ctx, tx.body.kind, tx.payload())
+            self._registry.execute(ctx, tx.body.kind, tx.message(self._registry.message_of(tx.body.kind)))
             leaves = event_leaves(height, index, tx.hash, events)
         except ContractError as refusal:
             return _refusal(refusal.number, refusal.codespace, refusal)
@@ -471,7 +470,8 @@ class Application:
     def _end(self, height: int, time: int, count: int) -> tuple[ValidatorUpdate, ...]:
         """Do what is due at the end of a block of `count` transactions; its events come after theirs."""
         events: list[Event] = []
-        ctx = self._context(self._changes, height, time, (), block_source(self.chain, height), events)
+        source = block_source(self.chain, height)
+        ctx = self._context(height, time)(store=self._changes, signers=(), tx=source, events=events)
         self._registry.end_block(ctx)
         self._append(event_leaves(height, count, ctx.tx, events))
         last = {update.key: update for update in ctx.updates}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 
 from fondaco.core.codec import encode
@@ -12,7 +11,6 @@ from fondaco.ledger.contracts.kit import Event
 MAX_SAID = 300  # bytes of a refusal's cause, and of its remedy; only its code is consensus
 
 
-@functools.lru_cache(maxsize=8)  # each transaction of a block asks
 def entropy(before: bytes, height: int, time: int) -> bytes:
     """What draws by lot are made from: the app hash before a block, its height, its time in nanoseconds.
 

@@ -5,7 +5,8 @@ Trusts the application to give it verified transactions and committed quotas; le
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 from fondaco.ledger.transactions import BadTransaction, Transaction
 
@@ -24,21 +25,50 @@ class Quotas:
         self._known: dict[bytes, tuple[str, int]] = {}
         self._counts: dict[str, int] = {}
 
-    def count(self, tx: Transaction, waiting: Callable[[str], int] = lambda _name: 0) -> str:
-        """Count a transaction for its author's organisation, whose name comes back; `waiting` says how many wait of it.
+    def count(self, tx: Transaction) -> None:
+        """Count a transaction for its author's organisation.
 
         Raises:
-            QuotaExceeded: it is one too many, in the block or of those that wait; it is not counted.
+            QuotaExceeded: it is one too many; it is not counted.
         """
-        signer = tx.signers[0]
-        if signer not in self._known:
-            self._known[signer] = self._quota_of(signer)
-        name, most = self._known[signer]
-        if max(self._counts.get(name, 0), waiting(name)) >= most:
-            raise QuotaExceeded(
-                f"{name or 'unknown signers'} may have {most} transactions in a block",
-                remedy="submit it again after the next block, or propose a larger quota",
-                organisation=name,
-            )
-        self._counts[name] = self._counts.get(name, 0) + 1
-        return name
+        name, most = self._of(tx.signers[0])
+        counted = self._counts.get(name, 0)
+        if counted >= most:
+            raise _too_many(name, most)
+        self._counts[name] = counted + 1
+
+    def count_all(
+        self, txs: Iterable[Transaction], waiting: Callable[[str], int] = lambda _name: 0
+    ) -> dict[bytes, str]:
+        """Count them all, as `count` does one by one, or none; the organisation's name of each author.
+
+        `waiting` says how many wait of an organisation.
+
+        Raises:
+            QuotaExceeded: one of them is one too many, in the block or of those that wait; none is counted.
+        """
+        counts: dict[str, int] = {}
+        names: dict[bytes, str] = {}
+        for signer, number in Counter([tx.signers[0] for tx in txs]).items():
+            name, most = self._of(signer)
+            names[signer] = name
+            counts[name] = counts.get(name, 0) + number
+            if counts[name] + max(self._counts.get(name, 0), waiting(name)) > most:
+                raise _too_many(name, most)
+        for name, number in counts.items():
+            self._counts[name] = self._counts.get(name, 0) + number
+        return names
+
+    def _of(self, signer: bytes) -> tuple[str, int]:
+        found = self._known.get(signer)
+        if found is None:
+            found = self._known[signer] = self._quota_of(signer)
+        return found
+
+
+def _too_many(name: str, most: int) -> QuotaExceeded:
+    return QuotaExceeded(
+        f"{name or 'unknown signers'} may have {most} transactions in a block",
+        remedy="submit it again after the next block, or propose a larger quota",
+        organisation=name,
+    )

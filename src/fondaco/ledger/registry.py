@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from fondaco.core.codec import Value
 from fondaco.ledger.contracts.kit import Context
@@ -28,8 +28,11 @@ class Rules(Protocol):
 class Registry(Protocol):
     """The contracts, as the application needs them."""
 
-    def execute(self, ctx: Context, kind: str, payload: Value) -> None:
-        """Run a message; ContractError refuses it."""
+    def message_of(self, kind: str) -> type | None:
+        """The class of a kind's messages; None where there is no such kind, or none has a class."""
+
+    def execute(self, ctx: Context, kind: str, payload: Any) -> None:
+        """Run a message, of its class or as it was decoded; ContractError refuses it."""
 
     def init_genesis(self, ctx: Context, document: Value) -> None:
         """Make the founding state."""

@@ -23,6 +23,7 @@ from fondaco.errors import LedgerError, ProofError
 
 EMPTY = bytes(32)
 DEPTH = 256
+_UNCHANGED = object()
 _INNER = 3
 _LEVELS, _HEAD, _NODE_BYTES = 4, 2, 65  # of a page: levels, bytes that say which nodes are there, bytes of a node
 
@@ -61,9 +62,8 @@ class Overlay:
 
     def get(self, key: bytes) -> bytes | None:
         """The value with the changes applied."""
-        if key in self.changes:
-            return self.changes[key]
-        return self._base.get(key)
+        found = self.changes.get(key, _UNCHANGED)
+        return self._base.get(key) if found is _UNCHANGED else found  # type: ignore[return-value]
 
     def set(self, key: bytes, value: bytes) -> None:
         """Change a value here alone."""
@@ -106,6 +106,9 @@ class Overlay:
 
     def merge_into(self, store: Store) -> None:
         """Apply the changes to `store`."""
+        if isinstance(store, Overlay):
+            store.changes.update(self.changes)
+            return
         for key, value in self.changes.items():
             if value is None:
                 store.delete(key)

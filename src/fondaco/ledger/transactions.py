@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fondaco import _kernel
-from fondaco.core.codec import Value, check, decode
+from fondaco.core.codec import MAX_DEPTH, Value, check, decode
 from fondaco.core.keys import KEY_BYTES, PublicKey, SecretKey, SignatureBatch
 from fondaco.core.messages import from_bytes, kernel_reader, kind_of, message, to_bytes
 from fondaco.errors import CodecError, LedgerError
@@ -86,6 +86,15 @@ class Transaction(NamedTuple):
             return decode(self.body.payload, limit=MAX_BYTES, items=MAX_ITEMS)
         except CodecError as fault:
             raise _no_message(fault) from fault
+
+    def message(self, cls: type | None) -> object:
+        """The message, of a class if it is one of it; else decoded, for whoever executes it to say what is wrong.
+
+        Raises:
+            BadTransaction: as `payload`.
+        """
+        found = None if cls is None else kernel_reader(cls).read(self.body.payload, MAX_DEPTH, MAX_ITEMS)
+        return self.payload() if found is None else found
 
 
 def _no_message(fault: CodecError) -> BadTransaction:

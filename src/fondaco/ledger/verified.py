@@ -6,6 +6,9 @@ and bytes; safe from any thread. Trusts the kernel's and libsodium's judgement, 
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+
 from fondaco.ledger.transactions import Admit, Transaction, open_many, open_transaction
 
 MOST = 30_000
@@ -37,6 +40,11 @@ class Verified:
         for data, tx in held:
             self._remember(data, tx)
         return held
+
+    def hashes(self, txs: Sequence[bytes]) -> tuple[bytes, ...]:
+        """The SHA-256 of each: of what is remembered it is known."""
+        known = self._known
+        return tuple([found.hash if (found := known.get(data)) else hashlib.sha256(data).digest() for data in txs])
 
     def forget(self, txs: list[bytes]) -> None:
         """The block with these transactions is committed: no other can hold them."""

@@ -65,12 +65,18 @@ class Backlog:
 
     def enter(self, tx: bytes, expires: int, whose: str) -> None:
         """A transaction of an organisation waits, until a block holds it or its last height has passed."""
+        self.enter_all([(tx, expires, whose)])
+
+    def enter_all(self, txs: list[tuple[bytes, int, str]]) -> None:
+        """Transactions wait, each by its hash, with its last height and whose it is."""
         with self._lock:
             if not self._waiting:
                 self._since = self._clock()
-            self._take_out(tx)
-            self._waiting[tx] = expires, whose
-            self._of[whose] = self._of.get(whose, 0) + 1
+            for tx, expires, whose in txs:
+                if tx in self._waiting:
+                    self._take_out(tx)
+                self._waiting[tx] = expires, whose
+                self._of[whose] = self._of.get(whose, 0) + 1
             self._most = max(self._most, len(self._waiting))
 
     def _take_out(self, tx: bytes) -> None:

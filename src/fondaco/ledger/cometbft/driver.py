@@ -10,7 +10,6 @@ which a light verifier that sees both will tell.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import sqlite3
@@ -24,7 +23,7 @@ from fondaco.core.codec import Value
 from fondaco.core.messages import from_bytes, to_bytes
 from fondaco.errors import FondacoError, LedgerError
 from fondaco.ledger.application import MAX_TXS_BYTES, Finalized
-from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, data_hash, ordered, validators_hash
+from fondaco.ledger.blocks import MAX_WIRE_BYTES, Block, data_leaves, ordered, validators_hash
 from fondaco.ledger.cometbft import abci, parts
 from fondaco.ledger.cometbft.backlog import Backlog
 from fondaco.ledger.cometbft.bundle import held_by
@@ -42,6 +41,7 @@ from fondaco.ledger.embedded import Committed, LedgerFull
 from fondaco.ledger.follower import Diverged
 from fondaco.ledger.genesis import Genesis
 from fondaco.ledger.light import SignedHeader, Trusted, trust_genesis, verify_header
+from fondaco.ledger.log import merkle_root
 from fondaco.ledger.reader import Ledger, write_results
 from fondaco.ledger.registry import Registry
 from fondaco.ledger.witness import pair_bytes, two_faces
@@ -75,7 +75,7 @@ class CometLedger(Ledger):
         rpc: tuple[str, int] | None = None,
     ) -> None:
         self._fetched: dict[int, bytes] = {}
-        self._unsealed: dict[int, tuple[bytes, ...]] = {}
+        self._unsealed: dict[int, tuple[tuple[bytes, ...], tuple[bytes, ...]]] = {}  # with their hashes
         super().__init__(folder, genesis, registry)
         self._file = folder / "ledger.sqlite"
         self._snapshot_blocks = snapshot_blocks
@@ -304,12 +304,12 @@ class CometLedger(Ledger):
             self._executor.committed()
             self._fetched.clear()
             if len(self._unsealed) < _MOST_UNSEALED:
-                self._unsealed[height] = executed.txs
+                self._unsealed[height] = executed.txs, done.hashes
             self._grown.notify_all()
             self._snapshot(height)
         self._last_block = time.monotonic()
         self.supervisor.made_block()
-        places = {hashlib.sha256(tx).digest(): index for index, tx in enumerate(executed.txs)}
+        places = {key: index for index, key in enumerate(done.hashes)}
         self._backlog.block(height, places)
         self._pending.block(height, places, done.results)
         self._announce(height)
@@ -414,7 +414,7 @@ class CometLedger(Ledger):
             RpcError: CometBFT does not have it yet.
             LedgerError: what CometBFT says is signed does not hold.
         """
-        block = self._whole_block(height)
+        block, hashes = self._whole_block(height)
         header = block.header
         try:
             verify_header(self._trusted(block), header, block.commit, self.validators_at(height))
@@ -423,7 +423,7 @@ class CometLedger(Ledger):
                 f"CometBFT's block {height} does not verify: {fault.cause}",
                 remedy="keep the ledger's folder as evidence, and ask the other institutions",
             ) from fault
-        if data_hash(block.txs) != header.data_hash or block.last_commit.hash != header.last_commit_hash:
+        if merkle_root(hashes) != header.data_hash or block.last_commit.hash != header.last_commit_hash:
             raise LedgerError(f"CometBFT's block {height} is not whole", remedy="look at CometBFT's log")
         with self.lock:
             if self._next_seal != height:
@@ -434,16 +434,21 @@ class CometLedger(Ledger):
             self._next_seal = height + 1
             self._grown.notify_all()
 
-    def _whole_block(self, height: int) -> Block:
-        """A block as CometBFT has it. What it holds was executed here, so that is asked again only after a restart."""
+    def _whole_block(self, height: int) -> tuple[Block, list[bytes]]:
+        """A block as CometBFT has it, and its transactions' hashes.
+
+        What it holds was executed here, so that is asked again only after a restart.
+        """
         with self.lock:
-            txs, tip = self._unsealed.get(height), self._tip
-        if txs is None or tip is None:
-            return self._sealing_rpc.block(height)
+            kept, tip = self._unsealed.get(height), self._tip
+        if kept is None or tip is None:
+            block = self._sealing_rpc.block(height)
+            return block, data_leaves(block.txs)
         signed, last = self._sealing_rpc.signed_header(height), tip.commit
         if last.hash != signed.header.last_commit_hash:  # others signed in time for the block, not for our last look
             last = self._sealing_rpc.signed_header(height - 1).commit
-        return Block(header=signed.header, txs=txs, last_commit=last, commit=signed.commit)
+        txs, hashes = kept
+        return Block(header=signed.header, txs=txs, last_commit=last, commit=signed.commit), list(hashes)
 
     def _trusted(self, block: Block) -> Trusted:
         tip, header = self._tip, block.header

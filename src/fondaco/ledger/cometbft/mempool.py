@@ -14,17 +14,20 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections import OrderedDict
 
 from fondaco.errors import FondacoError
 from fondaco.ledger.admission import Stale, Stranger
 from fondaco.ledger.application import BAD_CODE, Application
-from fondaco.ledger.cometbft.backlog import Backlog
+from fondaco.ledger.cometbft.backlog import CEILING, Backlog
 from fondaco.ledger.cometbft.bundle import MOST, held_by, is_bundle
 from fondaco.ledger.cometbft.pending import Pending
 from fondaco.ledger.embedded import LedgerFull
+from fondaco.ledger.quotas import QuotaExceeded
 from fondaco.ledger.transactions import MAX_BYTES, BadTransaction, Transaction
 
 FULL_CODE = 5
+_MOST_KEPT = 4 * CEILING  # transactions, of bundles that are remembered
 _Told = tuple[int, str]  # code and cause
 _TAKEN: _Told = (0, "")
 
@@ -44,28 +47,43 @@ class Mempool:
         self._app = app
         self._backlog = backlog
         self._pending = pending
+        self._bundles: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()  # what those that were taken hold
+        self._kept = 0
 
     def check_many(self, entries: list[bytes], *, again: bool) -> list[_Told]:
         """Code and cause for each entry; code 0 may wait for a block."""
+        if again:
+            return [self._again(entry) for entry in entries]
         found = [held_by(entry) for entry in entries]
-        if not again:  # nothing is verified that would be refused anyhow: a refusal must cost less than a transaction
-            room = max(0, self._backlog.limit - len(self._backlog))
-            pairs = zip(entries, found, strict=True)
-            wanted = (held for entry, held in pairs if isinstance(held, tuple) and not self._full(entry))
-            self._app.verify_together(list(itertools.islice(itertools.chain.from_iterable(wanted), room + MOST)))
-        return [self._entry(entry, held, again=again) for entry, held in zip(entries, found, strict=True)]
+        # Nothing is verified that would be refused anyhow: a refusal must cost less than a transaction.
+        room = max(0, self._backlog.limit - len(self._backlog))
+        pairs = zip(entries, found, strict=True)
+        wanted = (held for entry, held in pairs if isinstance(held, tuple) and not self._full(entry))
+        self._app.verify_together(list(itertools.islice(itertools.chain.from_iterable(wanted), room + MOST)))
+        return [self._entry(entry, held) for entry, held in zip(entries, found, strict=True)]
 
     def forget(self) -> None:
         """CometBFT's mempool begins anew."""
         self._backlog.clear()
+        self._bundles.clear()
+        self._kept = 0
         self._pending.again()
 
-    def _entry(self, entry: bytes, held: tuple[bytes, ...] | BadTransaction, *, again: bool) -> _Told:
+    def _entry(self, entry: bytes, held: tuple[bytes, ...] | BadTransaction) -> _Told:
         if isinstance(held, BadTransaction):
             return _bad(held)
-        if is_bundle(entry):
-            return self._bundle_again(held) if again else self._bundle(entry, held)
-        return self._single_again(entry) if again else self._single(entry)
+        return self._bundle(entry, held) if is_bundle(entry) else self._single(entry)
+
+    def _again(self, entry: bytes) -> _Told:
+        if not is_bundle(entry):
+            return self._single_again(entry)
+        name = _key(entry)
+        keys = self._bundles.get(name)
+        if keys is not None and not any(key in self._backlog for key in keys):  # as after most blocks: nothing is read
+            self._kept -= len(self._bundles.pop(name))
+            return self._gone(keys)
+        held = held_by(entry)
+        return _bad(held) if isinstance(held, BadTransaction) else self._bundle_again(held)
 
     def _full(self, entry: bytes) -> bool:
         return self._backlog.full_for(entry) if is_bundle(entry) else self._backlog.full()
@@ -89,7 +107,7 @@ class Mempool:
         except FondacoError as fault:
             told = _bad(fault)
         else:
-            told = self._enter(found)
+            told = self._enter([found])[key]
         if told != _TAKEN:
             self._pending.refused(key, told[1])
         return told
@@ -107,7 +125,8 @@ class Mempool:
     # -- a bundle ---------------------------------------------------------------------------------------------
 
     def _bundle(self, entry: bytes, held: tuple[bytes, ...]) -> _Told:
-        mine = {key: tx for tx in held if (key := _key(tx)) not in self._backlog}
+        keys = self._app.hashes(held)
+        mine = {key: tx for key, tx in zip(keys, held, strict=True) if key not in self._backlog}
         if not mine:
             return BAD_CODE, "nothing of this bundle is new"
         if self._full(entry):
@@ -125,17 +144,29 @@ class Mempool:
                 return self._left(mine, {**told, key: _bad(fault)})
         if len(entry) > MAX_BYTES and 2 * sum(len(mine[tx.hash]) for tx in fresh) < len(entry):
             return self._left(mine, told, "most of this bundle is not new, or can be in no block")
-        told |= {tx.hash: self._enter(tx) for tx in fresh}
-        return _TAKEN if _TAKEN in told.values() else self._left(mine, told)
+        told |= self._enter(fresh)
+        if _TAKEN not in told.values():
+            return self._left(mine, told)
+        self._keep(_key(entry), keys)
+        return _TAKEN
 
-    def _enter(self, tx: Transaction) -> _Told:
+    def _keep(self, name: bytes, keys: tuple[bytes, ...]) -> None:
+        """What a bundle holds, so that it is not read again to find that nothing of it waits."""
+        self._kept += len(keys) - len(self._bundles.get(name, ()))
+        self._bundles[name] = keys
+        while self._kept > _MOST_KEPT:
+            self._kept -= len(self._bundles.popitem(last=False)[1])
+
+    def _enter(self, txs: list[Transaction]) -> dict[bytes, _Told]:
         """Of an organisation as many may wait as a block may hold: else what it gives each node would fill them all."""
         try:
-            whose = self._app.count(tx, self._backlog.of)
-        except FondacoError as fault:
-            return _bad(fault)
-        self._backlog.enter(tx.hash, tx.body.expires, whose)
-        return _TAKEN
+            whose = self._app.count_all(txs, self._backlog.of)
+        except QuotaExceeded as fault:
+            if len(txs) == 1:
+                return {txs[0].hash: _bad(fault)}
+            return {key: told for tx in txs for key, told in self._enter([tx]).items()}  # some of them may wait
+        self._backlog.enter_all([(tx.hash, tx.body.expires, whose[tx.signers[0]]) for tx in txs])
+        return {tx.hash: _TAKEN for tx in txs}
 
     def _left(self, mine: dict[bytes, bytes], told: dict[bytes, _Told], cause: str = "") -> _Told:
         """A bundle is not taken: whoever is to blame is told, and what is ours of the rest is handed over again."""
@@ -145,8 +176,8 @@ class Mempool:
         return (BAD_CODE, cause) if cause else next(reversed(told.values()))
 
     def _bundle_again(self, held: tuple[bytes, ...]) -> _Told:
-        for tx in held:
-            key = _key(tx)
+        keys = self._app.hashes(held)
+        for key, tx in zip(keys, held, strict=True):
             if key not in self._backlog:
                 continue
             try:
@@ -155,5 +186,8 @@ class Mempool:
                 self._backlog.leave(key)
             else:
                 return _TAKEN
-        self._pending.again([_key(tx) for tx in held])  # what is ours and was over its quota
+        return self._gone(keys)
+
+    def _gone(self, keys: tuple[bytes, ...]) -> _Told:
+        self._pending.again(keys)  # what is ours and was over its quota
         return BAD_CODE, "nothing of this bundle waits any more"

@@ -120,8 +120,14 @@ def kinds() -> tuple[str, ...]:
     return tuple(sorted(HANDLERS))
 
 
-def execute(ctx: Context, kind: str, payload: Value) -> None:
-    """Run one transaction's message.
+def message_of(kind: str) -> type | None:
+    """The class of a kind's messages."""
+    found = HANDLERS.get(kind)
+    return None if found is None else found[0]
+
+
+def execute(ctx: Context, kind: str, payload: Any) -> None:
+    """Run one transaction's message, which is of its class already or as it was decoded.
 
     Raises:
         ContractError: refused; the caller drops all changes and events.
@@ -130,10 +136,12 @@ def execute(ctx: Context, kind: str, payload: Value) -> None:
     if found is None:
         raise UnknownKind(f"no contract has {kind[:64]}")
     cls, handler = found
-    try:
-        msg: Any = from_value(cls, payload)
-    except CodecError as fault:
-        raise Malformed(fault.cause) from fault
+    msg: Any = payload
+    if type(payload) is not cls:
+        try:
+            msg = from_value(cls, payload)
+        except CodecError as fault:
+            raise Malformed(fault.cause) from fault
     handler(ctx, msg)
 
 
