@@ -5,8 +5,8 @@ on what it took, in bundles, to kvstore as many calls of `broadcast_tx_async` in
 Counted: transactions in blocks that the application of the first node has committed, and the time from handing over to
 that. The rate is what came into blocks from the first to the last block that was seen after the warming up: one
 block has a tenth of all that so short a window sees, so a window that begins and ends between blocks says little. The
-generator, the probe, four CometBFT processes and, on our side, four Python processes share the cores. Rates that fill the cores
-are offered several times, ours and kvstore's in turns, and the median is told: single ratios were from 0.40 to 0.53.
+generator, the probe, four CometBFT processes and, on our side, four Python processes share the cores. Rates that fill
+them are offered several times, ours and kvstore's in turns, and the median is told: single ratios were 0.40 to 0.53.
 """
 
 from __future__ import annotations
