@@ -18,7 +18,7 @@ from fondaco.ledger.admission import Expelled
 from fondaco.ledger.application import BAD_CODE
 from fondaco.ledger.blocks import validators_hash
 from fondaco.ledger.cometbft import abci, mempool
-from fondaco.ledger.cometbft.bundle import MOST_BYTES, held_by
+from fondaco.ledger.cometbft.bundle import MOST_BYTES, held_by, opened
 from fondaco.ledger.cometbft.driver import CometLedger
 from fondaco.ledger.cometbft.home import Config, Home, config_text
 from fondaco.ledger.cometbft.mempool import FULL_CODE
@@ -398,22 +398,49 @@ def test_a_bundle_that_was_taken_leaves_without_being_read_again(
     run(ledger, *txs)
     read = []
 
-    def opened(data: bytes) -> tuple[bytes, ...] | BadTransaction:
+    def noted(data: bytes) -> tuple[bytes, ...] | BadTransaction:
         read.append(data)
         return held_by(data)
 
-    monkeypatch.setattr(mempool, "held_by", opened)
+    monkeypatch.setattr(mempool, "held_by", noted)
     assert check(ledger, entry, other, again=True) == [BAD_CODE, 0]
     assert read == [other]
     assert check(ledger, entry, again=True) == [BAD_CODE]  # and it is forgotten
     assert read == [other, entry]
+    assert kept(ledger) == 2
+
+
+def kept(ledger: CometLedger) -> int:
+    """How many transactions of bundles are remembered; what is counted is what there is."""
+    held = ledger._mempool
+    assert held._kept == sum(map(len, held._bundles.values())) <= mempool._MOST_KEPT
+    return held._kept
+
+
+def test_a_bundle_that_is_read_and_leaves_is_forgotten_too(ledger: CometLedger, rules: Narrow) -> None:
+    entry = encode([*some(2, "leaver")])
+    assert check(ledger, entry) == [0]
+    assert kept(ledger) == 2
+    rules.out.add(key("leaver").public.raw)
+    run(ledger, *some(1, "else"))
+    assert check(ledger, entry, again=True) == [BAD_CODE]
+    assert kept(ledger) == 0
 
 
 def test_what_is_remembered_of_bundles_is_bounded(ledger: CometLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mempool, "_MOST_KEPT", 5)
     entries = [encode([*some(2, f"signer-{n}")]) for n in range(4)]
-    assert check(ledger, *entries) == [0] * 4
-    assert check(ledger, *entries, again=True) == [0] * 4  # the first two are read
+    for number, entry in enumerate(entries):
+        assert check(ledger, entry) == [0]
+        assert kept(ledger) == min(4, 2 * number + 2)
+    assert list(ledger._mempool._bundles.values())[-1] == ledger._app.hashes(opened(entries[3]))
+    assert check(ledger, *entries, again=True) == [0] * 4  # what was forgotten is read
+    run(ledger, *(tx for entry in entries[1:3] for tx in opened(entry)))
+    assert check(ledger, *entries, again=True) == [0, BAD_CODE, BAD_CODE, 0]
+    assert kept(ledger) == 2
     ledger.forget_mempool()
+    assert kept(ledger) == 0
     assert check(ledger, *entries, again=True) == [BAD_CODE] * 4
-    assert check(ledger, *entries) == [0] * 4
+    monkeypatch.setattr(mempool, "_MOST_KEPT", 1)
+    assert check(ledger, *entries[::3]) == [0, 0]
+    assert kept(ledger) == 0

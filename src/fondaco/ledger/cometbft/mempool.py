@@ -23,7 +23,6 @@ from fondaco.ledger.cometbft.backlog import CEILING, Backlog
 from fondaco.ledger.cometbft.bundle import MOST, held_by, is_bundle
 from fondaco.ledger.cometbft.pending import Pending
 from fondaco.ledger.embedded import LedgerFull
-from fondaco.ledger.quotas import QuotaExceeded
 from fondaco.ledger.transactions import MAX_BYTES, BadTransaction, Transaction
 
 FULL_CODE = 5
@@ -80,10 +79,14 @@ class Mempool:
         name = _key(entry)
         keys = self._bundles.get(name)
         if keys is not None and not any(key in self._backlog for key in keys):  # as after most blocks: nothing is read
+            told = self._gone(keys)
+        elif isinstance(held := held_by(entry), BadTransaction):
+            told = _bad(held)
+        else:
+            told = self._bundle_again(held, keys or self._app.hashes(held))
+        if keys is not None and told != _TAKEN:
             self._kept -= len(self._bundles.pop(name))
-            return self._gone(keys)
-        held = held_by(entry)
-        return _bad(held) if isinstance(held, BadTransaction) else self._bundle_again(held)
+        return told
 
     def _full(self, entry: bytes) -> bool:
         return self._backlog.full_for(entry) if is_bundle(entry) else self._backlog.full()
@@ -154,14 +157,15 @@ class Mempool:
         """What a bundle holds, so that it is not read again to find that nothing of it waits."""
         self._kept += len(keys) - len(self._bundles.get(name, ()))
         self._bundles[name] = keys
-        while self._kept > _MOST_KEPT:
+        self._bundles.move_to_end(name)
+        while self._kept > _MOST_KEPT and self._bundles:
             self._kept -= len(self._bundles.popitem(last=False)[1])
 
     def _enter(self, txs: list[Transaction]) -> dict[bytes, _Told]:
         """Of an organisation as many may wait as a block may hold: else what it gives each node would fill them all."""
         try:
             whose = self._app.count_all(txs, self._backlog.of)
-        except QuotaExceeded as fault:
+        except FondacoError as fault:
             if len(txs) == 1:
                 return {txs[0].hash: _bad(fault)}
             return {key: told for tx in txs for key, told in self._enter([tx]).items()}  # some of them may wait
@@ -175,8 +179,7 @@ class Mempool:
         self._pending.again([key for key in mine if key not in told])
         return (BAD_CODE, cause) if cause else next(reversed(told.values()))
 
-    def _bundle_again(self, held: tuple[bytes, ...]) -> _Told:
-        keys = self._app.hashes(held)
+    def _bundle_again(self, held: tuple[bytes, ...], keys: tuple[bytes, ...]) -> _Told:
         for key, tx in zip(keys, held, strict=True):
             if key not in self._backlog:
                 continue
