@@ -104,6 +104,7 @@ bench-ledger: setup chain
 	$(BIN)/python bench/bench_ledger.py 100000
 	$(BIN)/python bench/bench_ledger_state.py
 	$(BIN)/python bench/bench_ledger_network.py
+	$(BIN)/python bench/bench_ledger_network.py --anew
 
 bench-psi: setup
 	$(BIN)/python bench/bench_psi.py
